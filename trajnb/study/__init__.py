@@ -1,0 +1,1 @@
+"""The grid of runs of one params file: read, expanded, executed, reported."""
