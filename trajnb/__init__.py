@@ -1,3 +1,3 @@
-"""trajnb: notebooks and a study runner for tool-use trajectories in continual learning."""
+"""trajnb: does the tool-use trajectory in the training prompt help a model learn a stream of API domains?"""
 
 __version__ = "0.1.0"

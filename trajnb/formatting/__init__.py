@@ -1,0 +1,1 @@
+"""Text in, examples out. Nothing here imports torch or transformers."""
