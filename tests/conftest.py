@@ -1,0 +1,82 @@
+"""Fixtures that several parts of the tests share."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BLOCKS = ("file_system", "vehicle_control", "trading", "travel")
+GOLDS = {
+    "file_system": ["[cd(folder='temp')]", "[mkdir(dir_name='notes')]", "[mv(source='a.txt', destination='temp')]"],
+    "vehicle_control": ["[startEngine(ignitionMode='START')]", "[fillFuelTank(fuelAmount=12.5)]"],
+    "trading": ["[get_stock_info(symbol='NVDA')]", "[place_order(order_type='Buy', symbol='AAPL', amount=10)]"],
+    "travel": ["[get_flight_cost(travel_from='SFO', travel_to='LAX')]", "[cancel_booking(booking_id='3426812')]"],
+}
+
+
+@pytest.fixture
+def write_run():
+    """A function that writes one run's three files with invented but consistent numbers, and returns its folder.
+
+    `tamper(row)` may change a prediction row before it is counted.
+    """
+    return _write_run
+
+
+def _write_run(
+    folder: Path, condition="full", seed=0, order=BLOCKS, eval_conditions=(), dialogues=3, tamper=None, **parameters
+) -> Path:
+    from trajnb.scoring.score import matrix, score
+
+    eval_conditions = list(eval_conditions) or [condition]
+    items = [
+        {
+            "dialogue_id": f"multi_turn_base_{50 * BLOCKS.index(block) + d}", "step": step, "block": block,
+            "gold": gold, "turn": step // 2, "ordinal": 1 + step % 2, "same_prompt": step == 0,
+            "response_only": step == 2, "seen_target": step == 1,
+        }
+        for block in order for d in range(dialogues) for step, gold in enumerate(GOLDS[block])
+    ]  # fmt: skip
+    rng = np.random.default_rng(seed + 100 * (condition == "full"))
+    predictions = []
+    for asked in eval_conditions:
+        for stage in range(len(order) + 1):
+            for item in items:
+                skill = 0.05 + 0.1 * stage + 0.25 * (order.index(item["block"]) < stage) + 0.1 * (asked == "full")
+                text = rng.choice(
+                    [item["gold"], f"{item['gold'].split('(')[0]}(x='y')]", "[ls()]", "I would look at the files."],
+                    p=[0.5 * skill, 0.5 * skill, (1 - skill) / 2, (1 - skill) / 2],
+                )
+                row = {key: item[key] for key in ("dialogue_id", "step", "block")} | {
+                    "stage": stage, "train_condition": condition, "eval_condition": asked,
+                    "prompt_tokens": 700 + 150 * (asked == "full"), "generated_tokens": 20, "stopped": True,
+                    "prediction": f"API-Request: {text}", "gold_tokens": 20,
+                    "gold_nll": float(20 * (2.5 - 2 * skill + rng.normal(0, 0.1))),
+                }  # fmt: skip
+                if tamper:
+                    tamper(row)
+                predictions.append(row | score(row["prediction"], item["gold"]))
+    record = {
+        "parameters": {"corpus": "bfcl", "model": "smollm2-135m", "condition": condition, "seed": seed,
+                       "order": list(order), "eval_conditions": eval_conditions, **parameters},
+        "blocks": list(order),
+        "items": [sum(item["block"] == block for item in items) for block in order],
+        "matrix": matrix(predictions, order),
+        "tokens": {"train_total": 29_000 + 8_000 * (condition == "full"), "train_supervised": 2_100,
+                   "by_block": [7_250 + 2_000 * (condition == "full")] * len(order)},
+        "seconds": {"train": 200.0, "evaluate": 90.0, "total": 300.0},
+        "peak_memory_mb": 2_900.0,
+        "versions": {"torch": "2.13.0", "transformers": "5.23.0"},
+        "model": {"id": "smollm2-135m", "revision": "", "sha256": "0" * 64},
+        "corpus": {"name": "bfcl", "hash": "1" * 64, "account": {}},
+        "git_commit": "0" * 40,
+        "machine": "an invented machine",
+        "started": "2026-01-02T10:00:00+00:00",
+        "finished": "2026-01-02T10:05:00+00:00",
+    }  # fmt: skip
+    folder.mkdir(parents=True)
+    for name, rows in (("items", items), ("predictions", predictions)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    (folder / "record.json").write_text(json.dumps(record), "utf-8")
+    return folder

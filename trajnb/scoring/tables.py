@@ -1,0 +1,136 @@
+"""The predictions of all runs of a study as one table, and the comparisons a report opens with.
+
+Rows that are compared stand on the same items. An item is (dialogue_id, step); where several runs (seeds,
+orders) share an arm, an item's value is its mean over those runs before dialogues are drawn, so intervals
+speak about other dialogues, never about other seeds.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+
+import numpy as np
+import pandas as pd
+
+from trajnb.scoring.score import outcome
+from trajnb.scoring.stats import Interval, clustered_bootstrap
+
+ITEM = ["dialogue_id", "step"]
+# measure -> (heading, share of calls in percent or nats a token); in all of them higher is better
+MEASURES = {
+    "canonical": ("exact call (canonical)", "%"),
+    "string": ("exact text", "%"),
+    "name": ("right API", "%"),
+    "parsed": ("a call at all", "%"),
+    "logp": ("gold log-likelihood", "nats/token"),
+}
+# what may differ between runs of one arm: repetitions, places, and what is already a column
+_NOT_AN_ARM = {"condition", "seed", "data_seed", "order", "eval_conditions", "run_folder", "zero_shot_folder"}
+
+
+def frame(runs: Iterable) -> pd.DataFrame:
+    """One row per item, stage, evaluation condition and run: the prediction, its item and its arm.
+
+    An arm is the training condition, every other parameter in which the runs differ (seeds and orders apart),
+    and, where any run was evaluated under another condition than its own, ` → ` and the evaluation condition.
+    Adds `run, condition, seed, order, last` (is this the final stage), `logp` (nats a token) and `outcome`.
+    """
+    runs = list(runs)
+    arms = arm_names([run.record["parameters"] for run in runs])
+    parts = []
+    for run, arm in zip(runs, arms, strict=True):
+        rows = pd.DataFrame(run.predictions)
+        items = pd.DataFrame(run.items).drop(columns="block")
+        rows = rows.merge(items, on=ITEM, how="left", validate="many_to_one", indicator="known")
+        unknown = rows[rows.known != "both"]
+        if len(unknown):
+            first = unknown.iloc[0]
+            raise ValueError(
+                f"{run.folder}: {len(unknown)} predictions have no item, the first is {first.dialogue_id} "
+                f"step {first.step}; predictions.jsonl and items.jsonl are not of one run"
+            )
+        parameters = run.record["parameters"]
+        parts.append(rows.drop(columns="known").assign(
+            run=run.folder.name, arm=arm, condition=parameters["condition"], seed=parameters["seed"],
+            order=" > ".join(run.record["blocks"]), last=rows.stage == len(run.record["blocks"]),
+        ))
+    table = pd.concat(parts, ignore_index=True)
+    if (table.condition != table.eval_condition).any():
+        table["arm"] += " → " + table.eval_condition
+    table["logp"] = -table.gold_nll / table.gold_tokens
+    table["outcome"] = [outcome(row) for row in table[["canonical", "name", "parsed"]].to_dict("records")]
+    return table
+
+
+def arm_names(parameters: Sequence[dict]) -> list[str]:
+    """The arm of each run: its condition and whatever else sets it apart from the other runs."""
+    keys = sorted({key for p in parameters for key in p} - _NOT_AN_ARM)
+    varying = [key for key in keys if len({json.dumps(p.get(key)) for p in parameters}) > 1]
+    return [", ".join([p["condition"], *(f"{key} {p.get(key)}" for key in varying)]) for p in parameters]
+
+
+def change(table: pd.DataFrame, measure: str) -> Interval:
+    """Final stage minus stage 0 on the same items, in points (nats a token for `logp`)."""
+    return _interval(_values(table, measure, "gain"), table, measure)
+
+
+def gap(table: pd.DataFrame, left: str, right: str, measure: str, when: str) -> Interval:
+    """Arm `left` minus arm `right` on the items both have, in points (nats a token for `logp`).
+
+    `when` is `zero` (before training), `final`, or `gain` (final minus zero, so what training added to the gap).
+    """
+    values = [_values(table[table.arm == arm], measure, when) for arm in (left, right)]
+    return _interval((values[0] - values[1]).dropna(), table, measure)
+
+
+def _values(table: pd.DataFrame, measure: str, when: str) -> pd.Series:
+    """Mean over runs of a measure, indexed by item."""
+    if when == "gain":
+        return _values(table, measure, "final") - _values(table, measure, "zero")
+    rows = table[table["last"] if when == "final" else table.stage == 0]
+    return rows.groupby(ITEM)[measure].mean()
+
+
+def _interval(values: pd.Series, table: pd.DataFrame, measure: str) -> Interval:
+    dialogues = values.index.get_level_values("dialogue_id")
+    if measure == "logp":  # a mean over tokens, as a perplexity is, not over calls of unequal length
+        return clustered_bootstrap(values, dialogues, table.groupby(ITEM).gold_tokens.first()[values.index])
+    return clustered_bootstrap(100 * values.astype(float), dialogues)
+
+
+def headline(table: pd.DataFrame) -> pd.DataFrame:
+    """Per arm and measure: zero-shot and final (counts and rate), and the interval of the change.
+
+    Rates are percent of calls, or nats a gold token for `logp`, whose counts are nan.
+    """
+    rows = []
+    for arm, part in table.groupby("arm", sort=False):
+        first, last = part[part.stage == 0], part[part["last"]]
+        for measure, (label, unit) in MEASURES.items():
+            shift = change(part, measure)
+            row = {"arm": arm, "measure": measure, "label": label, "unit": unit, "n": len(last)}
+            for when, side in (("zero", first), ("final", last)):
+                row[when] = rate(side, measure)
+                row[f"{when}_right"] = np.nan if measure == "logp" else int(side[measure].sum())
+            row |= {"change": shift.mean, "low": shift.low, "high": shift.high}
+            rows.append(row | {"dialogues": last.dialogue_id.nunique(), "runs": last.run.nunique()})
+    return pd.DataFrame(rows)
+
+
+def rate(rows: pd.DataFrame, measure: str) -> float:
+    """Percent of rows that are right, or for `logp` the mean log-likelihood of a gold token (nats)."""
+    if measure == "logp":
+        return float(-rows.gold_nll.sum() / rows.gold_tokens.sum())
+    return float(100 * rows[measure].mean())
+
+
+def paper() -> dict:
+    """The published figures of arXiv 2605.09734, read from the authors' public result files (seed 42).
+
+    Another model (Llama-3.1-8B-Instruct), another corpus (API-Bank), another split: A is our `stripped`, B our
+    `full`, and levels do not compare. Facts only; source and units stand in the file.
+    """
+    return json.loads(files("trajnb.scoring").joinpath("paper_results.json").read_text("utf-8"))
+
+
+PAPER_ARM = {"stripped": "A", "full": "B"}
