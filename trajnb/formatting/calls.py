@@ -1,8 +1,8 @@
 """The call grammar, `[Name(key='value', n=3)]`: the one place that reads and writes it.
 
 Values are Python literals. API-Bank also nests quotes without escaping them, `attendees='['John', 'Jane']'`,
-and leaves values bare, `mode=engage`; text that is not Python is read again by the rules of such files. What a
-model writes goes through here, so `parse` never evaluates anything and raises nothing but `CallSyntaxError`.
+and leaves values bare, `mode=engage`; text that is not Python is read again by the rules of such files. What
+a model writes goes through here, so `parse` evaluates nothing and raises nothing but `CallSyntaxError`.
 """
 
 import ast
@@ -40,8 +40,8 @@ class CallSyntaxError(ValueError):
 def parse(text: str) -> Call:
     """The first call in `text`, whatever stands before and after it.
 
-    The closing `]` may be missing, the closing `)` may not: a call that was cut off is no call. Time is linear
-    in the text, of which the first `LIMIT` characters count.
+    The closing `]` may be missing, the closing `)` may not: a call that was cut off is no call. Time is
+    linear in the text, of which the first `LIMIT` characters count.
 
     Raises:
         CallSyntaxError: on any text without a readable call, and nothing else on any text.
@@ -68,9 +68,9 @@ def render(call: Call) -> str:
 def canonical(call: Call, parameters: Sequence[str] | None = None) -> Hashable:
     """What two calls must share to be the same call: name and arguments, free of order, quotes and types.
 
-    Numbers compare as numbers (`3`, `3.0` and `'3'` are equal), containers as literals (`'[1, 2]'` is `[1, 2]`).
-    `parameters` are the documented argument names in order; they bind positional arguments. One that cannot be
-    bound stays positional, and so equals no keyword form.
+    Numbers compare as numbers (`3`, `3.0` and `'3'` are equal), containers as literals (`'[1, 2]'` equals
+    `[1, 2]`). `parameters` are the documented argument names in order; they bind positional arguments. One
+    that cannot be bound stays positional, and so equals no keyword form.
     """
     arguments: dict[str | int, object] = dict(call.arguments)
     for position, value in enumerate(call.positional):

@@ -1,0 +1,1 @@
+"""Calls executed for real, on the APIs that a corpus brings."""
