@@ -8,16 +8,16 @@ import pytest
 
 BLOCKS = ("file_system", "vehicle_control", "trading", "travel")
 GOLDS = {
-    "file_system": ["[cd(folder='temp')]", "[mkdir(dir_name='notes')]", "[mv(source='a.txt', destination='temp')]"],
+    "file_system": ["[cd(folder='temp')]", "[mkdir(dir_name='notes')]", "[mv(source='a', destination='b')]"],
     "vehicle_control": ["[startEngine(ignitionMode='START')]", "[fillFuelTank(fuelAmount=12.5)]"],
-    "trading": ["[get_stock_info(symbol='NVDA')]", "[place_order(order_type='Buy', symbol='AAPL', amount=10)]"],
-    "travel": ["[get_flight_cost(travel_from='SFO', travel_to='LAX')]", "[cancel_booking(booking_id='3426812')]"],
+    "trading": ["[get_stock_info(symbol='NVDA')]", "[place_order(order_type='Buy', amount=9)]"],
+    "travel": ["[get_flight_cost(travel_to='LAX')]", "[cancel_booking(booking_id='3426812')]"],
 }
 
 
 @pytest.fixture
 def write_run():
-    """A function that writes one run's three files with invented but consistent numbers, and returns its folder.
+    """A function that writes one run's three files, invented but consistent, and returns its folder.
 
     `tamper(row)` may change a prediction row before it is counted.
     """
@@ -25,7 +25,7 @@ def write_run():
 
 
 def _write_run(
-    folder: Path, condition="full", seed=0, order=BLOCKS, eval_conditions=(), dialogues=3, tamper=None, **parameters
+    folder: Path, condition="full", seed=0, order=BLOCKS, eval_conditions=(), dialogues=3, tamper=None, **more
 ) -> Path:
     from trajnb.scoring.score import matrix, score
 
@@ -43,9 +43,11 @@ def _write_run(
     for asked in eval_conditions:
         for stage in range(len(order) + 1):
             for item in items:
-                skill = 0.05 + 0.1 * stage + 0.25 * (order.index(item["block"]) < stage) + 0.1 * (asked == "full")
+                skill = 0.05 + 0.1 * stage + 0.1 * (asked == "full")
+                skill += 0.25 * (order.index(item["block"]) < stage)
+                name = item["gold"].split("(")[0]
                 text = rng.choice(
-                    [item["gold"], f"{item['gold'].split('(')[0]}(x='y')]", "[ls()]", "I would look at the files."],
+                    [item["gold"], f"{name}(x='y')]", "[ls()]", "I would look at the files."],
                     p=[0.5 * skill, 0.5 * skill, (1 - skill) / 2, (1 - skill) / 2],
                 )
                 row = {key: item[key] for key in ("dialogue_id", "step", "block")} | {
@@ -59,7 +61,7 @@ def _write_run(
                 predictions.append(row | score(row["prediction"], item["gold"]))
     record = {
         "parameters": {"corpus": "bfcl", "model": "smollm2-135m", "condition": condition, "seed": seed,
-                       "order": list(order), "eval_conditions": eval_conditions, **parameters},
+                       "order": list(order), "eval_conditions": eval_conditions, **more},
         "blocks": list(order),
         "items": [sum(item["block"] == block for item in items) for block in order],
         "matrix": matrix(predictions, order),

@@ -29,7 +29,7 @@ def test_a_matrix_made_by_hand():
     assert continual.learning_accuracy(R) == pytest.approx(2.0 / 3)
     assert continual.bwt(R) == pytest.approx((-0.2 + 0.1) / 2)
     assert continual.fwt(R, b) == pytest.approx((0.1 + 0.2) / 2)
-    assert continual.forgetting(R) == pytest.approx((0.4 - 0.1) / 2)  # best at any earlier stage, not only its own
+    assert continual.forgetting(R) == pytest.approx((0.4 - 0.1) / 2)  # best at any earlier stage
     assert continual.aulc(R) == pytest.approx(((0.7 + 0.6) / 2 + 0.55 + 0.9) / 3)
 
 

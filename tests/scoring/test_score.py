@@ -10,7 +10,12 @@ GOLD = "[place_order(order_type='Buy', symbol='AAPL', amount=10)]"
     [
         (GOLD, {"parsed", "name", "canonical", "string"}, "exact"),
         (f"  API-Request: {GOLD}\n", {"parsed", "name", "canonical", "string"}, "exact"),
-        ('[place_order(amount=10.0, symbol="AAPL", order_type="Buy")]', {"parsed", "name", "canonical"}, "exact"),
+        (GOLD.replace("'", '"').replace("10", "10.0"), {"parsed", "name", "canonical"}, "exact"),
+        (
+            "[place_order(amount=10, symbol='AAPL', order_type='Buy')]",
+            {"parsed", "name", "canonical"},
+            "exact",
+        ),
         (f"{GOLD} and then {GOLD}", {"parsed", "name", "canonical"}, "exact"),
         ("[place_order(order_type='Sell', symbol='AAPL', amount=10)]", {"parsed", "name"}, "other arguments"),
         ("[place_order(order_type='Buy', symbol='AAPL')]", {"parsed", "name"}, "other arguments"),
@@ -43,7 +48,8 @@ def row(block, stage, step=0, right=True, nll=1.0):
 
 
 def test_matrix_counts_by_stage_and_block_in_the_order_given():
-    rows = [row("a", 0, right=False), row("b", 0), row("b", 0, step=1), row("a", 1), row("b", 1), row("b", 1, step=1)]
+    rows = [row("a", 0, right=False), *(row("b", 0, step) for step in range(2))]
+    rows += [row("a", 1), *(row("b", 1, step) for step in range(2))]
     expected = matrix(rows, ["b", "a"])
     assert expected["full"]["name"] == [[2, 0], [2, 1]]
     assert expected["full"]["gold_nll"] == [[2.0, 1.0], [2.0, 1.0]]

@@ -6,7 +6,7 @@ from trajnb.scoring.stats import Interval, clustered_bootstrap, reading
 
 @pytest.mark.parametrize("dialogues, least", [(8, 0.85), (40, 0.90)])
 def test_coverage(dialogues, least):
-    """Of intervals for a mean that is truly zero, how many hold zero; clusters matter, so calls alone would fail."""
+    """How many intervals for a mean that is truly zero hold zero; drawing calls alone would not do."""
     rng = np.random.default_rng(1)
     held = ignoring = 0
     for trial in range(300):

@@ -23,25 +23,25 @@ def learning_accuracy(R) -> float:
 
 
 def bwt(R) -> float:
-    """Backward transfer (Lopez-Paz and Ranzato 2017): what later blocks did to earlier ones, mean over j < T."""
+    """Backward transfer (Lopez-Paz and Ranzato 2017): what later blocks did to earlier ones."""
     R = _square(R)
     return _mean(R[-1, :-1] - np.diag(R)[:-1])
 
 
 def fwt(R, b) -> float:
-    """Forward transfer: what earlier blocks did for one not yet learnt, against zero-shot, mean over j > 1."""
+    """Forward transfer: what earlier blocks did for one not yet learnt, against zero-shot."""
     R = _square(R)
     return _mean(np.diag(R, k=1) - np.asarray(b, float)[1:])
 
 
 def forgetting(R) -> float:
-    """Best score at any earlier stage minus the final one (Chaudhry 2018), mean over j < T; may be negative."""
+    """Best score at any earlier stage minus the final one (Chaudhry 2018); may be negative."""
     R = _square(R)
     return _mean(R[:-1, :-1].max(axis=0) - R[-1, :-1]) if len(R) > 1 else float("nan")
 
 
 def aulc(R) -> float:
-    """Area under each block's curve from its own stage to the end (trapezoid, per stage), mean over blocks."""
+    """Area under a block's curve from its own stage to the end (trapezoid, per stage), mean of blocks."""
     R = _square(R)
     curves = [R[j:, j] for j in range(len(R))]
     return float(np.mean([np.trapezoid(c) / (len(c) - 1) if len(c) > 1 else c[0] for c in curves]))

@@ -54,7 +54,7 @@ def outcome(scores: Mapping[str, bool]) -> str:
 
 
 def matrix(predictions: Iterable[Mapping], blocks: Sequence[str]) -> dict[str, dict[str, list[list]]]:
-    """Counts of right answers, {eval_condition: {score: [stage 0..][block]}}, columns in the order of `blocks`.
+    """Counts of right answers, {eval_condition: {score: [stage 0..][block]}}, columns as in `blocks`.
 
     Beside the scores stands `gold_nll`, the summed negative log-likelihood of the gold calls (nats). The rows
     may come in any order; the sums do not depend on it. A stage that was evaluated on other items than
@@ -75,7 +75,7 @@ def matrix(predictions: Iterable[Mapping], blocks: Sequence[str]) -> dict[str, d
                 if not cell or _items(cell) != _items(first):
                     raise ValueError(
                         f"{condition}, stage {stage}, block {block}: {len(cell)} predictions, not the "
-                        f"{len(first)} items of stage 0; delete this stage's predictions and evaluate it again"
+                        f"{len(first)} items of stage 0; evaluate this stage again"
                     )
         table[condition] = {
             name: [[sum(p[name] for p in cell) for cell in row] for row in rows] for name in SCORES

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 # Below this many dialogues a report says that the interval is too narrow. Simulated coverage of the 95 %
-# interval, normal effects of dialogues and of their 3 to 7 calls, 2000 trials: 81 % with 4 dialogues, 90 % with
-# 8, 92 % with 12, 93 % with 20, 95 % with 80 (tests/scoring/test_stats.py repeats a part of it).
+# interval, normal effects of dialogues and of their 3 to 7 calls, 2000 trials: 81 % with 4 dialogues, 90 %
+# with 8, 92 % with 12, 93 % with 20, 95 % with 80 (tests/scoring/test_stats.py repeats a part of it).
 FEW_CLUSTERS = 20
 
 

@@ -40,7 +40,8 @@ def frame(runs: Iterable) -> pd.DataFrame:
     parts = []
     for run, arm in zip(runs, arms, strict=True):
         rows = pd.DataFrame(run.predictions)
-        items = pd.DataFrame(run.items).drop(columns="block")
+        items = pd.DataFrame(run.items)
+        items = items[[*ITEM, *items.columns.difference(rows.columns)]]
         rows = rows.merge(items, on=ITEM, how="left", validate="many_to_one", indicator="known")
         unknown = rows[rows.known != "both"]
         if len(unknown):
@@ -50,10 +51,16 @@ def frame(runs: Iterable) -> pd.DataFrame:
                 f"step {first.step}; predictions.jsonl and items.jsonl are not of one run"
             )
         parameters = run.record["parameters"]
-        parts.append(rows.drop(columns="known").assign(
-            run=run.folder.name, arm=arm, condition=parameters["condition"], seed=parameters["seed"],
-            order=" > ".join(run.record["blocks"]), last=rows.stage == len(run.record["blocks"]),
-        ))
+        parts.append(
+            rows.drop(columns="known").assign(
+                run=run.folder.name,
+                arm=arm,
+                condition=parameters["condition"],
+                seed=parameters["seed"],
+                order=" > ".join(run.record["blocks"]),
+                last=rows.stage == len(run.record["blocks"]),
+            )
+        )
     table = pd.concat(parts, ignore_index=True)
     if (table.condition != table.eval_condition).any():
         table["arm"] += " → " + table.eval_condition
@@ -77,7 +84,7 @@ def change(table: pd.DataFrame, measure: str) -> Interval:
 def gap(table: pd.DataFrame, left: str, right: str, measure: str, when: str) -> Interval:
     """Arm `left` minus arm `right` on the items both have, in points (nats a token for `logp`).
 
-    `when` is `zero` (before training), `final`, or `gain` (final minus zero, so what training added to the gap).
+    `when` is `zero` (before training), `final`, or `gain` (what training added to the gap).
     """
     values = [_values(table[table.arm == arm], measure, when) for arm in (left, right)]
     return _interval((values[0] - values[1]).dropna(), table, measure)
@@ -127,8 +134,8 @@ def rate(rows: pd.DataFrame, measure: str) -> float:
 def paper() -> dict:
     """The published figures of arXiv 2605.09734, read from the authors' public result files (seed 42).
 
-    Another model (Llama-3.1-8B-Instruct), another corpus (API-Bank), another split: A is our `stripped`, B our
-    `full`, and levels do not compare. Facts only; source and units stand in the file.
+    Another model (Llama-3.1-8B-Instruct), another corpus (API-Bank), another split: A is our `stripped`, B
+    our `full`, and levels do not compare. Facts only; source and units stand in the file.
     """
     return json.loads(files("trajnb.scoring").joinpath("paper_results.json").read_text("utf-8"))
 
