@@ -1,0 +1,180 @@
+"""The command line: `trajnb run`, `report`, `fetch`, `corpus`. Heavy imports wait until a command needs them."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+import trajnb
+
+NOTEBOOKS = Path(trajnb.__file__).parents[1] / "notebooks"
+
+
+@click.group(context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]})
+@click.version_option(trajnb.__version__, prog_name="trajnb")
+def main() -> None:
+    """Run studies of what a tool-use trajectory in the training prompt is worth.
+
+    \b
+    Examples:
+      trajnb run params/quick.yaml              train, evaluate, report
+      trajnb run params/quick.yaml --dry-run    what it would do, and what that costs
+    """
+    # A scheduler that ends a job sends SIGTERM: it stops a study as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@main.command()
+@click.argument("params", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the study [runs/<name of the params file>].")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace a value of `common`.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [one per GPU, else one].")
+@click.option("--dry-run", is_flag=True, help="Show the runs, their state and an estimate of their cost; run nothing.")
+def run(params: Path, out: Path | None, settings: tuple[str, ...], jobs: int | None, dry_run: bool) -> None:
+    """Run the study of a params file and write its report.
+
+    Finished runs are skipped and cut ones go on, so the same command continues a study that was stopped. Prints the
+    path of the report's index at the end; the exit status is 1 if a notebook failed.
+
+    \b
+    Examples:
+      trajnb run params/quick.yaml
+      trajnb run params/quick.yaml --set epochs=3 --out runs/quick-3-epochs
+      trajnb run params/bfcl.yaml --jobs 4
+    """
+    with _told():
+        from trajnb.study import grid, runner
+        from trajnb.study.params import notebook_parameters, read_study
+
+        parameters = notebook_parameters(NOTEBOOKS / runner.TRAIN)
+        study = read_study(params, parameters, settings)
+        runs = grid.expand(study, parameters)
+        out = out or Path("runs") / study.name
+        if dry_run:
+            _show_plan(study, runs, out)
+            return
+        try:
+            errors = runner.run_study(study, runs, out, NOTEBOOKS, jobs)
+        except KeyboardInterrupt:
+            click.echo("\nStopped. The same command goes on from here.", err=True)
+            sys.exit(130)
+    _end(errors, out)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def report(folder: Path) -> None:
+    """Evaluate and render again what FOLDER holds: a study's folder, or one of records.
+
+    \b
+    Example:
+      trajnb report runs/quick
+    """
+    with _told():
+        from trajnb.study import runner
+
+        errors = runner.report(folder, NOTEBOOKS)
+    _end(errors, folder)
+
+
+@main.command()
+@click.argument("assets", nargs=-1, metavar="[ASSET]...")
+def fetch(assets: tuple[str, ...]) -> None:
+    """Download and verify the pinned assets ahead of time: all of them, or those named.
+
+    \b
+    Examples:
+      trajnb fetch
+      TRAJNB_CACHE=/data/trajnb trajnb fetch bfcl
+    """
+    with _told():
+        from trajnb.assets import ASSETS
+        from trajnb.assets import fetch as fetch_asset
+        from trajnb.study.params import nearest
+
+        for asset in assets or ASSETS:
+            if asset not in ASSETS:
+                raise ValueError(f"unknown asset {asset!r}{nearest(asset, ASSETS)}; known: {', '.join(ASSETS)}")
+            click.echo(f"{asset}: {fetch_asset(asset)}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--documents", default="ten", show_default=True, help="API documents in the prompt: used, ten or all.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def corpus(name: str, documents: str, as_json: bool) -> None:
+    """Print what a corpus holds: dialogues, examples, splits by block, dropped rows and why, content hash.
+
+    \b
+    Examples:
+      trajnb corpus bfcl
+      trajnb corpus sample --documents used --json
+    """
+    with _told():
+        from trajnb.formatting.corpus import load_corpus
+
+        loaded = load_corpus(name, documents=documents)
+    account = {"name": loaded.name, "hash": loaded.hash, **loaded.account}
+    if as_json:
+        click.echo(json.dumps(account, indent=2))
+        return
+    for key, value in account.items():
+        if isinstance(value, dict):
+            click.echo(f"{key}:")
+            for part, count in value.items():
+                click.echo(f"  {part}: {count}")
+        else:
+            click.echo(f"{key}: {value}")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Show an error that trajnb raises on purpose as one sentence, without a traceback."""
+    from trajnb.assets import AssetError
+
+    try:
+        yield
+    except (ValueError, AssetError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _end(errors: dict[str, str], out: Path) -> None:
+    for name, error in errors.items():
+        click.echo(f"{name} failed: {error}", err=True)
+    click.echo(out.resolve() / "index.html")
+    sys.exit(1 if errors else 0)
+
+
+def _show_plan(study, runs: dict[str, dict], out: Path) -> None:
+    from trajnb.study import grid, runner
+    from trajnb.study.estimate import estimate
+
+    states = runner.run_states(out, runs)
+    varying = grid.varying(runs)
+    rows = [["run", "state", *varying, "trained", "read", "time", "disk"]]
+    costs = {name: estimate(run) for name, run in runs.items()}
+    for name, run in runs.items():
+        cost = costs[name]
+        values = [" ".join(run[key]) if isinstance(run[key], list) else str(run[key]) for key in varying]
+        rows.append([name, states[name], *values, f"{cost.trained:,}", f"{cost.read:,}", *_time_and_disk([cost])])
+    left = [cost for name, cost in costs.items() if states[name] != "finished"]
+    total = ["to do", f"{len(left)} runs", *[""] * len(varying)]
+    rows.append(total + [f"{sum(c.trained for c in left):,}", f"{sum(c.read for c in left):,}", *_time_and_disk(left)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    click.echo(f"{study.title}: {len(runs)} runs into {out}\n")
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo(
+        "\nEstimates: tokens from characters; time for one run at a time on two CPU cores, the model smollm2-135m; "
+        "? = never measured."
+    )
+
+
+def _time_and_disk(costs: list) -> list[str]:
+    if any(cost.seconds is None for cost in costs):
+        return ["?", "?"]
+    return [f"{sum(c.seconds for c in costs) / 60:.0f} min", f"{sum(c.disk for c in costs) / 1e6:.0f} MB"]

@@ -1,0 +1,60 @@
+"""What a run will cost, estimated from the text of its corpus before anything is downloaded for its model.
+
+Estimates are for planning an evening, not for reporting: a record holds what was counted and measured.
+"""
+
+import itertools
+import os
+from dataclasses import dataclass
+from functools import cache
+
+from trajnb.study.params import CORPUS, corpus_of
+
+CHARACTERS_PER_TOKEN = 4  # of SmolLM2's tokenizer on the prompts of the corpora here, which are half JSON
+
+# SmolLM2-135M, LoRA rank 16 on all linear layers, float32, two CPU cores
+TRAIN_TOKENS_PER_SECOND = 110
+READ_TOKENS_PER_SECOND = 400
+ADAPTER_BYTES_PER_RANK = 4 * 4_900_000 / 16
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Tokens trained on and read in evaluation; seconds and bytes are None for a model never measured."""
+
+    trained: int
+    read: int
+    seconds: float | None
+    disk: float | None
+
+
+def estimate(run: dict) -> Cost:
+    """The cost of `run` from start to end, whatever of it is done already."""
+    corpus = tuple(run[name] for name in CORPUS)
+    shared = run["packing"] == "trie"
+    blocks = len(corpus_of(run).blocks)
+    trained = _tokens(corpus, run["condition"], "train", shared) * run["epochs"]
+    conditions = run["eval_conditions"] or [run["condition"]]
+    stages = blocks + 1  # before training and after each block
+    read = sum(_tokens(corpus, condition, "held_out", shared) for condition in conditions) * stages
+    if run["model"] != "smollm2-135m":
+        return Cost(trained, read, None, None)
+    seconds = trained / TRAIN_TOKENS_PER_SECOND + read / READ_TOKENS_PER_SECOND
+    # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
+    return Cost(trained, read, seconds, ADAPTER_BYTES_PER_RANK * run["lora_rank"] * (blocks + 3))
+
+
+@cache
+def _tokens(corpus: tuple, condition: str, split: str, shared: bool) -> int:
+    """Estimated tokens of one pass over a split; what two examples begin with alike counts once if `shared`."""
+    from trajnb.formatting.examples import build_examples  # imports datasets, which takes a second
+
+    rows = build_examples(corpus_of(dict(zip(CORPUS, corpus, strict=True))), condition, split)
+    texts = sorted(
+        "".join(message["content"] for message in [*prompt, *completion])
+        for prompt, completion in zip(rows["prompt"], rows["completion"], strict=True)
+    )
+    characters = sum(map(len, texts))
+    if shared:
+        characters -= sum(len(os.path.commonprefix(pair)) for pair in itertools.pairwise(texts))
+    return characters // CHARACTERS_PER_TOKEN

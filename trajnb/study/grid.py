@@ -1,0 +1,53 @@
+"""Expand grids into runs, and name each run by what shapes its training."""
+
+import hashlib
+import itertools
+import json
+
+from trajnb.study.params import Parameters, Study, check_run
+
+# Where a run is kept and what it is evaluated on change no weight; everything else is its identity.
+NOT_IDENTITY = ("run_folder", "zero_shot_folder", "eval_conditions")
+
+
+def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
+    """All runs of `study` in the order of its grids: run name -> all parameters of the training notebook.
+
+    The union: a run that two grids name is one run, evaluated under the conditions of both. A run that cannot be
+    is a ValueError that names its grid.
+    """
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    runs: dict[str, dict] = {}
+    for place, grid in enumerate(study.grids):
+        for values in itertools.product(*grid.values()):
+            run = defaults | study.common | dict(zip(grid, values, strict=True))
+            try:
+                check_run(run, parameters)
+            except ValueError as error:
+                raise ValueError(f"{study.name}: runs[{place}]: {error}") from None
+            twin = runs.setdefault(run_name(run), run)
+            if twin is not run:
+                both = _evaluated(twin) + _evaluated(run)
+                twin["eval_conditions"] = list(dict.fromkeys(both))
+    return runs
+
+
+def identity(run: dict) -> str:
+    """The sha256, in hex, of the parameters that shape the training of `run`."""
+    shaping = {name: value for name, value in run.items() if name not in NOT_IDENTITY}
+    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+
+
+def run_name(run: dict) -> str:
+    """The name of the folder of `run`: condition, seed and the start of its identity, `full-s0-1a2b3c4d`."""
+    return f"{run['condition']}-s{run['seed']}-{identity(run)[:8]}"
+
+
+def varying(runs: dict[str, dict]) -> list[str]:
+    """The parameters that differ between `runs`, which are what a table of them shows."""
+    names = [name for name in next(iter(runs.values())) if name not in NOT_IDENTITY]
+    return [name for name in names if len({json.dumps(run[name]) for run in runs.values()}) > 1]
+
+
+def _evaluated(run: dict) -> list[str]:
+    return run["eval_conditions"] or [run["condition"]]

@@ -1,0 +1,244 @@
+"""Read a params file and check every value of it before anything runs.
+
+A params file is one study::
+
+    title: Stripped against full                # optional, shown on top of the report
+    description: One sentence on what it asks.  # optional
+    common: {corpus: bfcl, learning_rate: 2e-4} # what all runs share
+    runs:                                       # grids; their union is the study
+      - condition: [stripped, full]             # in a grid a list is an axis
+        seed: [0, 1, 2]
+
+The parameters, their types and the words allowed for them are read from the training notebook's `parameters`
+cell, so that they stand in one place.
+"""
+
+import ast
+import difflib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+TOP_LEVEL = ("title", "description", "common", "runs")
+KINDS = ("int", "float", "bool", "str", "list[str]")  # annotations of a parameters cell
+CORPUS = ("corpus", "documents", "train_dialogues", "held_out_dialogues")  # the parameters that choose a corpus
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a notebook's parameters cell: `name: kind = default  # help`."""
+
+    name: str
+    kind: str  # one of KINDS
+    default: object
+    help: str
+
+    @property
+    def words(self) -> list[str]:
+        """The only values allowed: those of a help text that is nothing but words between bars."""
+        words = [word.strip() for word in self.help.split("|")]
+        return words if len(words) > 1 and all(re.fullmatch(r"[\w-]+", word) for word in words) else []
+
+
+Parameters = dict[str, Parameter]  # of one notebook, by name
+
+
+@dataclass(frozen=True)
+class Study:
+    """A params file, read: `common` and `grids` hold checked values, lists in `grids` being axes."""
+
+    name: str
+    title: str
+    description: str
+    common: dict
+    grids: tuple[dict, ...]
+
+
+def notebook_parameters(notebook: Path) -> Parameters:
+    """The parameters cell of `notebook`, by name; a missing notebook or cell is a ValueError."""
+    from papermill import inspect_notebook  # 0.5 s, and `trajnb --help` has no use for it
+
+    if not notebook.is_file():
+        raise ValueError(f"{notebook} is missing: trajnb runs in a clone, installed with `pip install -e .`")
+    found = {}
+    for name, line in inspect_notebook(notebook).items():
+        kind = line["inferred_type_name"]
+        if kind not in KINDS:
+            raise ValueError(f"{notebook}: parameter {name} must be annotated with one of {', '.join(KINDS)}")
+        found[name] = Parameter(name, kind, ast.literal_eval(line["default"]), line["help"])
+    if not found:
+        raise ValueError(f"{notebook} has no cell tagged `parameters`, or nothing in it")
+    return found
+
+
+def read_study(file: Path, parameters: Parameters, settings: Sequence[str] = ()) -> Study:
+    """Read and check `file`; `settings` are `name=value` texts that replace values of `common`.
+
+    Every fault is a ValueError that names the file, the place in it and what was expected.
+    """
+    content = _load_yaml(file)
+    unknown = [key for key in content if key not in TOP_LEVEL]
+    if unknown:
+        raise ValueError(f"{file}: unknown key {unknown[0]!r}{nearest(str(unknown[0]), TOP_LEVEL)}")
+    common = {} if content.get("common") is None else content["common"]
+    if not isinstance(common, dict):
+        raise ValueError(f"{file}: common must map parameters to values, not {_shown(common)}")
+    grids = content.get("runs")
+    if not isinstance(grids, list) or not grids or not all(isinstance(grid, dict) for grid in grids):
+        raise ValueError(
+            f"{file}: runs must be a list of grids, such as `runs: [{{condition: [stripped, full]}}]`, "
+            f"not {_shown(grids)}"
+        )
+    common = {name: _checked(file, "common", name, value, parameters) for name, value in common.items()}
+    grids = tuple(
+        {name: _axis(file, f"runs[{place}]", name, value, parameters) for name, value in grid.items()}
+        for place, grid in enumerate(grids)
+    )
+    common |= _read_settings(settings, grids, parameters)
+    title, description = (str(content.get(key) or "") for key in ("title", "description"))
+    return Study(file.stem, title or file.stem, description, common, grids)
+
+
+def check_run(run: dict, parameters: Parameters) -> None:
+    """Raise ValueError where the values of one run, each of the right type, make no run."""
+    for name, value in run.items():
+        words = parameters[name].words
+        if words and value not in words:
+            raise ValueError(f"unknown {name} {value!r}: {', '.join(words)}{nearest(value, words)}")
+    _check_conditions(run)
+    if "corpus" in run:
+        _check_order(run["order"], corpus_of(run).blocks)
+    if "model" in run:
+        _check_model(run["model"], parameters["model"].help)
+
+
+def corpus_of(run: dict):
+    """The corpus of a run; what it cannot be (unknown, no dialogues ...) is the ValueError of `load_corpus`."""
+    return _load_corpus(*(run[name] for name in CORPUS))
+
+
+@cache
+def _load_corpus(name: str, documents: str, train_dialogues: int, held_out_dialogues: int):
+    from trajnb.formatting.corpus import load_corpus
+
+    return load_corpus(
+        name, documents=documents, train_dialogues=train_dialogues, held_out_dialogues=held_out_dialogues
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'seed'?)`, or nothing where no known name is near."""
+    near = difflib.get_close_matches(name, [str(word) for word in known], n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _load_yaml(file: Path) -> dict:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        others = sorted(path.name for path in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
+        raise ValueError(f"{file} does not exist{nearest(file.name, others)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read as text: {error}") from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        raise ValueError(f"{file} is empty: a params file holds `common` and `runs`")
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} must map `common` and `runs`, but holds {_shown(content)}")
+    return content
+
+
+def _read_settings(settings: Sequence[str], grids: Sequence[dict], parameters: Parameters) -> dict:
+    values = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting}: write --set name=value")
+        if any(name in grid for grid in grids):
+            raise ValueError(f"--set {name}: {name} is set in runs; --set changes only what all runs share")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(f"--set {setting}: {text!r} is not a YAML value") from None
+        values[name] = _checked("--set", "", name, "" if value is None else value, parameters)
+    return values
+
+
+def _axis(file: Path, place: str, name: str, value: object, parameters: Parameters) -> list:
+    """The values of one axis; a single value is an axis of one."""
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ValueError(f"{file}: {place}.{name} is an empty list, which makes no run")
+    kind = parameters[name].kind if name in parameters else ""
+    if kind.startswith("list") and not all(isinstance(one, list) for one in values):
+        raise ValueError(f"{file}: {place}.{name} is itself a list, so its axis is a list of lists: [[...], [...]]")
+    return [_checked(file, place, name, one, parameters) for one in values]
+
+
+def _checked(file: Path | str, place: str, name: str, value: object, parameters: Parameters) -> object:
+    """`value` as the type that the notebook's annotation asks for."""
+    where = f"{file}: {place}.{name}" if place else f"{file} {name}"
+    if name not in parameters:
+        raise ValueError(f"{where}: unknown parameter {name!r}{nearest(str(name), parameters)}")
+    kind = parameters[name].kind
+    converted = _convert(value, kind)
+    if converted is None:
+        hint = "; quote it" if kind == "str" and isinstance(value, (bool, int, float)) else ""
+        if isinstance(value, list) and place == "common":
+            hint = "; to vary it, put the list into runs"
+        raise ValueError(f"{where} must be {kind}, not {_shown(value)}{hint}")
+    return converted
+
+
+def _convert(value: object, kind: str) -> object | None:
+    """`value` as `kind`, or None where it is something else."""
+    if kind == "float":
+        try:  # YAML 1.1 reads 2e-4 as text, for want of a dot
+            number = None if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            return None
+        return number if number is not None and math.isfinite(number) else None
+    if kind == "list[str]":
+        return value if isinstance(value, list) and all(isinstance(one, str) for one in value) else None
+    expected = {"int": int, "bool": bool, "str": str}[kind]
+    return value if type(value) is expected else None  # bool is an int to isinstance
+
+
+def _check_conditions(run: dict) -> None:
+    from trajnb.formatting.conditions import CONDITIONS
+
+    for name, conditions in (("condition", [run["condition"]]), ("eval_conditions", run["eval_conditions"])):
+        for condition in conditions:
+            if condition not in CONDITIONS:
+                hint = nearest(condition, CONDITIONS)
+                raise ValueError(f"{name}: unknown condition {condition!r}{hint}; known: {', '.join(CONDITIONS)}")
+
+
+def _check_order(order: list[str], blocks: tuple[str, ...]) -> None:
+    if order and sorted(order) != sorted(blocks):
+        hint = "".join(nearest(block, blocks) for block in order if block not in blocks)
+        raise ValueError(f"order must name each of {', '.join(blocks)} once, not {', '.join(order)}{hint}")
+
+
+def _check_model(model: str, help: str) -> None:
+    """A model is a word of the notebook's help, an owner/name of the hub, or a folder."""
+    known = [word.strip() for word in help.split("|") if " " not in word.strip()]
+    if model in known or re.fullmatch(r"[\w.-]+/[\w.-]+", model) or Path(model).expanduser().is_dir():
+        return
+    raise ValueError(
+        f"unknown model {model!r}{nearest(model, known)}: neither {' nor '.join(known)}, "
+        "nor owner/name of a hub model, nor a folder"
+    )
+
+
+def _shown(value: object) -> str:
+    text = f"{type(value).__name__} {value!r}"
+    return text if len(text) < 80 else f"{text[:77]}..."

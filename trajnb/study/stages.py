@@ -1,0 +1,78 @@
+"""The stages of one run: what 02_train measures before training and after every block, and what it keeps to go on after a kill."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from trajnb.qlora import chat, generate, train
+from trajnb.scoring import score
+from trajnb.study import records
+
+
+def predict(
+    model,
+    tokenizer,
+    rows: Sequence[Mapping],
+    parameters: Mapping[str, Mapping[str, Sequence[str]]],
+    *,
+    stage: int,
+    train_condition: str,
+    eval_condition: str,
+    max_new_tokens: int,
+    say: Callable[[str], None] = print,
+) -> list[dict]:
+    """Answer and score every row of held-out examples: the lines of `predictions.jsonl`, in the order of `rows`.
+
+    `parameters` gives, for every dialogue id, the argument names of its documented APIs; a positional prediction is bound by them.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(row["dialogue_id"], []).append(index)
+    encoded = chat.encode_all(tokenizer, rows)
+    members = list(groups.values())
+    began, lines = time.monotonic(), {}
+    for group, position, answer in generate.answer(
+        model,
+        [[encoded[index] for index in indices] for indices in members],
+        end_token=tokenizer.eos_token_id,
+        max_new_tokens=max_new_tokens,
+    ):
+        index = members[group][position]
+        row, example = rows[index], encoded[index]
+        text = tokenizer.decode(answer.tokens[: -1 if answer.stopped else None], skip_special_tokens=True)
+        lines[index] = {
+            "dialogue_id": row["dialogue_id"],
+            "step": row["step"],
+            "block": row["block"],
+            "stage": stage,
+            "train_condition": train_condition,
+            "eval_condition": eval_condition,
+            "prompt_tokens": example.prompt,
+            "generated_tokens": len(answer.tokens),
+            "stopped": answer.stopped,
+            "prediction": text,
+            "gold_nll": answer.gold_nll,
+            "gold_tokens": len(example.completion),
+            **score.score(text, row["gold"], parameters[row["dialogue_id"]]),
+        }
+    seconds = time.monotonic() - began
+    right = sum(line["canonical"] for line in lines.values())
+    say(f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} calls exact · {seconds:.0f} s")
+    return [lines[index] for index in range(len(rows))]
+
+
+def kept(path: Path, measure: Callable[[], list[dict]]) -> list[dict]:
+    """The lines of `path`; measured and written there only if the file is not there yet."""
+    if not path.exists():
+        records.write_lines(path, measure())
+    return records.read_lines(path)
+
+
+def save_block(model, trained: train.Trained, adapter: Path, account: Path) -> None:
+    """Keep a trained block: its cost in `account`, then its adapter as a plain PEFT folder, which appears whole or not at all."""
+    records.write_json(account, asdict(trained))
+    fresh = adapter.with_name(f".{adapter.name}")
+    model.save_pretrained(fresh)
+    adapter.parent.mkdir(parents=True, exist_ok=True)
+    fresh.rename(adapter)
