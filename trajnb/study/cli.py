@@ -1,4 +1,7 @@
-"""The command line: `trajnb run`, `report`, `fetch`, `corpus`. Heavy imports wait until a command needs them."""
+"""The command line: `trajnb run`, `report`, `fetch`, `corpus`.
+
+Imports wait until a command needs them, so that `trajnb --help` answers at once.
+"""
 
 import json
 import signal
@@ -10,8 +13,9 @@ from pathlib import Path
 import click
 
 import trajnb
+from trajnb.study.records import ROOT
 
-NOTEBOOKS = Path(trajnb.__file__).parents[1] / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 
 
 @click.group(context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]})
@@ -30,15 +34,15 @@ def main() -> None:
 
 @main.command()
 @click.argument("params", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the study [runs/<name of the params file>].")
+@click.option("--out", type=click.Path(path_type=Path), help="The study's folder [runs/<name of PARAMS>].")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace a value of `common`.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [one per GPU, else one].")
-@click.option("--dry-run", is_flag=True, help="Show the runs, their state and an estimate of their cost; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the runs and what they would cost; run none.")
 def run(params: Path, out: Path | None, settings: tuple[str, ...], jobs: int | None, dry_run: bool) -> None:
     """Run the study of a params file and write its report.
 
-    Finished runs are skipped and cut ones go on, so the same command continues a study that was stopped. Prints the
-    path of the report's index at the end; the exit status is 1 if a notebook failed.
+    Finished runs are skipped and cut ones go on, so the same command continues a study that was stopped.
+    The last line printed is the path of the report; the exit status is 1 if a notebook failed.
 
     \b
     Examples:
@@ -55,7 +59,7 @@ def run(params: Path, out: Path | None, settings: tuple[str, ...], jobs: int | N
         runs = grid.expand(study, parameters)
         out = out or Path("runs") / study.name
         if dry_run:
-            _show_plan(study, runs, out)
+            _show_plan(study.title, runs, out)
             return
         try:
             errors = runner.run_study(study, runs, out, NOTEBOOKS, jobs)
@@ -98,13 +102,14 @@ def fetch(assets: tuple[str, ...]) -> None:
 
         for asset in assets or ASSETS:
             if asset not in ASSETS:
-                raise ValueError(f"unknown asset {asset!r}{nearest(asset, ASSETS)}; known: {', '.join(ASSETS)}")
+                hint = nearest(asset, ASSETS)
+                raise ValueError(f"unknown asset {asset!r}{hint}; known: {', '.join(ASSETS)}")
             click.echo(f"{asset}: {fetch_asset(asset)}")
 
 
 @main.command()
 @click.argument("name")
-@click.option("--documents", default="ten", show_default=True, help="API documents in the prompt: used, ten or all.")
+@click.option("--documents", default="ten", show_default=True, help="API documents: used, ten or all.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def corpus(name: str, documents: str, as_json: bool) -> None:
     """Print what a corpus holds: dialogues, examples, splits by block, dropped rows and why, content hash.
@@ -149,32 +154,36 @@ def _end(errors: dict[str, str], out: Path) -> None:
     sys.exit(1 if errors else 0)
 
 
-def _show_plan(study, runs: dict[str, dict], out: Path) -> None:
-    from trajnb.study import grid, runner
+def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
     from trajnb.study.estimate import estimate
+    from trajnb.study.grid import varying
+    from trajnb.study.runner import run_states
 
-    states = runner.run_states(out, runs)
-    varying = grid.varying(runs)
-    rows = [["run", "state", *varying, "trained", "read", "time", "disk"]]
+    states, axes = run_states(out, runs), varying(runs)
     costs = {name: estimate(run) for name, run in runs.items()}
-    for name, run in runs.items():
-        cost = costs[name]
-        values = [" ".join(run[key]) if isinstance(run[key], list) else str(run[key]) for key in varying]
-        rows.append([name, states[name], *values, f"{cost.trained:,}", f"{cost.read:,}", *_time_and_disk([cost])])
     left = [cost for name, cost in costs.items() if states[name] != "finished"]
-    total = ["to do", f"{len(left)} runs", *[""] * len(varying)]
-    rows.append(total + [f"{sum(c.trained for c in left):,}", f"{sum(c.read for c in left):,}", *_time_and_disk(left)])
+    rows = [
+        ["run", "state", *axes, "tokens trained", "tokens read", "time", "disk"],
+        *([name, states[name], *_values(run, axes), *_cost([costs[name]])] for name, run in runs.items()),
+        ["to do", f"{len(left)} runs", *[""] * len(axes), *_cost(left)],
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    click.echo(f"{study.title}: {len(runs)} runs into {out}\n")
+    click.echo(f"{title}: {len(runs)} runs into {out}\n")
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     click.echo(
-        "\nEstimates: tokens from characters; time for one run at a time on two CPU cores, the model smollm2-135m; "
-        "? = never measured."
+        "\nEstimates: tokens from characters; read = in evaluation; time for smollm2-135m on two CPU cores, "
+        "one run at a time; ? = not measured for this model."
     )
 
 
-def _time_and_disk(costs: list) -> list[str]:
+def _values(run: dict, names: list[str]) -> list[str]:
+    return [" ".join(run[name]) if isinstance(run[name], list) else str(run[name]) for name in names]
+
+
+def _cost(costs: list) -> list[str]:
+    tokens = [f"{sum(cost.trained for cost in costs):,}", f"{sum(cost.read for cost in costs):,}"]
     if any(cost.seconds is None for cost in costs):
-        return ["?", "?"]
-    return [f"{sum(c.seconds for c in costs) / 60:.0f} min", f"{sum(c.disk for c in costs) / 1e6:.0f} MB"]
+        return [*tokens, "?", "?"]
+    minutes, megabytes = sum(cost.seconds for cost in costs) / 60, sum(cost.disk for cost in costs) / 1e6
+    return [*tokens, f"{minutes:.0f} min", f"{megabytes:.0f} MB"]

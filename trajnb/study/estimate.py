@@ -46,7 +46,7 @@ def estimate(run: dict) -> Cost:
 
 @cache
 def _tokens(corpus: tuple, condition: str, split: str, shared: bool) -> int:
-    """Estimated tokens of one pass over a split; what two examples begin with alike counts once if `shared`."""
+    """Estimated tokens of one pass over a split; if `shared`, a beginning two examples share counts once."""
     from trajnb.formatting.examples import build_examples  # imports datasets, which takes a second
 
     rows = build_examples(corpus_of(dict(zip(CORPUS, corpus, strict=True))), condition, split)

@@ -26,6 +26,8 @@ QUIET = 15  # seconds between two progress lines of a notebook where no terminal
 POLL = 0.2  # seconds between two looks at the processes
 PATIENCE = 10  # seconds that a process gets to end by itself when a study is stopped
 
+Slots = list[dict[str, str]]  # one environment for each process at a time
+
 
 @dataclass(frozen=True)
 class Job:
@@ -49,15 +51,15 @@ class _Process:
     unread: bytes = b""  # the start of a line whose end is not written yet
     progress: str = ""
     said: str = ""  # the progress line printed last,
-    said_at: float = 0.0  # and when
+    said_at: float = float("-inf")  # and when
 
 
 class Held(Exception):
     """Another process works on this job."""
 
 
-def slots(jobs: int | None) -> list[dict[str, str]]:
-    """The environment of each of `jobs` processes at a time: one GPU each, or an equal share of the cores.
+def slots(jobs: int | None) -> Slots:
+    """A slot for each of `jobs` processes at a time: one GPU, or an equal share of the cores.
 
     `None` makes as many as there are GPUs, or one. More jobs than GPUs share them in turn.
     """
@@ -96,14 +98,14 @@ def own_kernel() -> Iterator[dict[str, str]]:
 
 def execute(
     jobs: list[Job],
-    slots: list[dict[str, str]],
+    slots: Slots,
     is_finished: Callable[[Job], bool],
     changed: Callable[[Job, str], None],
 ) -> dict[str, str]:
     """Execute `jobs`, `len(slots)` at a time, and return the error of each one that failed, by name.
 
-    `changed(job, state)` hears `running`, `finished` and `failed`. A job that another process still works on (a
-    trajnb that was killed leaves its notebooks running) waits for that one, and starts unless it then
+    `changed(job, state)` hears `running`, `finished` and `failed`. A job that another process still works on
+    (a trajnb that was killed leaves its notebooks running) waits for that one, and starts unless it then
     `is_finished`. Ctrl-C stops what runs and is raised again.
     """
     waiting, running, free, errors = list(jobs), [], list(slots), {}
@@ -168,7 +170,7 @@ def _start(
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         try:
-            # Papermill and its kernel inherit the log, and with it the lock: it lasts as long as either lives.
+            # Papermill and its kernel inherit the log and so the lock: it lasts as long as either lives.
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Held from None

@@ -13,8 +13,8 @@ NOT_IDENTITY = ("run_folder", "zero_shot_folder", "eval_conditions")
 def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
     """All runs of `study` in the order of its grids: run name -> all parameters of the training notebook.
 
-    The union: a run that two grids name is one run, evaluated under the conditions of both. A run that cannot be
-    is a ValueError that names its grid.
+    The union: a run that two grids name is one run, evaluated under the conditions of both. A run that
+    cannot be is a ValueError that names its grid.
     """
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     runs: dict[str, dict] = {}

@@ -26,7 +26,7 @@ import yaml
 
 TOP_LEVEL = ("title", "description", "common", "runs")
 KINDS = ("int", "float", "bool", "str", "list[str]")  # annotations of a parameters cell
-CORPUS = ("corpus", "documents", "train_dialogues", "held_out_dialogues")  # the parameters that choose a corpus
+CORPUS = ("corpus", "documents", "train_dialogues", "held_out_dialogues")  # what chooses a corpus
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def check_run(run: dict, parameters: Parameters) -> None:
     for name, value in run.items():
         words = parameters[name].words
         if words and value not in words:
-            raise ValueError(f"unknown {name} {value!r}: {', '.join(words)}{nearest(value, words)}")
+            raise ValueError(f"unknown {name} {value!r}; known: {', '.join(words)}{nearest(value, words)}")
     _check_conditions(run)
     if "corpus" in run:
         _check_order(run["order"], corpus_of(run).blocks)
@@ -118,7 +118,7 @@ def check_run(run: dict, parameters: Parameters) -> None:
 
 
 def corpus_of(run: dict):
-    """The corpus of a run; what it cannot be (unknown, no dialogues ...) is the ValueError of `load_corpus`."""
+    """The corpus of a run; one that cannot be (unknown, no dialogues) is a ValueError of `load_corpus`."""
     return _load_corpus(*(run[name] for name in CORPUS))
 
 
@@ -179,7 +179,7 @@ def _axis(file: Path, place: str, name: str, value: object, parameters: Paramete
         raise ValueError(f"{file}: {place}.{name} is an empty list, which makes no run")
     kind = parameters[name].kind if name in parameters else ""
     if kind.startswith("list") and not all(isinstance(one, list) for one in values):
-        raise ValueError(f"{file}: {place}.{name} is itself a list, so its axis is a list of lists: [[...], [...]]")
+        raise ValueError(f"{file}: {place}.{name} is a list itself; an axis of it is a list of lists, [[..]]")
     return [_checked(file, place, name, one, parameters) for one in values]
 
 
@@ -218,8 +218,8 @@ def _check_conditions(run: dict) -> None:
     for name, conditions in (("condition", [run["condition"]]), ("eval_conditions", run["eval_conditions"])):
         for condition in conditions:
             if condition not in CONDITIONS:
-                hint = nearest(condition, CONDITIONS)
-                raise ValueError(f"{name}: unknown condition {condition!r}{hint}; known: {', '.join(CONDITIONS)}")
+                known = f"{', '.join(CONDITIONS)}{nearest(condition, CONDITIONS)}"
+                raise ValueError(f"{name}: unknown condition {condition!r}; known: {known}")
 
 
 def _check_order(order: list[str], blocks: tuple[str, ...]) -> None:

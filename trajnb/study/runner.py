@@ -5,24 +5,31 @@ from pathlib import Path
 
 import yaml
 
-from trajnb.study.execute import Job, execute, say, slots
+from trajnb.study.execute import Job, Slots, execute, say, slots
 from trajnb.study.params import Study, notebook_parameters
 
-TRAIN, INSPECT, EVALUATE = "02_train.ipynb", "01_inspect.ipynb", "03_evaluate.ipynb"
+INSPECT, TRAIN, EVALUATE = "01_inspect.ipynb", "02_train.ipynb", "03_evaluate.ipynb"
 
 
-def run_study(study: Study, runs: dict[str, dict], out: Path, notebooks: Path, jobs: int | None = None) -> dict[str, str]:
-    """Run what is not finished of `runs` in the folder `out`, render all, and return the errors by job name.
+def run_study(
+    study: Study, runs: dict[str, dict], out: Path, notebooks: Path, jobs: int | None = None
+) -> dict[str, str]:
+    """Run what is not finished of `runs` in the folder `out`, render all of it, return errors by job name.
 
-    `notebooks` is the folder of the three notebooks. A folder that holds anything else is a ValueError.
+    Args:
+        runs: run name -> all parameters of the training notebook, see `grid.expand`.
+        notebooks: the folder of the three notebooks; relative paths in parameters start from its parent.
+        jobs: runs at a time; None is one per GPU.
+
+    Raises:
+        ValueError: `out` holds something else.
     """
     out = out.resolve()
     claim_folder(out, study, runs)
     states = run_states(out, runs)
     write_index(out, states)
     places = slots(jobs)
-    say(f"{study.title}: {len(runs)} runs, {_count(states)}; {len(places)} at a time; into {out}")
-    errors = inspect(out, runs, notebooks, places)
+    say(f"{study.title}: {_count(states)}; {len(places)} at a time; into {out}")
 
     def changed(job: Job, state: str) -> None:
         states[job.name] = state
@@ -30,6 +37,7 @@ def run_study(study: Study, runs: dict[str, dict], out: Path, notebooks: Path, j
             render(job.executed)
         write_index(out, states)
 
+    errors = inspect(out, runs, notebooks, places)
     waiting = [training_job(out, name, runs[name], notebooks) for name in runs if states[name] != "finished"]
     errors |= execute(waiting, places, lambda job: is_finished(job.log.parent, runs[job.name]), changed)
     if "finished" in states.values():
@@ -40,52 +48,52 @@ def run_study(study: Study, runs: dict[str, dict], out: Path, notebooks: Path, j
 
 def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
     """Make `out` the folder of this study, or raise ValueError where it is already something else's."""
+    about = out / "study.yaml"
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file, not a folder: choose another with --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / "study.yaml").is_file():
-        raise ValueError(f"{out} holds files that are no study's (it has no study.yaml): choose another with --out")
-    strange = [folder.name for folder in sorted(out.glob("runs/*")) if folder.is_dir() and folder.name not in runs]
+        raise ValueError(f"{out} is a file: choose a folder with --out")
+    if out.is_dir() and any(out.iterdir()) and not about.is_file():
+        raise ValueError(f"{out} holds files but no study (no study.yaml): choose another folder with --out")
+    strange = sorted(path.name for path in out.glob("runs/*") if path.is_dir() and path.name not in runs)
     if strange:
-        owner = (yaml.safe_load((out / "study.yaml").read_text(encoding="utf-8")) or {}).get("name", "another study")
         raise ValueError(
-            f"{out} holds runs that are not of this study but of {owner!r} as it was then: {', '.join(strange)}. "
-            "Choose another folder with --out, or delete them"
+            f"{out} holds runs of another study, {_name_in(about)}: {', '.join(strange)}. "
+            "Choose another folder with --out, or delete them if they are not wanted"
         )
     (out / "runs").mkdir(parents=True, exist_ok=True)
     content = {"name": study.name, "title": study.title, "description": study.description, "runs": runs}
-    (out / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    about.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
-    """`finished`, `cut` (started once, to be gone on with) or `waiting` for each run."""
-    states = {}
-    for name, run in runs.items():
-        folder = out / "runs" / name
-        states[name] = "finished" if is_finished(folder, run) else "cut" if folder.is_dir() else "waiting"
-    return states
+    """`finished`, `cut` (was started, goes on from there) or `waiting` for each run."""
+    folders = {name: out / "runs" / name for name in runs}
+    return {
+        name: "finished" if is_finished(folder, runs[name]) else "cut" if folder.is_dir() else "waiting"
+        for name, folder in folders.items()
+    }
 
 
 def is_finished(folder: Path, run: dict) -> bool:
     """Whether `folder` holds the record of `run` with every evaluation that the run asks for."""
+    record = folder / "record.json"
     try:
-        matrix = json.loads((folder / "record.json").read_text(encoding="utf-8"))["matrix"]
+        matrix = json.loads(record.read_text(encoding="utf-8"))["matrix"]
     except FileNotFoundError:
         return False
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{folder / 'record.json'} is no record: delete it, and the run goes on") from None
+        raise ValueError(f"{record} is no record: delete it, and the run goes on") from None
     return set(run["eval_conditions"] or [run["condition"]]) <= set(matrix)
 
 
 def training_job(out: Path, name: str, run: dict, notebooks: Path) -> Job:
     """The job that trains `run` in its folder; its notebook goes on where an earlier one was cut."""
-    folder = out / "runs" / name
-    root = notebooks.parent
-    folders = {"run_folder": _from_root(folder, root), "zero_shot_folder": _from_root(out / "zero_shot", root)}
-    return Job(name, notebooks / TRAIN, folder / TRAIN, folder / "parameters.yaml", folder / "log.txt", run | folders)
+    folder, root = out / "runs" / name, notebooks.parent
+    run = run | {"run_folder": _from(root, folder), "zero_shot_folder": _from(root, out / "zero_shot")}
+    return Job(name, notebooks / TRAIN, folder / TRAIN, folder / "parameters.yaml", folder / "log.txt", run)
 
 
-def inspect(out: Path, runs: dict[str, dict], notebooks: Path, places: list[dict]) -> dict[str, str]:
-    """Execute 01 on what the first run trains on, unless that page is there already; errors by job name."""
+def inspect(out: Path, runs: dict[str, dict], notebooks: Path, places: Slots) -> dict[str, str]:
+    """Execute 01 on what the first run learns from, unless that page is there; errors by job name."""
     first = next(iter(runs.values()))
     known = notebook_parameters(notebooks / INSPECT)
     job = _page(out, notebooks / INSPECT, {name: first[name] for name in known if name in first})
@@ -95,17 +103,17 @@ def inspect(out: Path, runs: dict[str, dict], notebooks: Path, places: list[dict
     return _execute_page(job, places)
 
 
-def evaluate(out: Path, notebooks: Path, places: list[dict]) -> dict[str, str]:
+def evaluate(out: Path, notebooks: Path, places: Slots) -> dict[str, str]:
     """Execute 03 on the runs in `out`; errors by job name."""
-    job = _page(out, notebooks / EVALUATE, {"study_folder": _from_root(out, notebooks.parent)})
+    job = _page(out, notebooks / EVALUATE, {"study_folder": _from(notebooks.parent, out)})
     return _execute_page(job, places)
 
 
 def report(out: Path, notebooks: Path) -> dict[str, str]:
-    """Execute 03 again on a folder of runs or records, and render every page of it; errors by job name."""
+    """Execute 03 again on a folder of runs or of records, render every page of it; errors by job name."""
     out = out.resolve()
     if not any(out.rglob("record.json")):
-        raise ValueError(f"{out} holds no finished run: no record.json anywhere in it")
+        raise ValueError(f"{out} holds no finished run: there is no record.json in it")
     errors = evaluate(out, notebooks, slots(1))
     for executed in [*out.glob("*.ipynb"), *out.glob(f"runs/*/{TRAIN}")]:
         render(executed)
@@ -123,6 +131,7 @@ def render(executed: Path) -> None:
 
 
 def write_index(out: Path, states: dict[str, str] | None) -> None:
+    """Write the study's index page as things stand."""
     from trajnb.show.report import write_index
 
     write_index(out, states)
@@ -133,19 +142,27 @@ def _page(out: Path, notebook: Path, parameters: dict) -> Job:
     return Job(stem, notebook, out / notebook.name, out / f"{stem}.yaml", out / f"{stem}.log", parameters)
 
 
-def _execute_page(job: Job, places: list[dict]) -> dict[str, str]:
+def _execute_page(job: Job, places: Slots) -> dict[str, str]:
     def changed(job: Job, state: str) -> None:
-        if state == "finished":
+        if state != "running" and job.executed.is_file():
             render(job.executed)
 
     return execute([job], places[:1], lambda job: False, changed)
 
 
 def _count(states: dict[str, str]) -> str:
-    counted = [(state, list(states.values()).count(state)) for state in ("finished", "cut", "waiting")]
-    return ", ".join(f"{count} {state}" for state, count in counted if count)
+    counts = {state: list(states.values()).count(state) for state in ("finished", "cut", "waiting")}
+    return f"{len(states)} runs, " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
-def _from_root(path: Path, root: Path) -> str:
-    """`path` relative to the repository's root where it lies inside, so that records name no one's home."""
-    return str(path.relative_to(root.resolve()) if path.is_relative_to(root.resolve()) else path)
+def _name_in(about: Path) -> str:
+    try:
+        return str(yaml.safe_load(about.read_text(encoding="utf-8"))["name"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return "of an unknown name"
+
+
+def _from(root: Path, path: Path) -> str:
+    """`path` from the repository's root where it lies inside, so that records name no one's home."""
+    root = root.resolve()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
