@@ -1,8 +1,11 @@
-"""Attention that looks only where a trie allows, for any model of transformers whose attention is pluggable.
+"""Attention that looks only where a trie allows, for any model of transformers whose attention is
+pluggable.
 
-A dense 4-D mask gives the same numbers but computes every pair of tokens: on bfcl it spent 41 % of a training step. Here the trunk is one plainly
-causal product and each branch a small one over its ancestors; while decoding, a new token meets its own dialogue's keys and no others, and no
-key is ever copied. A forward pass carries its layout in the keyword argument `layout`; without one this is transformers' own sdpa.
+A dense 4-D mask gives the same numbers but computes every pair of tokens: on bfcl it spent 41 % of a
+training step. Here the trunk is one plainly causal product and each branch a small one over its ancestors;
+while decoding, a new token meets its own dialogue's keys and no others, and no key is ever copied. A
+forward pass carries its layout in the keyword argument `layout`; without one this is transformers' own
+sdpa.
 """
 
 from dataclasses import dataclass, field
@@ -83,8 +86,12 @@ class DecodeLayout:
 
     def attend(self, layer: int, query, key, value, scale: float) -> torch.Tensor:
         heads, width = key.shape[1], key.shape[3]
-        query = query[0].unflatten(0, (heads, -1)) * scale  # (kv heads, queries per kv head, sequences, width)
-        key, value = (new[0].transpose(0, 1).unsqueeze(2) for new in (key, value))  # (sequences, kv heads, 1, width)
+        query = (
+            query[0].unflatten(0, (heads, -1)) * scale
+        )  # (kv heads, queries per kv head, sequences, width)
+        key, value = (
+            new[0].transpose(0, 1).unsqueeze(2) for new in (key, value)
+        )  # (sequences, kv heads, 1, width)
         if layer in self.own:
             key, value = (torch.cat(pair, 2) for pair in zip(self.own[layer], (key, value), strict=True))
         self.own[layer] = key, value
@@ -97,7 +104,9 @@ class DecodeLayout:
     def _read(self, layer: int, beam: Beam, query, own_scores, own_value) -> torch.Tensor:
         stored_key, stored_value = self.store[layer]
         count = beam.rows.stop - beam.rows.start
-        asked = query[:, :, beam.rows].flatten(1, 2)  # a span is met by all queries of the beam in one product
+        asked = query[:, :, beam.rows].flatten(
+            1, 2
+        )  # a span is met by all queries of the beam in one product
         scores = [asked @ stored_key[0, :, start:stop].transpose(1, 2) for start, stop in beam.spans]
         scores = torch.cat(scores, -1).unflatten(1, (-1, count)).masked_fill(~beam.seen, float("-inf"))
         weights = torch.cat([scores, own_scores[:, :, beam.rows]], -1).softmax(-1)
@@ -126,11 +135,15 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def dense_mask(trie: Trie) -> torch.Tensor:
-    """(1, 1, n, n), true where a node may look: itself and its ancestors. The reference for `TrieLayout`, in tests."""
+    """(1, 1, n, n), true where a node may look: itself and its ancestors. The reference for `TrieLayout`,
+    in tests.
+    """
     mask = torch.zeros(len(trie.tokens), len(trie.tokens), dtype=torch.bool)
     for segment in trie.segments:
         rows = slice(segment.start, segment.stop)
         for start, stop in segment.ancestors:
             mask[rows, start:stop] = True
-        mask[rows, rows] = torch.ones(segment.stop - segment.start, segment.stop - segment.start).tril().bool()
+        mask[rows, rows] = (
+            torch.ones(segment.stop - segment.start, segment.stop - segment.start).tril().bool()
+        )
     return mask[None, None]

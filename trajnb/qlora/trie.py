@@ -1,8 +1,9 @@
 """Shared prefixes, computed once.
 
-The examples of one dialogue repeat most of their prompt. Here token sequences become one *trie*: every distinct
-prefix stands once, at the position of its depth, and a token attends to its ancestors only. Gradients and logits are those
-of the sequences one by one. Nothing here knows of dialogues or models; `attention` reads the layout.
+The examples of one dialogue repeat most of their prompt. Here token sequences become one *trie*: every
+distinct prefix stands once, at the position of its depth, and a token attends to its ancestors only.
+Gradients and logits are those of the sequences one by one. Nothing here knows of dialogues or models;
+`attention` reads the layout.
 """
 
 from collections.abc import Sequence
@@ -85,10 +86,11 @@ def _path(node: int, segments: list[Segment]) -> tuple[Span, ...]:
 
 
 def pack(groups: Sequence[Sequence[Sequence[int]]], budget: int) -> list[list[tuple[int, int]]]:
-    """Put groups of sequences that share much (the examples of a dialogue) into rows of at most `budget` distinct tokens.
+    """Put groups of sequences that share much (the examples of a dialogue) into rows of at most `budget`
+    distinct tokens.
 
-    Returns the rows, each a list of (group, index in group). A group stays together where it fits a row of its own; a single
-    sequence beyond the budget gets a row to itself, for nothing is ever cut here.
+    Returns the rows, each a list of (group, index in group). A group stays together where it fits a row of
+    its own; a single sequence beyond the budget gets a row to itself, for nothing is ever cut here.
     """
     rows: list[list[tuple[int, int]]] = []
     row: list[tuple[int, int]] = []

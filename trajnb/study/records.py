@@ -1,4 +1,5 @@
-"""What a run leaves behind, written and read: `record.json`, `items.jsonl`, `predictions.jsonl`. The README lists their keys; keys are only added.
+"""What a run leaves behind, written and read: `record.json`, `items.jsonl`, `predictions.jsonl`. The README
+lists their keys; keys are only added.
 
 Every file appears whole or not at all; `record.json` comes last and marks a run as finished.
 """
@@ -42,9 +43,13 @@ def read_run(folder: Path) -> Run:
     """One finished run. Raises ValueError, naming the file, where one is missing or damaged."""
     try:
         record = json.loads((folder / "record.json").read_text())
-        return Run(folder, record, read_lines(folder / "items.jsonl"), read_lines(folder / "predictions.jsonl"))
+        return Run(
+            folder, record, read_lines(folder / "items.jsonl"), read_lines(folder / "predictions.jsonl")
+        )
     except (OSError, ValueError) as error:
-        raise ValueError(f"the records in {folder} cannot be read ({error}); delete the folder and run again") from error
+        raise ValueError(
+            f"the records in {folder} cannot be read ({error}); delete the folder and run again"
+        ) from error
 
 
 def read_study(folder: Path) -> list[Run]:
@@ -104,7 +109,9 @@ def machine() -> str:
 
 def _processor() -> str:
     try:
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+        ]
         return names[0].split(":", 1)[1].strip()
     except (OSError, IndexError):
         return platform.processor() or platform.machine()
@@ -115,7 +122,9 @@ def peak_memory_mb() -> float:
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    )
 
 
 def git_commit() -> str:
@@ -127,6 +136,8 @@ def git_commit() -> str:
 
     try:
         commit = git("rev-parse", "HEAD")
-        return commit + ("+changes" if commit and git("status", "--porcelain", "--untracked-files=no") else "")
+        return commit + (
+            "+changes" if commit and git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except FileNotFoundError:
         return ""

@@ -1,9 +1,13 @@
-"""The stages of one run: what 02_train measures before training and after every block, and what it keeps to go on after a kill."""
+"""The stages of one run: what 02_train measures before training and after every block, and what it keeps to
+go on after a kill.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+
+import pandas as pd
 
 from trajnb.qlora import chat, generate, train
 from trajnb.scoring import score
@@ -22,9 +26,11 @@ def predict(
     max_new_tokens: int,
     say: Callable[[str], None] = print,
 ) -> list[dict]:
-    """Answer and score every row of held-out examples: the lines of `predictions.jsonl`, in the order of `rows`.
+    """Answer and score every row of held-out examples: the lines of `predictions.jsonl`, in the order of
+    `rows`.
 
-    `parameters` gives, for every dialogue id, the argument names of its documented APIs; a positional prediction is bound by them.
+    `parameters` gives, for every dialogue id, the argument names of its documented APIs; a positional
+    prediction is bound by them.
     """
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
@@ -69,8 +75,24 @@ def kept(path: Path, measure: Callable[[], list[dict]]) -> list[dict]:
     return records.read_lines(path)
 
 
+def table(predictions: Sequence[Mapping], blocks: Sequence[str], score_name: str = "name") -> pd.DataFrame:
+    """Right answers by stage (rows) and block (columns) so far, as `right/items`, for one evaluation
+    condition's predictions.
+    """
+    counts = [[[0, 0] for _ in blocks] for _ in range(1 + max(line["stage"] for line in predictions))]
+    for line in predictions:
+        cell = counts[line["stage"]][blocks.index(line["block"])]
+        cell[0] += line[score_name]
+        cell[1] += 1
+    shown = [[f"{right}/{total}" for right, total in row] for row in counts]
+    stages = ["before training", *(f"after {block}" for block in blocks)][: len(shown)]
+    return pd.DataFrame(shown, index=stages, columns=list(blocks))
+
+
 def save_block(model, trained: train.Trained, adapter: Path, account: Path) -> None:
-    """Keep a trained block: its cost in `account`, then its adapter as a plain PEFT folder, which appears whole or not at all."""
+    """Keep a trained block: its cost in `account`, then its adapter as a plain PEFT folder, which appears
+    whole or not at all.
+    """
     records.write_json(account, asdict(trained))
     fresh = adapter.with_name(f".{adapter.name}")
     model.save_pretrained(fresh)
