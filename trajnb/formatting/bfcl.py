@@ -1,8 +1,8 @@
 """BFCL v4 multi-turn base as dialogues: documents, executed calls, blocks, split.
 
-Berkeley Function-Calling Leaderboard, Apache-2.0, from the pinned wheel of `trajnb.assets`. The user turns and
-the calls that answer them are BFCL's; the responses come from executing these calls in its simulated APIs. The
-variants of the data repeat the same calls, so the base is all that counts.
+Berkeley Function-Calling Leaderboard, Apache-2.0, from the pinned wheel of `trajnb.assets`. The user turns
+and the calls that answer them are BFCL's; the responses come from executing these calls in its simulated
+APIs. The variants of the data repeat the same calls, so the base is all that counts.
 """
 
 import hashlib
@@ -16,9 +16,7 @@ from trajnb.formatting.calls import parse
 from trajnb.formatting.dialogue import Dialogue, Turn
 from trajnb.world.environment import MODULES, Environment
 
-MAIN_CLASSES = dict(
-    zip(("GorillaFileSystem", "VehicleControlAPI", "TradingBot", "TravelAPI"), BLOCKS, strict=True)
-)
+MAIN_CLASSES = ("GorillaFileSystem", "VehicleControlAPI", "TradingBot", "TravelAPI")  # one per block
 DOCUMENTS = ("used", "ten", "all")
 HELD_OUT_EVERY, HELD_OUT_OFFSET = 5, 3  # every fifth dialogue of a block, in split order
 _FILE = "BFCL_v4_multi_turn_base.json"
@@ -31,8 +29,8 @@ def build_bfcl(documents: str) -> tuple[tuple[Dialogue, ...], frozenset[str]]:
     fifth is a held-out set with the same mix of sides and lengths as the rest.
 
     Args:
-        documents: which API documents a prompt shows: of the functions that the dialogue "used" (this leaks the
-            answer set), of these and distractors from the involved classes up to "ten", or "all" of them.
+        documents: which API documents a prompt shows: of the functions that the dialogue "used" (this leaks
+            the answer set), of these and distractors of the involved classes up to "ten", or "all" of them.
     """
     data = fetch("bfcl") / "bfcl_eval" / "data"
     truth = {row["id"]: row["ground_truth"] for row in _read_rows(data / "possible_answer" / _FILE)}
@@ -41,7 +39,7 @@ def build_bfcl(documents: str) -> tuple[tuple[Dialogue, ...], frozenset[str]]:
         for name, module in MODULES.items()
     }
     dialogues, held_out = [], set()
-    for main_class, block in MAIN_CLASSES.items():
+    for main_class, block in zip(MAIN_CLASSES, BLOCKS, strict=True):
         rows = [row for row in _read_rows(data / _FILE) if main_class in row["involved_classes"]]
         rows.sort(key=lambda row: _split_key(row, truth[row["id"]]))
         held_out.update(row["id"] for row in rows[HELD_OUT_OFFSET::HELD_OUT_EVERY])
