@@ -1,0 +1,91 @@
+"""What of the history a prompt shows.
+
+A condition is a pure function from a `History` to its lines, each marked shown or hidden. `messages` turns
+lines into the prompt, in training, evaluation and rollouts alike; views draw the same lines, the hidden too.
+
+A new condition is one function here and one line in `CONDITIONS`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from trajnb.formatting.calls import render
+from trajnb.formatting.dialogue import Turn
+
+INSTRUCTION = (
+    "You are an assistant that answers the user by calling APIs. Generate the next API call as one line, "
+    "API-Request: [Name(key='value')], with argument values as Python literals. API documents:"
+)
+
+
+@dataclass(frozen=True)
+class History:
+    """What stands before a call: API documents, turns, and which call of its user turn it is, from 1."""
+
+    documents: tuple[str, ...]
+    turns: tuple[Turn, ...]
+    ordinal: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the history as the prompt writes it."""
+
+    kind: str  # "user" | "ai" | "request" | "response"
+    text: str
+    shown: bool
+    turn: int  # the user turn it belongs to, from 0
+
+
+def full(history: History) -> tuple[Line, ...]:
+    """The whole trajectory (the paper's B)."""
+    return lines(history)
+
+
+def stripped(history: History) -> tuple[Line, ...]:
+    """What was said, without calls and responses (the paper's A)."""
+    return lines(history, hidden={"request", "response"})
+
+
+def requests(history: History) -> tuple[Line, ...]:
+    """Calls kept, responses dropped: what the model did, not what came of it."""
+    return lines(history, hidden={"response"})
+
+
+CONDITIONS = {"stripped": stripped, "full": full, "requests": requests}
+
+
+def lines(history: History, hidden: Iterable[str] = ()) -> tuple[Line, ...]:
+    """The lines of a history in order, those of the `hidden` kinds marked as not shown."""
+    hidden = set(hidden)
+    written: list[Line] = []
+    user_turn = -1
+    for turn in history.turns:
+        user_turn += turn.role == "user"
+        for kind, text in _write(turn):
+            written.append(Line(kind, text, kind not in hidden, max(user_turn, 0)))
+    return tuple(written)
+
+
+def messages(history: History, lines: Sequence[Line]) -> list[dict[str, str]]:
+    """The prompt: instruction and documents as the system message, shown lines and the cue as the user's.
+
+    What a dialogue's prompts share comes first, so that they share a prefix of tokens.
+    """
+    said = [line.text for line in lines if line.shown]
+    return [
+        {"role": "system", "content": "\n".join([INSTRUCTION, *history.documents])},
+        {"role": "user", "content": "\n".join([*said, cue(history)])},
+    ]
+
+
+def cue(history: History) -> str:
+    """The line that asks for the next call. Its ordinal is what tells stripped prompts of one turn apart."""
+    return f"Generate API Request {history.ordinal}:"
+
+
+def _write(turn: Turn) -> list[tuple[str, str]]:
+    if turn.call is not None:
+        return [("request", f"API-Request: {render(turn.call)}"), ("response", f"API-Response: {turn.text}")]
+    prefix = {"user": "User", "ai": "AI"}[turn.role]
+    return [(turn.role, f"{prefix}: {turn.text}")]
