@@ -1,0 +1,141 @@
+import pytest
+
+from trajnb.study.grid import expand
+from trajnb.study.params import notebook_parameters, read_study
+
+
+@pytest.fixture(scope="module")
+def parameters(notebooks):
+    return notebook_parameters(notebooks / "02_train.ipynb")
+
+
+@pytest.fixture
+def read(tmp_path, parameters):
+    """A function that reads a params text as a study."""
+
+    def read(text, *settings):
+        file = tmp_path / "small.yaml"
+        file.write_text(text)
+        return read_study(file, parameters, settings)
+
+    return read
+
+
+def test_the_notebooks_parameters_are_known_with_type_default_and_words(parameters):
+    assert parameters["eval_conditions"].kind == "list[str]" and parameters["eval_conditions"].default == []
+    assert parameters["learning_rate"].default == 2e-4
+    assert parameters["quantization"].words == ["auto", "none", "nf4"]
+    assert parameters["condition"].words == []  # a sentence is no list of words
+
+
+def test_a_study_is_common_and_grids(read):
+    study = read("title: Two\ncommon: {learning_rate: 2e-4}\nruns: [{condition: [stripped, full], seed: 3}]")
+    assert (study.name, study.title) == ("small", "Two")
+    assert study.common == {"learning_rate": 0.0002}  # YAML reads 2e-4 as text
+    assert study.grids == ({"condition": ["stripped", "full"], "seed": [3]},)
+
+
+def test_an_integer_will_do_where_a_number_is_wanted(read):
+    rate = read("common: {learning_rate: 1}\nruns: [{}]").common["learning_rate"]
+    assert rate == 1.0 and isinstance(rate, float)
+
+
+def test_settings_replace_common_values(read):
+    study = read("common: {seed: 1}\nruns: [{}]", "seed=4", "learning_rate=1e-3", "order=[a, b]")
+    assert study.common == {"seed": 4, "learning_rate": 0.001, "order": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", ["small.yaml", "empty"]),
+        ("runs: [", ["small.yaml", "not YAML", "line"]),
+        ("- a\n- b", ["small.yaml", "must map", "list"]),
+        ("common: {seed: 1}", ["small.yaml", "runs must be a list of grids"]),
+        ("runs: {seed: [1]}", ["runs must be a list of grids", "dict"]),
+        ("runs: []", ["runs must be a list of grids"]),
+        ("comon: {}\nruns: [{}]", ["unknown key 'comon'", "'common'"]),
+        ("common: [1]\nruns: [{}]", ["common must map"]),
+        ("runs: [{lerning_rate: 1}]", ["runs[0].lerning_rate", "unknown parameter", "'learning_rate'"]),
+        ("common: {seed: one}\nruns: [{}]", ["common.seed must be int", "'one'"]),
+        ("common: {seed: true}\nruns: [{}]", ["common.seed must be int", "bool"]),
+        ("common: {seed: 1.5}\nruns: [{}]", ["common.seed must be int", "float 1.5"]),
+        ("common: {seed: [1, 2]}\nruns: [{}]", ["common.seed", "put the list into runs"]),
+        ("common: {learning_rate: fast}\nruns: [{}]", ["learning_rate must be float", "'fast'"]),
+        ("common: {learning_rate: .inf}\nruns: [{}]", ["learning_rate must be float"]),
+        ("common: {masked: 1}\nruns: [{}]", ["masked must be bool", "int 1"]),
+        ("common: {condition: no}\nruns: [{}]", ["condition must be str", "bool", "quote it"]),
+        ("runs: [{seed: [0, x]}]", ["runs[0].seed must be int", "'x'"]),
+        ("runs: [{seed: []}]", ["runs[0].seed", "empty list"]),
+        ("runs: [{order: [a, b]}]", ["runs[0].order", "list of lists"]),
+        ("runs: [{order: [[a, 1]]}]", ["runs[0].order must be list[str]"]),
+    ],
+)
+def test_a_fault_is_named(read, text, words):
+    with pytest.raises(ValueError) as error:
+        read(text)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_a_file_that_is_missing_or_no_text_is_named(tmp_path, parameters):
+    (tmp_path / "quick.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"quik.yaml does not exist \(did you mean 'quick.yaml'"):
+        read_study(tmp_path / "quik.yaml", parameters)
+    with pytest.raises(ValueError, match="quick.yaml cannot be read as text"):
+        read_study(tmp_path / "quick.yaml", parameters)
+
+
+@pytest.mark.parametrize(
+    "setting, words",
+    [
+        ("seed", "write --set name=value"),
+        ("sed=1", "did you mean 'seed'"),
+        ("seed=x", "--set seed must be int"),
+        ("seed=[", "not a YAML value"),
+        ("condition=full", "condition is set in runs"),
+    ],
+)
+def test_a_faulty_setting_is_named(read, setting, words):
+    with pytest.raises(ValueError, match=words):
+        read("runs: [{condition: [full]}]", setting)
+
+
+@pytest.mark.parametrize(
+    "grid, words",
+    [
+        ("condition: ful", ["runs[0]", "unknown condition 'ful'", "'full'"]),
+        ("eval_conditions: [[full, striped]]", ["eval_conditions", "'striped'", "'stripped'"]),
+        ("quantization: nf5", ["unknown quantization 'nf5'", "auto, none, nf4"]),
+    ],
+)
+def test_a_run_that_cannot_be_is_named(read, parameters, grid, words):
+    pytest.importorskip("trajnb.formatting.conditions")
+    with pytest.raises(ValueError) as error:
+        expand(read(f"runs: [{{{grid}}}]"), parameters)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize(
+    "common, words",
+    [
+        ("order: [trading, travel, file_system, trading]", ["order must name each of", "once"]),
+        ("order: [trading, travel, file_system, vehicle]", ["'vehicle_control'"]),
+        ("corpus: smaple", ["'smaple'", "sample"]),
+        ("documents: ten", ["sample", "ten"]),
+        ("train_dialogues: 0", ["train_dialogues"]),
+        ("held_out_dialogues: -1", ["held_out_dialogues"]),
+        ("model: smolm2-135m", ["unknown model 'smolm2-135m'", "'smollm2-135m'"]),
+    ],
+)
+def test_a_run_that_the_real_notebook_cannot_train_is_named(tmp_path, common, words):
+    from trajnb.study.cli import NOTEBOOKS
+
+    if not (NOTEBOOKS / "02_train.ipynb").is_file():
+        pytest.skip("02_train.ipynb is not there yet")
+    parameters = notebook_parameters(NOTEBOOKS / "02_train.ipynb")
+    file = tmp_path / "small.yaml"
+    file.write_text("common: {corpus: sample, documents: used}\nruns: [{}]\n")
+    study = read_study(file, parameters, [common.replace(": ", "=", 1)])
+    with pytest.raises(ValueError) as error:
+        expand(study, parameters)
+    assert all(word in str(error.value) for word in words), str(error.value)

@@ -1,0 +1,188 @@
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trajnb.study import execute, grid, runner
+from trajnb.study.params import Study, notebook_parameters
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plain_pages():
+    """Pages that need no records: what is rendered is the business of tests/show."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "render", lambda executed: executed.with_suffix(".html").write_text("page"))
+        patch.setattr(runner, "write_index", lambda out, s: (out / "index.html").write_text(json.dumps(s)))
+        yield
+
+
+def study_of(notebooks, *grids):
+    study = Study("small", "A small study", "", {}, grids)
+    return study, grid.expand(study, notebook_parameters(notebooks / runner.TRAIN))
+
+
+@pytest.fixture(scope="module")
+def first(notebooks, tmp_path_factory):
+    """A study of which one run fails, run on a machine whose kernel `python3` is someone else's."""
+    out = tmp_path_factory.mktemp("runs") / "small"
+    elsewhere = tmp_path_factory.mktemp("jupyter")
+    spec = elsewhere / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": ["/bin/false"], "display_name": "broken", "language": "python"}))
+    study, runs = study_of(notebooks, {"seed": [0, 13]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(elsewhere))
+        patch.delenv("OMP_NUM_THREADS", raising=False)
+        errors = runner.run_study(study, runs, out, notebooks, jobs=2)
+    return out, runs, errors
+
+
+def test_a_failing_run_is_named_and_the_others_go_on(first):
+    out, runs, errors = first
+    good, bad = runs
+    assert errors == {bad: "AssertionError: thirteen fails the first time"}
+    assert json.loads((out / "index.html").read_text()) == {good: "finished", bad: "failed"}
+    assert not (out / "runs" / bad / "record.json").exists()
+
+
+def test_notebooks_run_on_this_interpreter_with_a_share_of_the_cores(first):
+    out, runs, _ = first
+    record = json.loads((out / "runs" / next(iter(runs)) / "record.json").read_text())
+    assert record["executable"] == sys.executable
+    assert int(record["threads"]) == max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def test_a_run_folder_holds_what_papermill_takes(first):
+    out, runs, _ = first
+    for name, run in runs.items():
+        folder = out / "runs" / name
+        folders = {"run_folder": str(folder), "zero_shot_folder": str(out / "zero_shot")}
+        assert yaml.safe_load((folder / "parameters.yaml").read_text()) == run | folders
+        assert (folder / "02_train.html").is_file() and "» block 1 of 2" in (folder / "log.txt").read_text()
+
+
+def test_the_pages_of_the_study_are_there(first):
+    out, runs, _ = first
+    assert (out / "01_inspect.html").is_file() and (out / "03_evaluate.html").is_file()
+    assert "1 runs" in (out / "03_evaluate.ipynb").read_text()
+    about = yaml.safe_load((out / "study.yaml").read_text())
+    assert about["title"] == "A small study" and about["runs"] == runs
+
+
+def test_again_skips_what_is_finished_and_goes_on_with_the_rest(first, notebooks):
+    out, _, _ = first
+    study, runs = study_of(notebooks, {"seed": [0, 13]})
+    seen = (out / "01_inspect.ipynb").stat().st_mtime
+    assert list(runner.run_states(out, runs).values()) == ["finished", "cut"]
+    assert runner.run_study(study, runs, out, notebooks, jobs=1) == {}
+    assert [(out / "runs" / name / "attempts").read_text() for name in runs] == ["x", "xx"]
+    assert (out / "01_inspect.ipynb").stat().st_mtime == seen
+    assert "2 runs" in (out / "03_evaluate.ipynb").read_text()
+    # a further evaluation is work to be done again
+    _, wider = study_of(notebooks, {"seed": [0, 13], "eval_conditions": [["full", "stripped"]]})
+    assert list(wider) == list(runs) and set(runner.run_states(out, wider).values()) == {"cut"}
+
+
+def test_a_folder_of_another_study_is_left_alone(first, notebooks, tmp_path):
+    out, runs, _ = first
+    study, others = study_of(notebooks, {"seed": [7]})
+    with pytest.raises(ValueError) as error:
+        runner.claim_folder(out, study, others)
+    assert all(name in str(error.value) for name in [*runs, "small", "--out"])
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(ValueError, match="no study.yaml.*--out"):
+        runner.claim_folder(tmp_path, study, others)
+    with pytest.raises(ValueError, match="is a file"):
+        runner.claim_folder(tmp_path / "thesis.tex", study, others)
+
+
+def test_a_study_may_grow(first, notebooks):
+    out, runs, _ = first
+    study, more = study_of(notebooks, {"seed": [0, 13, 14]})
+    runner.claim_folder(out, study, more)
+    assert len(runner.run_states(out, more)) == 3
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "record.json").write_text('{"matrix"')
+    with pytest.raises(ValueError, match="record.json is no record"):
+        runner.is_finished(tmp_path, {"eval_conditions": [], "condition": "full"})
+
+
+def test_report_wants_a_finished_run(tmp_path, notebooks):
+    with pytest.raises(ValueError, match="no finished run"):
+        runner.report(tmp_path, notebooks)
+
+
+def job_in(folder, notebooks, **parameters):
+    parameters = {"run_folder": str(folder), **parameters}
+    files = [folder / name for name in ("02_train.ipynb", "parameters.yaml", "log.txt")]
+    return execute.Job("one", notebooks / runner.TRAIN, *files, parameters)
+
+
+def test_a_job_that_another_process_works_on_waits_for_it(tmp_path, notebooks, capsys):
+    job, looks, heard = job_in(tmp_path, notebooks), [], []
+    other = job.log.open("ab")
+    fcntl.flock(other, fcntl.LOCK_EX)
+
+    def sleep(seconds):  # the other one ends while this one waits
+        looks.append(seconds)
+        if len(looks) == 2:
+            other.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", sleep)
+        assert execute.execute([job], [{}], lambda job: True, lambda job, state: heard.append(state)) == {}
+    assert heard == ["finished"]
+    assert capsys.readouterr().out.count("another process is still at work") == 1
+
+
+def test_ctrl_c_leaves_no_process_behind(tmp_path, notebooks):
+    code = f"""
+from pathlib import Path
+from trajnb.study import execute
+folder = Path({str(tmp_path)!r})
+files = [folder / name for name in ("02_train.ipynb", "parameters.yaml", "log.txt")]
+parameters = {{"run_folder": str(folder), "seed": 99}}
+job = execute.Job("one", Path({str(notebooks / runner.TRAIN)!r}), *files, parameters)
+execute.execute([job], [{{}}], lambda job: False, lambda job, state: None)
+"""
+    trajnb = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    trajnb.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in trajnb.communicate(timeout=30)[1]
+    kernel = Path("/proc", (tmp_path / "pid").read_text())
+    wait_for(lambda: not kernel.exists())
+
+
+def wait_for(true, seconds=30):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    "visible, jobs, expected",
+    [("0,1", None, ["0", "1"]), ("3", 2, ["3", "3"]), ("0,1", 1, ["0"])],
+)
+def test_a_run_sees_one_gpu(monkeypatch, visible, jobs, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in execute.slots(jobs)] == expected
+
+
+def test_without_a_gpu_runs_share_the_cores(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert len(execute.slots(None)) == 1
+    cores = len(os.sched_getaffinity(0))
+    assert execute.slots(cores + 1) == [{"OMP_NUM_THREADS": "1"}] * (cores + 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert execute.slots(2) == [{}, {}]
