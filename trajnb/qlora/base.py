@@ -1,7 +1,9 @@
 """The model: where its files come from, how it is quantised, and its adapter."""
 
 import hashlib
-from contextlib import contextmanager
+import io
+import logging
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from transformers.utils import logging as transformers_logging
 
 from trajnb import assets
 from trajnb.qlora import attention
+
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it advertises an optional kernel
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -185,7 +189,8 @@ def quiet():
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with redirect_stderr(io.StringIO()):  # the GGUF reader has a bar of its own
+            yield
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
@@ -220,7 +225,8 @@ def _build_tiny(folder: Path) -> None:
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-        LlamaForCausalLM(config).save_pretrained(folder)
+        with quiet():
+            LlamaForCausalLM(config).save_pretrained(folder)
 
 
 def _convert_smollm2(folder: Path) -> None:
@@ -232,8 +238,10 @@ def _convert_smollm2(folder: Path) -> None:
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    # save_pretrained refuses a model that was read from a GGUF, so its weights move to a plain one
-    config = LlamaConfig(**{k: v for k, v in model.config.to_dict().items() if k != "quantization_config"})
-    plain = LlamaForCausalLM(config)
-    plain.load_state_dict(model.state_dict())
-    plain.save_pretrained(folder)
+        # save_pretrained refuses a model that was read from a GGUF, so its weights move to a plain one
+        config = LlamaConfig(
+            **{k: v for k, v in model.config.to_dict().items() if k != "quantization_config"}
+        )
+        plain = LlamaForCausalLM(config)
+        plain.load_state_dict(model.state_dict())
+        plain.save_pretrained(folder)

@@ -1,0 +1,95 @@
+import pytest
+import torch
+
+from trajnb.qlora import generate
+from trajnb.qlora.chat import Encoded
+
+TIE = 1e-4  # two best logits closer than this may swap under another order of sums
+
+
+def reference(model, example, end, limit):
+    """Unbatched greedy decoding by transformers, and the likelihood of gold by one plain pass."""
+    with torch.inference_mode():
+        output = model.generate(
+            input_ids=torch.tensor([example.tokens[: example.prompt]]),
+            attention_mask=torch.ones(1, example.prompt, dtype=torch.long),
+            max_new_tokens=limit,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+        logp = model(torch.tensor([example.tokens])).logits[0].log_softmax(-1)
+    nll = -sum(logp[n - 1, example.tokens[n]].item() for n in range(example.prompt, len(example.tokens)))
+    return output[0, example.prompt :].tolist(), nll
+
+
+def check(model, groups, end, limit, wave_tokens=generate.WAVE_TOKENS):
+    model.eval()
+    ties, got = [], {}
+    for g, i, answer in generate.answer(
+        model, groups, end_token=end, max_new_tokens=limit, wave_tokens=wave_tokens
+    ):
+        got[g, i] = answer
+        tokens, nll = reference(model, groups[g][i], end, limit)
+        assert answer.gold_nll == pytest.approx(nll, rel=1e-4)
+        assert answer.stopped == (answer.tokens[-1] == end)
+        if answer.tokens != tokens:
+            ties.append((g, i))
+            assert answer.margin < TIE, f"item {g, i}: {answer.tokens} where generate says {tokens}"
+    assert sorted(got) == [(g, i) for g, group in enumerate(groups) for i in range(len(group))]
+    print(f"{len(ties)} of {len(got)} items differ at a tie")
+    return got
+
+
+@pytest.mark.parametrize("wave_tokens", [generate.WAVE_TOKENS, 150, 1])
+def test_answers_are_those_of_generate(model, dialogues, tokenizer, wave_tokens):
+    check(model, dialogues, tokenizer.eos_token_id, 30, wave_tokens)
+
+
+def own_words(model, groups, end, limit):
+    """The same prompts with what the model itself says as gold: drafts that are confirmed to the end."""
+    said = {(g, i): a for g, i, a in generate.answer(model, groups, end_token=end, max_new_tokens=limit)}
+    return [
+        [Encoded(e.tokens[: e.prompt] + said[g, i].tokens, e.prompt) for i, e in enumerate(group)]
+        for g, group in enumerate(groups)
+    ]
+
+
+def test_confirmed_drafts_need_no_decoding(model, dialogues, tokenizer, monkeypatch):
+    end = tokenizer.eos_token_id
+    confirmed = own_words(model, dialogues, end, 12)
+    answers = check(model, confirmed, end, 12)
+    monkeypatch.setattr(generate, "_decode", None)  # calling it would raise
+    again = list(generate.answer(model, confirmed, end_token=end, max_new_tokens=12))
+    assert {(g, i): a.tokens for g, i, a in again} == {key: a.tokens for key, a in answers.items()}
+
+
+def test_a_draft_right_up_to_its_last_tokens_goes_on_from_there(model, dialogues, tokenizer):
+    end = tokenizer.eos_token_id
+    nearly = [
+        [Encoded([*e.tokens[:-3], 5, 5, end], e.prompt) for e in group]
+        for group in own_words(model, dialogues, end, 12)
+    ]
+    check(model, nearly, end, 20)
+
+
+def test_a_gold_longer_than_the_limit_is_cut_as_generate_cuts(model, dialogues, tokenizer):
+    end = tokenizer.eos_token_id
+    answers = check(model, own_words(model, dialogues, end, 12), end, 5)
+    assert all(len(answer.tokens) <= 5 for answer in answers.values())
+
+
+def test_stopping_tokens_count_as_generate_counts_them(model, dialogues):
+    first = next(generate.answer(model, dialogues, end_token=300, max_new_tokens=10))[2].tokens
+    check(model, dialogues, first[3], 10)  # a token that the model does write ends the answer
+
+
+def test_no_tokens_to_generate_is_an_error(model, dialogues):
+    with pytest.raises(ValueError, match="max_new_tokens is 0"):
+        next(generate.answer(model, dialogues, end_token=1, max_new_tokens=0))
+
+
+def test_training_mode_is_given_back(model, dialogues):
+    model.train()
+    list(generate.answer(model, dialogues, end_token=1, max_new_tokens=2))
+    assert model.training

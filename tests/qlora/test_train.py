@@ -1,0 +1,177 @@
+import math
+import random
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trajnb.qlora import attention, base, train, trie
+from trajnb.qlora.chat import Encoded
+
+RECIPE = train.Recipe(
+    epochs=2, dialogues_per_step=2, learning_rate=1e-2, warmup_ratio=0.1, packing="trie", token_budget=200
+)
+NONE = train.Recipe(**{**vars(RECIPE), "packing": "none"})
+
+
+def gradients(model, batches, supervised):
+    """Gradients of the mean loss over all supervised tokens, as one vector."""
+    model.zero_grad()
+    for batch in batches:
+        # the model's own loss is a mean over the batch; `num_items_in_batch` makes it a share of the step's
+        model(**batch, num_items_in_batch=torch.tensor(supervised)).loss.backward()
+    return torch.cat([w.grad.flatten() for w in model.parameters() if w.requires_grad])
+
+
+def relative(got, wanted):
+    return ((got - wanted).norm() / wanted.norm()).item()
+
+
+def check_gradients(model, examples, tolerance=1e-4):
+    supervised = sum(len(example.completion) for example in examples)
+    wanted = gradients(model, [train.plain_batch(example) for example in examples], supervised)
+    assert wanted.norm() > 0, "the reference has no gradient, so the comparison says nothing"
+    assert relative(gradients(model, [train.trie_batch(examples)], supervised), wanted) < tolerance
+
+
+def test_packed_gradients_equal_those_one_by_one(model, dialogues):
+    check_gradients(model, sum(dialogues, []))
+
+
+def test_packed_gradients_equal_those_one_by_one_in_nf4(make_model, dialogues):
+    model = make_model("nf4")
+    assert any(type(module).__name__ == "Linear4bit" for module in model.modules())
+    check_gradients(model, sum(dialogues, []))
+
+
+examples = st.builds(
+    lambda tokens, share: Encoded(tokens, max(1, int(share * (len(tokens) - 1)))),
+    st.lists(st.integers(0, 3), min_size=2, max_size=12),
+    st.floats(0, 1),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(examples, min_size=1, max_size=7))
+def test_packed_gradients_equal_on_any_trie(model, examples):
+    check_gradients(model, examples)
+
+
+def test_one_example_a_prefix_of_another(model):
+    check_gradients(model, [Encoded([1, 2, 3], 1), Encoded([1, 2, 3, 4, 5], 3), Encoded([1, 2, 3], 2)])
+
+
+def test_segment_attention_equals_the_dense_mask_at_every_position(model, dialogues):
+    packed = trie.build([example.tokens for example in sum(dialogues, [])])
+    given = {
+        "input_ids": torch.tensor([packed.tokens]),
+        "position_ids": torch.tensor([packed.depths]),
+        "use_cache": False,
+    }
+    with torch.inference_mode():
+        segments = model(**given, layout=attention.TrieLayout(packed.segments)).logits
+        dense = model(**given, attention_mask=attention.dense_mask(packed)).logits
+    assert torch.allclose(segments, dense, atol=1e-4)
+
+
+def test_a_plan_is_seeded_and_keeps_dialogues_whole():
+    names = ["a", "a", "b", "c", "c", "c"]
+    steps = train.plan(names, RECIPE, seed=3)
+    assert steps == train.plan(names, RECIPE, seed=3)
+    assert any(steps != train.plan(names, RECIPE, seed=other) for other in range(4, 9))
+    assert len(steps) == 4, "three dialogues, two a step, two epochs"
+    for epoch in (steps[:2], steps[2:]):
+        assert sorted(sum(sum(epoch, []), [])) == [0, 1, 2, 3, 4, 5]
+    assert all(len({names[i] for i in group}) == 1 for step in steps for group in step)
+
+
+def test_packing_changes_rows_but_not_what_a_step_holds(dialogues):
+    flat = sum(dialogues, [])
+    names = [str(d) for d, group in enumerate(dialogues) for _ in group]
+    for step in train.plan(names, RECIPE, seed=0):
+        held = sorted(sum(step, []))
+        assert sorted(sum(train.rows(step, flat, RECIPE), [])) == held
+        assert sorted(sum(train.rows(step, flat, NONE), [])) == held
+
+
+def test_unknown_packing_is_named():
+    wrong = train.Recipe(**{**vars(RECIPE), "packing": "tree"})
+    with pytest.raises(ValueError, match="unknown packing 'tree'"):
+        train.rows([[0]], [Encoded([1, 2], 1)], wrong)
+
+
+def run(tiny, dialogues, recipe, folder, dropout=0.0, say=lambda text: None):
+    flat = sum(dialogues, [])
+    names = [str(d) for d, group in enumerate(dialogues) for _ in group]
+    model = base.add_adapter(base.load_base(tiny), rank=4, alpha=8, dropout=dropout, seed=0)
+    steps = train.plan(names, recipe, seed=0)
+    trained = train.train_block(model, flat, steps, recipe, seed=5, folder=folder, say=say)
+    return torch.cat([w.detach().flatten() for w in model.parameters() if w.requires_grad]), trained
+
+
+def test_packed_training_ends_with_the_weights_of_unpacked_training(tiny, dialogues, tmp_path):
+    packed, packed_block = run(tiny, dialogues, RECIPE, tmp_path / "packed")
+    plain, plain_block = run(tiny, dialogues, NONE, tmp_path / "plain")
+    assert relative(packed, plain) < 1e-4
+    for left, right in zip(packed_block.losses, plain_block.losses, strict=True):
+        assert math.isclose(left, right, rel_tol=1e-3)
+    assert packed_block.cost.tokens == plain_block.cost.tokens == plain_block.cost.computed
+    assert packed_block.cost.computed < plain_block.cost.computed / 2
+    assert packed_block.cost.supervised == plain_block.cost.supervised
+
+
+def test_the_logged_loss_is_the_mean_over_the_supervised_tokens_of_the_step(tiny, dialogues, tmp_path):
+    _, trained = run(tiny, dialogues, RECIPE, tmp_path)
+    flat = sum(dialogues, [])
+    names = [str(d) for d, group in enumerate(dialogues) for _ in group]
+    first = [flat[i] for group in train.plan(names, RECIPE, seed=0)[0] for i in group]
+    fresh = base.add_adapter(base.load_base(tiny), rank=4, alpha=8, dropout=0.0, seed=0)
+    total = 0.0
+    for example in first:
+        with torch.inference_mode():
+            logp = fresh(torch.tensor([example.tokens])).logits[0].log_softmax(-1)
+        total -= sum(
+            logp[n - 1, example.tokens[n]].item() for n in range(example.prompt, len(example.tokens))
+        )
+    assert math.isclose(trained.losses[0], total / sum(len(e.completion) for e in first), rel_tol=1e-3)
+
+
+class Cut(Exception):
+    pass
+
+
+def test_training_cut_in_the_middle_goes_on_bit_equal(tiny, dialogues, tmp_path, monkeypatch):
+    whole, _ = run(tiny, dialogues, RECIPE, tmp_path / "whole", dropout=0.1)
+
+    def kill(self, args, state, control, **kwargs):
+        if state.global_step == 2:
+            raise Cut
+
+    monkeypatch.setattr(train._Progress, "on_step_begin", kill)
+    with pytest.raises(Cut):
+        run(tiny, dialogues, RECIPE, tmp_path / "cut", dropout=0.1)
+    monkeypatch.undo()
+    (tmp_path / "cut" / "checkpoint-99").mkdir()  # a kill while a checkpoint is written leaves half of one
+    again, trained = run(tiny, dialogues, RECIPE, tmp_path / "cut", dropout=0.1)
+    assert trained.resumed
+    assert torch.equal(again, whole)
+
+
+def test_progress_says_where_it_is(tiny, dialogues, tmp_path):
+    said = []
+    run(tiny, dialogues, RECIPE, tmp_path, say=said.append)
+    assert (
+        said[0].startswith("step 1/4 · loss ") and "tokens/s" in said[0] and "left in this block" in said[0]
+    )
+    assert said[-1].startswith("step 4/4")
+
+
+def test_dropout_and_initialisation_follow_the_seed(tiny):
+    def first(seed):
+        model = base.add_adapter(base.load_base(tiny), rank=4, alpha=8, dropout=0.0, seed=seed)
+        return next(weight for name, weight in model.named_parameters() if "lora_A" in name).detach().clone()
+
+    random.random()  # whatever was drawn before
+    assert torch.equal(first(1), first(1))
+    assert not torch.equal(first(1), first(2))

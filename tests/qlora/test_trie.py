@@ -1,0 +1,56 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trajnb.qlora import trie
+from trajnb.qlora.attention import dense_mask
+
+sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=8)
+
+
+@given(sequences)
+def test_every_distinct_prefix_stands_once(sequences):
+    packed = trie.build(sequences)
+    prefixes = {tuple(s[: n + 1]) for s in sequences for n in range(len(s))}
+    assert len(packed.tokens) == len(prefixes)
+
+
+@given(sequences)
+def test_a_path_reads_as_its_sequence(sequences):
+    packed = trie.build(sequences)
+    for index, sequence in enumerate(sequences):
+        nodes = packed.nodes(index)
+        assert [packed.tokens[node] for node in nodes] == sequence
+        assert [packed.depths[node] for node in nodes] == list(range(len(sequence)))
+
+
+@given(sequences)
+def test_a_token_sees_its_own_prefix_and_nothing_else(sequences):
+    packed = trie.build(sequences)
+    seen = dense_mask(packed)[0, 0]
+    for index in range(len(sequences)):
+        nodes = packed.nodes(index)
+        for depth, node in enumerate(nodes):
+            assert seen[node].nonzero()[:, 0].tolist() == sorted(nodes[: depth + 1])
+
+
+def test_the_longest_sequence_is_one_causal_trunk():
+    packed = trie.build([[1, 2, 9], [1, 2, 3, 4, 8], [1, 2, 3, 7]])
+    assert packed.segments == [
+        trie.Segment(0, 5, ()),
+        trie.Segment(5, 6, ((0, 3),)),
+        trie.Segment(6, 7, ((0, 2),)),
+    ]
+
+
+@given(st.lists(sequences, min_size=1, max_size=5), st.integers(1, 40))
+def test_packing_keeps_every_sequence_and_the_budget(groups, budget):
+    rows = trie.pack(groups, budget)
+    assert sorted(sum(rows, [])) == [(g, i) for g, group in enumerate(groups) for i in range(len(group))]
+    for row in rows:
+        size = len(trie.build([groups[g][i] for g, i in row]).tokens)
+        assert size <= budget or len(row) == 1
+
+
+def test_a_dialogue_is_not_torn_where_it_fits_a_row_of_its_own():
+    groups = [[[1, 2, 3], [1, 2, 4]], [[5, 6, 7], [5, 6, 8]]]
+    assert trie.pack(groups, 5) == [[(0, 0), (0, 1)], [(1, 0), (1, 1)]]
