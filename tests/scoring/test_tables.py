@@ -87,3 +87,6 @@ def test_the_published_figures_come_with_their_source():
     assert "2605.09734" in paper["paper"] and "sagnikc395" in paper["source"]
     exact = {arm: np.mean(rows[-1]) for arm, rows in paper["full_percent"]["exact"].items()}
     assert exact == pytest.approx({"A": 39.2, "B": 56.9}, abs=0.05)
+    assert tables.published("stripped", "stripped")["canonical"] == pytest.approx((8.6, 39.2), abs=0.05)
+    assert tables.published("full", "full")["name"] == pytest.approx((66.4, 74.3), abs=0.05)
+    assert np.isnan(tables.published("full", "stripped")["name"]).all()

@@ -108,11 +108,13 @@ def _interval(values: pd.Series, table: pd.DataFrame, measure: str) -> Interval:
 def headline(table: pd.DataFrame) -> pd.DataFrame:
     """Per arm and measure: zero-shot and final (counts and rate), and the interval of the change.
 
-    Rates are percent of calls, or nats a gold token for `logp`, whose counts are nan.
+    Rates are percent of calls, or nats a gold token for `logp`, whose counts are nan. `paper_zero` and
+    `paper_final` stand beside them where the paper has the arm and the measure (see `published`).
     """
     rows = []
     for arm, part in table.groupby("arm", sort=False):
         first, last = part[part.stage == 0], part[part["last"]]
+        of_paper = published(*part[["condition", "eval_condition"]].iloc[0])
         for measure, (label, unit) in MEASURES.items():
             shift = change(part, measure)
             row = {"arm": arm, "measure": measure, "label": label, "unit": unit, "n": len(last)}
@@ -120,7 +122,8 @@ def headline(table: pd.DataFrame) -> pd.DataFrame:
                 row[when] = rate(side, measure)
                 row[f"{when}_right"] = np.nan if measure == "logp" else int(side[measure].sum())
             row |= {"change": shift.mean, "low": shift.low, "high": shift.high}
-            rows.append(row | {"dialogues": last.dialogue_id.nunique(), "runs": last.run.nunique()})
+            row |= {"dialogues": last.dialogue_id.nunique(), "runs": last.run.nunique()}
+            rows.append(row | dict(zip(("paper_zero", "paper_final"), of_paper[measure], strict=True)))
     return pd.DataFrame(rows)
 
 
@@ -141,3 +144,18 @@ def paper() -> dict:
 
 
 PAPER_ARM = {"stripped": "A", "full": "B"}
+
+
+def published(condition: str, eval_condition: str) -> dict[str, tuple[float, float]]:
+    """The paper's (zero-shot, final) in percent, mean of its blocks, by measure; nan where it has none.
+
+    Final is on all its held-out calls, zero-shot on the 32 a block that it sampled. Its exact call
+    (lower-cased name and arguments) is nearest to our `canonical`.
+    """
+    figures = dict.fromkeys(MEASURES, (np.nan, np.nan))
+    if condition == eval_condition and condition in PAPER_ARM:
+        arm, results = PAPER_ARM[condition], paper()
+        for measure, theirs in (("canonical", "exact"), ("name", "name")):
+            zero = 100 * np.mean(results["sampled_32_per_block"][arm][f"zero_shot_{theirs}"])
+            figures[measure] = (float(zero), float(np.mean(results["full_percent"][theirs][arm][-1])))
+    return figures

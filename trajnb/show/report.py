@@ -1,0 +1,128 @@
+"""The pages of a report: executed notebooks and the index as self-contained HTML that needs no network."""
+
+import os
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+import nbformat
+import yaml
+from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
+
+from trajnb.scoring.stats import FEW_CLUSTERS
+from trajnb.scoring.tables import frame, headline
+from trajnb.show.results import headline_html
+from trajnb.study.records import Run, read_study
+
+TEMPLATES = files("trajnb.show").joinpath("templates")
+PAGES = {"03_evaluate.html": "Evaluation", "01_inspect.html": "Inspection of the corpus"}
+
+
+def render_notebook(ipynb: Path | str, html: Path | str) -> None:
+    """Write an executed notebook as one HTML file: code folded away, an error shown at the top, no network.
+
+    Outputs of the notebook are trusted to be escaped by the cells that made them; plain text is escaped here.
+    """
+    notebook = nbformat.read(ipynb, as_version=4)
+    lines = [
+        line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()
+    ]
+    # papermill marks a failure by cells of its own; the banner of our template says it better
+    notebook.cells = [
+        c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])
+    ]
+    exporter = HTMLExporter(
+        template_name="classic",
+        template_file=str(TEMPLATES / "notebook.html.j2"),
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+    resources = {
+        "title": next((line[2:] for line in lines if line.startswith("# ")), Path(ipynb).stem),
+        "sections": [line[3:] for line in lines if line.startswith("## ")],
+        "css": _css(),
+    }
+    _write(Path(html), exporter.from_notebook_node(notebook, resources)[0])
+
+
+def write_index(folder: Path | str, states: dict[str, str] | None = None) -> Path:
+    """Write `index.html` of a study folder from its records, atomically, and return its path.
+
+    `states`: planned run -> finished, running, failed, waiting, ... for a study under way; without it, the
+    finished runs are all there is. Records may lie in the folder, in its `runs/` or in its `records/`; pages
+    that do not exist are not linked.
+    """
+    folder = Path(folder)
+    finished = read_study(folder / "records" if (folder / "records").is_dir() else folder)
+    runs = {run.folder.name: run for run in finished}
+    states = states or dict.fromkeys(runs, "finished")
+    study = folder / "study.yaml"
+    study = yaml.safe_load(study.read_text("utf-8")) if study.is_file() else {}
+    table = headline(frame(finished)) if finished else None
+    few = int(table.dialogues.min()) if finished and table.dialogues.min() < FEW_CLUSTERS else 0
+    template = jinja2.Template(TEMPLATES.joinpath("index.html.j2").read_text("utf-8"), autoescape=True)
+    page = template.render(
+        css=_css(),
+        title=study.get("title") or folder.resolve().name,
+        description=study.get("description"),
+        busy="running" in states.values(),
+        progress=f"{sum(state == 'finished' for state in states.values())} of {len(states)} runs finished",
+        facts=_facts(finished),
+        pages=[(page, label) for page, label in PAGES.items() if (folder / page).is_file()],
+        headline=headline_html(table) if finished else None,
+        few=few,
+        runs=[_row(folder, name, state, runs.get(name)) for name, state in states.items()],
+    )
+    _write(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def _facts(runs: list[Run]) -> list[str]:
+    """Date, machine, model and corpus, each distinct value once."""
+    records = [run.record for run in runs]
+    values = [
+        *sorted(record["finished"][:10] for record in records)[-1:],
+        *(record["machine"] for record in records),
+        *(record["model"]["id"] for record in records),
+        *(f"{record['corpus']['name']} {record['corpus']['hash'][:8]}" for record in records),
+    ]
+    return list(dict.fromkeys(values))
+
+
+def _row(folder: Path, name: str, state: str, run: Run | None) -> dict:
+    place = run.folder if run else folder / "runs" / name
+    row = {"name": name, "state": state}
+    for key, file in (("page", "02_train.html"), ("log", "log.txt")):
+        if (place / file).is_file():
+            row[key] = quote((place / file).relative_to(folder).as_posix())
+    if run:
+        record = run.record
+        row |= {
+            "condition": record["parameters"]["condition"],
+            "seed": record["parameters"]["seed"],
+            "order": ", ".join(record["blocks"]),
+            "tokens": f"{record['tokens']['train_total']:,}",
+            "minutes": f"{record['seconds']['total'] / 60:.1f}",
+            "memory": f"{record['peak_memory_mb'] / 1000:.1f} GB",
+            "finished": record["finished"][:16].replace("T", " "),
+        }
+    return row
+
+
+def _css() -> str:
+    dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
+    light = HtmlFormatter(style="default").get_style_defs(".highlight")
+    own = TEMPLATES.joinpath("report.css").read_text("utf-8")
+    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}"
+
+
+def _write(path: Path, text: str) -> None:
+    """Readers see the old page or the new one, never a half."""
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, suffix=".html.part")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(draft, 0o644)  # mkstemp's files are the owner's alone, a report is to be read
+    os.replace(draft, path)

@@ -1,0 +1,112 @@
+"""Results as HTML: the headline table, and gold beside prediction. All text from records is escaped here."""
+
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+from html import escape
+from math import isnan
+
+import pandas as pd
+
+PAPER_HEADING = "arXiv 2605.09734: another model and corpus"
+
+
+def headline_html(headline: pd.DataFrame) -> str:
+    """The table of `trajnb.scoring.tables.headline`: one row per arm and measure, counts beside percent."""
+    rows = []
+    for arm, part in headline.groupby("arm", sort=False):
+        for i, row in enumerate(part.itertuples()):
+            head = (
+                f'<th scope="rowgroup" rowspan="{len(part)}">{escape(arm)}{_basis(row)}</th>'
+                if i == 0
+                else ""
+            )
+            verdict = "up" if row.low > 0 else "down" if row.high < 0 else "unclear"
+            rows.append(
+                f'<tr class="{"first" if i == 0 else ""}">{head}<td>{escape(row.label)}</td>'
+                f'<td class="n">{_level(row, "zero")}</td><td class="n"><b>{_level(row, "final")}</b></td>'
+                f'<td class="n {verdict}">{_change(row)}</td><td class="n paper">{_paper(row)}</td></tr>'
+            )
+    return (
+        '<div class="scroll"><table class="headline"><thead><tr><th>trained with</th><th>measure</th>'
+        "<th>zero-shot</th><th>final</th><th>change, 95 % interval</th>"
+        f'<th class="paper">{escape(PAPER_HEADING)}</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _basis(row) -> str:
+    runs = f", {row.runs} runs" if row.runs > 1 else ""
+    return f"<small>{row.n // row.runs} calls in {row.dialogues} dialogues{runs}</small>"
+
+
+def _level(row, when: str) -> str:
+    value = getattr(row, when)
+    if row.unit != "%":
+        return f"{value:.2f} <small>{row.unit}</small>"
+    return f"{value:.1f} % <small>{getattr(row, f'{when}_right')} of {row.n}</small>"
+
+
+def _change(row) -> str:
+    digits = 1 if row.unit == "%" else 2
+    if isnan(row.low):
+        return f"{row.change:+.{digits}f} <small>no interval</small>"
+    mark = "▲ " if row.low > 0 else "▼ " if row.high < 0 else ""
+    return f"{mark}{row.change:+.{digits}f} <small>{row.low:+.{digits}f} to {row.high:+.{digits}f}</small>"
+
+
+def _paper(row) -> str:
+    return "" if isnan(row.paper_final) else f"{row.paper_zero:.1f} → {row.paper_final:.1f} %"
+
+
+def choose_samples(final: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
+    """Up to `count` final predictions of one arm: as many hits as misses where there are, from all blocks."""
+    shuffled = final.sample(frac=1, random_state=seed)
+    shuffled = shuffled.assign(place=shuffled.groupby(["canonical", "block"]).cumcount()).sort_values("place")
+    hits, misses = shuffled[shuffled.canonical], shuffled[~shuffled.canonical]
+    few = min(len(hits), max(count // 2, count - len(misses)))
+    return pd.concat([hits[:few], misses[: count - few]])
+
+
+def samples_html(rows: pd.DataFrame, before: pd.DataFrame) -> str:
+    """Gold beside prediction, one foldable row each; what departs from gold is marked.
+
+    `rows`: final predictions (rows of `tables.frame`); `before`: zero-shot ones, of the same runs and items.
+    """
+    key = ["run", "dialogue_id", "step"]
+    zero = before.set_index(key).prediction
+    parts = []
+    for row in rows.itertuples():
+        gold, now = row.gold, row.prediction.strip()
+        facts = {
+            "block": row.block, "dialogue, step": f"{row.dialogue_id}, {row.step}",
+            "call": f"{row.ordinal} of user turn {row.turn}", "run": row.run,
+            "prompt": f"{row.prompt_tokens} tokens", "gold log-likelihood": f"{row.logp:.2f} nats/token",
+            "zero-shot said": zero.get((row.run, row.dialogue_id, row.step), "").strip() or "(nothing)",
+        }  # fmt: skip
+        more = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
+        parts.append(
+            f'<details class="sample"><summary><span class="outcome {row.outcome.replace(" ", "-")}">'
+            f"{escape(row.outcome)}</span><span class=pair><code>{escape(gold)}</code>"
+            f"<code>{_marked(gold, now) or '(nothing)'}</code></span></summary><dl>{more}</dl></details>"
+        )
+    return f'<div class="samples">{"".join(parts)}</div>'
+
+
+def _marked(gold: str, prediction: str) -> str:
+    """The prediction, escaped, with <mark> around what is not gold's; an opening `API-Request:` is none."""
+    prediction = prediction.removeprefix("API-Request:").strip()
+    pieces = []
+    for kind, _, _, start, end in SequenceMatcher(None, gold, prediction, autojunk=False).get_opcodes():
+        text = escape(prediction[start:end])
+        pieces.append(text if kind == "equal" or not text else f"<mark>{text}</mark>")
+    return "".join(pieces)
+
+
+def readings_html(sentences: Iterable[str]) -> str:
+    """Sentences generated from numbers, as a list."""
+    return f'<ul class="readings">{"".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)}</ul>'
+
+
+def heading_html(arm: str, note: str) -> str:
+    """A heading for the samples of one arm."""
+    return f"<h3>{escape(arm)} <small>{escape(note)}</small></h3>"
