@@ -34,6 +34,10 @@ def test_a_run_that_two_grids_name_is_evaluated_under_the_conditions_of_both(exp
 def test_a_run_is_named_for_what_shapes_its_training(expand):
     (name,) = expand({"seed": [3]})
     assert re.fullmatch(r"full-s3-[0-9a-f]{8}", name)
-    for same in ({"run_folder": ["elsewhere"]}, {"eval_conditions": [["stripped"]]}, {"learning_rate": [2e-4]}):
+    for same in (
+        {"run_folder": ["elsewhere"]},
+        {"eval_conditions": [["stripped"]]},
+        {"learning_rate": [2e-4]},
+    ):
         assert set(expand({"seed": [3], **same})) == {name}  # 2e-4 is the default, spelt out
     assert set(expand({"seed": [3], "learning_rate": [3e-4]})) != {name}

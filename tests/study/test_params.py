@@ -1,3 +1,4 @@
+import nbformat
 import pytest
 
 from trajnb.study.grid import expand
@@ -139,3 +140,15 @@ def test_a_run_that_the_real_notebook_cannot_train_is_named(tmp_path, common, wo
     with pytest.raises(ValueError) as error:
         expand(study, parameters)
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_a_parameters_line_that_papermill_passes_over_is_named(tmp_path):
+    for line in ("seed: int = 0  # -1 = random", "seed = 0", "seed: complex = 0"):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"epochs: int = 1\n{line}")])
+        notebook.cells[0].metadata["tags"] = ["parameters"]
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, tmp_path / "some.ipynb")
+        with pytest.raises(ValueError, match="some.ipynb: the parameter seed"):
+            notebook_parameters(tmp_path / "some.ipynb")
+    with pytest.raises(ValueError, match="other.ipynb is missing"):
+        notebook_parameters(tmp_path / "other.ipynb")

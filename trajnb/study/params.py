@@ -15,6 +15,7 @@ cell, so that they stand in one place.
 
 import ast
 import difflib
+import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -60,16 +61,21 @@ class Study:
 
 
 def notebook_parameters(notebook: Path) -> Parameters:
-    """The parameters cell of `notebook`, by name; a missing notebook or cell is a ValueError."""
+    """The parameters cell of `notebook`, by name; ValueError where papermill could not fill all of it."""
     from papermill import inspect_notebook  # 0.5 s, and `trajnb --help` has no use for it
 
     if not notebook.is_file():
         raise ValueError(f"{notebook} is missing: trajnb runs in a clone, installed with `pip install -e .`")
-    found = {}
-    for name, line in inspect_notebook(notebook).items():
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    cell = next((cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])), {"source": ""})
+    read, found = inspect_notebook(notebook), {}
+    for assignment in ast.parse("".join(cell["source"])).body:
+        name = re.split(r"\W", ast.unparse(assignment))[0]
+        line = read.get(name, {"inferred_type_name": None})  # papermill passes over what it cannot read
         kind = line["inferred_type_name"]
         if kind not in KINDS:
-            raise ValueError(f"{notebook}: parameter {name} must be annotated with one of {', '.join(KINDS)}")
+            form = f"`name: type = value  # help`, with one `=` in all, type one of {', '.join(KINDS)}"
+            raise ValueError(f"{notebook}: the parameter {name} must be one line, {form}")
         found[name] = Parameter(name, kind, ast.literal_eval(line["default"]), line["help"])
     if not found:
         raise ValueError(f"{notebook} has no cell tagged `parameters`, or nothing in it")
