@@ -1,0 +1,130 @@
+"""The house itself: its layout, versions said alike everywhere, notebooks as notebooks should be."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+import trajnb
+from trajnb.study.grid import expand
+from trajnb.study.params import notebook_parameters, read_study
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CONDA_NAMES = {"pytorch": "torch"}  # conda-forge's name -> PyPI's
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def test_layout():
+    folders = ["notebooks", "trajnb", "params", "reports", "tests"]
+    files = [
+        "environment.yml",
+        "README.md",
+        "pyproject.toml",
+        "LICENSE",
+        "CITATION.cff",
+        ".gitignore",
+        ".ci/run",
+    ]
+    assert all((ROOT / name).is_dir() for name in folders)
+    assert all((ROOT / name).is_file() for name in files)
+    assert [path.stem for path in NOTEBOOKS[:3]] == ["01_inspect", "02_train", "03_evaluate"]
+
+
+def test_conda_and_pip_are_told_the_same_versions():
+    pip = dict(_requirement(line) for line in PROJECT["dependencies"])
+    *conda, by_pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = dict(_requirement(line) for line in conda)
+    assert PROJECT["requires-python"] == f">={conda.pop('python').removeprefix('=')}"
+    assert conda.pop("pip") == ""
+    assert {CONDA_NAMES.get(name, name): bounds for name, bounds in conda.items()} == pip
+    assert by_pip == {"pip": ["-e .[test]"]}
+
+
+def test_the_version_is_said_alike():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert PROJECT["version"] == trajnb.__version__ == citation["version"]
+
+
+def test_what_is_imported_is_declared():
+    known = {_requirement(line)[0] for line in PROJECT["dependencies"]}
+    known |= {"yaml", "trajnb"}  # pyyaml's module
+    brought_along = {"numpy", "pandas", "matplotlib", "nbformat", "jinja2", "safetensors", "traitlets"}
+    imported = set()
+    for path in (ROOT / "trajnb").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(node.module.split(".")[0])
+    assert imported - set(__import__("sys").stdlib_module_names) <= known | brought_along
+
+
+def test_readme_shows_both_commands_first():
+    fenced = re.search(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    assert fenced.splitlines() == [
+        "pip install -e . && trajnb run params/quick.yaml",
+        "pip install -e '.[test]' && pytest",
+    ]
+
+
+def test_readme_links_lead_somewhere():
+    for text in ("README.md", "reports/README.md"):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / text).read_text()):
+            assert (ROOT / text).parent.joinpath(link).exists(), f"{text}: {link}"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "params").glob("*.yaml")), ids=lambda file: file.stem)
+def test_committed_params_are_studies(file):
+    parameters = notebook_parameters(ROOT / "notebooks" / "02_train.ipynb")
+    study = read_study(file, parameters)
+    assert study.title and study.description and expand(study, parameters)
+
+
+@each_notebook
+def test_a_notebook_has_one_parameters_cell_of_plain_lines(path):
+    (cell,) = [c for c in _code(path) if "parameters" in c.metadata.get("tags", [])]
+    assert notebook_parameters(path)  # a ValueError where papermill could not read all of it
+    for line in cell.source.splitlines():
+        assert re.fullmatch(r"\w+: [\w\[\]]+ = [^#=]+?(  # [^=]+)?", line), line
+
+
+@each_notebook
+def test_a_notebook_is_committed_without_outputs(path):
+    for cell in _code(path):
+        assert cell.outputs == [] and cell.execution_count is None
+
+
+@each_notebook
+def test_a_notebooks_cells_are_short(path):
+    for cell in _code(path):
+        assert len(cell.source.splitlines()) <= 40, cell.source
+
+
+@each_notebook
+def test_a_notebook_names_no_machine(path):
+    text = path.read_text()
+    assert not re.search(r"/home/|/Users/|/root/|/tmp/|C:\\\\", text)
+    assert set(nbformat.read(path, 4).metadata) <= {"kernelspec", "language_info"}
+
+
+def test_runs_are_not_committed():
+    ignored = subprocess.run(["git", "check-ignore", "runs/quick"], cwd=ROOT, capture_output=True, text=True)
+    if ignored.returncode == 128:
+        pytest.skip("not a git checkout")
+    assert ignored.stdout.strip() == "runs/quick"
+
+
+def _code(path):
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def _requirement(line: str) -> tuple[str, str]:
+    return re.fullmatch(r"([\w-]+)(.*)", line).groups()
