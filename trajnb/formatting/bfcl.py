@@ -11,12 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trajnb.assets import fetch
-from trajnb.formatting.blocks import BLOCKS
 from trajnb.formatting.calls import parse
 from trajnb.formatting.dialogue import Dialogue, Turn
 from trajnb.world.environment import MODULES, Environment
 
-MAIN_CLASSES = ("GorillaFileSystem", "VehicleControlAPI", "TradingBot", "TravelAPI")  # one per block
+BLOCKS = {  # the class that all dialogues of a block involve -> the block
+    "GorillaFileSystem": "file_system",
+    "VehicleControlAPI": "vehicle_control",
+    "TradingBot": "trading",
+    "TravelAPI": "travel",
+}
 DOCUMENTS = ("used", "ten", "all")
 HELD_OUT_EVERY, HELD_OUT_OFFSET = 5, 3  # every fifth dialogue of a block, in split order
 _FILE = "BFCL_v4_multi_turn_base.json"
@@ -39,7 +43,7 @@ def build_bfcl(documents: str) -> tuple[tuple[Dialogue, ...], frozenset[str]]:
         for name, module in MODULES.items()
     }
     dialogues, held_out = [], set()
-    for main_class, block in zip(MAIN_CLASSES, BLOCKS, strict=True):
+    for main_class, block in BLOCKS.items():
         rows = [row for row in _read_rows(data / _FILE) if main_class in row["involved_classes"]]
         rows.sort(key=lambda row: _split_key(row, truth[row["id"]]))
         held_out.update(row["id"] for row in rows[HELD_OUT_OFFSET::HELD_OUT_EVERY])
@@ -54,7 +58,7 @@ def build_bfcl(documents: str) -> tuple[tuple[Dialogue, ...], frozenset[str]]:
 
 
 def _split_key(row: Mapping, truth: Sequence[Sequence[str]]) -> tuple:
-    side_classes = sorted(set(row["involved_classes"]) - set(MAIN_CLASSES))
+    side_classes = sorted(set(row["involved_classes"]) - set(BLOCKS))
     return side_classes, sum(map(len, truth)), int(row["id"].rpartition("_")[2])
 
 

@@ -1,0 +1,128 @@
+import json
+
+import pytest
+
+from trajnb.formatting import corpus as corpus_module
+from trajnb.formatting import sample as sample_module
+from trajnb.formatting.corpus import SAMPLE_FILE, load_corpus
+from trajnb.formatting.dialogue import Call, Dialogue, Turn
+from trajnb.formatting.storage import dump, read_dialogues, write_dialogues
+
+
+def test_the_sample_needs_no_network_and_has_three_dialogues_a_block(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRAJNB_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    corpus = load_corpus("sample", documents="used")
+    assert len(corpus.dialogues) == 12
+    for block in corpus.blocks:
+        assert corpus.account["blocks"][block]["train_dialogues"] == 2
+        assert corpus.account["blocks"][block]["held_out_dialogues"] == 1
+
+
+def test_the_sample_is_a_part_of_bfcl_byte_for_byte(bfcl, monkeypatch, tmp_path):
+    monkeypatch.setattr(sample_module, "SAMPLE_FILE", tmp_path / "sample.jsonl")
+    sample_module.write_sample()
+    assert (tmp_path / "sample.jsonl").read_bytes() == SAMPLE_FILE.read_bytes()
+    dialogues, held_out = read_dialogues(SAMPLE_FILE)
+    whole = load_corpus("bfcl", documents="used")
+    lines = dump(whole.dialogues, whole.held_out)
+    assert all(line in lines for line in dump(dialogues, held_out))
+
+
+def test_the_sample_credits_its_source():
+    header = json.loads(SAMPLE_FILE.read_text("utf-8").partition("\n")[0])
+    assert "Berkeley Function-Calling Leaderboard" in header["source"] and "Apache-2.0" in header["source"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"name": "bcfl"}, "unknown corpus 'bcfl'; did you mean 'bfcl'"),
+        ({"name": ""}, "unknown corpus ''"),
+        ({"name": "bfcl", "documents": "tne"}, "unknown documents 'tne'; did you mean 'ten'"),
+        ({"name": "sample"}, "sample.*documents 'used' only, not 'ten'"),
+        ({"name": "bfcl", "train_dialogues": 0}, "train_dialogues is 0"),
+        ({"name": "bfcl", "held_out_dialogues": -1}, "held_out_dialogues is -1"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load_corpus(**arguments)
+
+
+def test_a_part_is_even_and_keeps_the_split(bfcl):
+    part = load_corpus("bfcl", train_dialogues=4, held_out_dialogues=2)
+    assert part.held_out < bfcl.held_out and all(d in bfcl.dialogues for d in part.dialogues)
+    assert (len(part.dialogues), part.account["dialogues_left_out"]) == (24, 176)
+    for block in part.blocks:
+        side = [d.id for d in bfcl.dialogues if d.block == block and d.id not in bfcl.held_out]
+        chosen = [side.index(d.id) for d in part.dialogues if d.block == block and d.id not in part.held_out]
+        assert chosen == [5, 15, 25, 35]
+    assert part == load_corpus("bfcl", train_dialogues=4, held_out_dialogues=2)
+    assert part.hash != bfcl.hash
+
+
+def test_counts_above_what_there_is_give_all(bfcl):
+    assert load_corpus("bfcl", train_dialogues=40, held_out_dialogues=10**6) == bfcl
+
+
+@pytest.fixture
+def own_cache(bfcl, monkeypatch, tmp_path):
+    """A cache of this test's own, and a count of how often the corpus was built."""
+    built = []
+
+    def build(documents):
+        built.append(documents)
+        return bfcl.dialogues, bfcl.held_out
+
+    monkeypatch.setenv("TRAJNB_CACHE", str(tmp_path))
+    monkeypatch.setattr(corpus_module.bfcl, "build_bfcl", build)
+    return tmp_path / "corpora", built
+
+
+def test_the_corpus_is_built_once(own_cache, bfcl):
+    _, built = own_cache
+    assert load_corpus("bfcl") == load_corpus("bfcl") == bfcl
+    assert built == ["ten"]
+
+
+def cut_in_half(text):
+    return text[: len(text) // 2]
+
+
+def change_one_letter(text):
+    return text.replace("final_report.pdf", "final_rapport.pdf", 1)
+
+
+def drop_the_last_dialogue(text):
+    return text[: text.rstrip("\n").rindex("\n") + 1]
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, change_one_letter, drop_the_last_dialogue, lambda text: ""])
+def test_a_damaged_cache_is_built_anew(own_cache, bfcl, damage):
+    folder, built = own_cache
+    load_corpus("bfcl")
+    (file,) = folder.iterdir()
+    whole = file.read_text("utf-8")
+    file.write_text(damage(whole), "utf-8")
+    assert file.read_text("utf-8") != whole
+    assert load_corpus("bfcl") == bfcl
+    assert built == ["ten", "ten"] and file.read_text("utf-8") == whole
+
+
+def test_an_interrupted_write_leaves_the_old_file(sample, monkeypatch, tmp_path):
+    file = tmp_path / "corpus.jsonl"
+    write_dialogues(file, sample.dialogues, sample.held_out, "a test")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_dialogues(file, sample.dialogues[:1], sample.held_out, "a test")
+    assert read_dialogues(file) == (sample.dialogues, sample.held_out)
+    assert list(tmp_path.iterdir()) == [file], "half a file stayed behind"
+
+
+def test_any_text_survives_storage(tmp_path, sample):
+    text = "line\nline\u2028\r\x85 <script>alert('ü')</script> \\ \" '"
+    turns = (Turn("user", text), Turn("api", text, Call("echo", {"content": text})), Turn("ai", ""))
+    dialogue = Dialogue("d", "travel", ('{"name": "echo"}',), turns)
+    write_dialogues(tmp_path / "d.jsonl", [dialogue], [], "a test")
+    assert read_dialogues(tmp_path / "d.jsonl") == ((dialogue,), frozenset())
