@@ -3,6 +3,7 @@
 import hashlib
 import io
 import logging
+import warnings
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,8 @@ def add_adapter(base, *, rank: int, alpha: int, dropout: float, seed: int) -> Pe
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    return get_peft_model(_prepare(base), config)
+    with quiet():
+        return get_peft_model(_prepare(base), config)
 
 
 def restore_adapter(model: PeftModel, folder: Path) -> None:
@@ -185,11 +187,16 @@ def _prepare(base):
 
 @contextmanager
 def quiet():
-    """transformers without its loading bars, which print thousands of lines into an executed notebook."""
+    """Loading without bars, which print thousands of lines into an executed notebook, and without notes on
+    what a later transformers will rename."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        with redirect_stderr(io.StringIO()):  # the GGUF reader has a bar of its own
+        with (
+            redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):  # the GGUF reader has a bar of its own
+            warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
         if shown:

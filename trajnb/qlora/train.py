@@ -212,7 +212,7 @@ def train_block(
         train_sampling_strategy="sequential",  # the plan is the order
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(recipe.warmup_ratio * len(steps)),
+        warmup_steps=int(recipe.warmup_ratio * len(steps)),  # rounded down: a warm-up step trains at rate 0
         optim="paged_adamw_8bit" if gpu else "adamw_torch",
         bf16=gpu,
         logging_steps=1,

@@ -4,6 +4,7 @@ lists their keys; keys are only added.
 Every file appears whole or not at all; `record.json` comes last and marks a run as finished.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -79,6 +80,11 @@ def _write(path: Path, text: str) -> None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(text)
     os.replace(fresh, path)
+
+
+def digest(value) -> str:
+    """The sha256 of a value as JSON; a dataclass counts as its fields."""
+    return hashlib.sha256(json.dumps(value, default=vars, sort_keys=True).encode()).hexdigest()
 
 
 def now() -> str:

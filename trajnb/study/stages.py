@@ -2,6 +2,7 @@
 go on after a kill.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -66,6 +67,24 @@ def predict(
     right = sum(line["canonical"] for line in lines.values())
     say(f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} calls exact · {seconds:.0f} s")
     return [lines[index] for index in range(len(rows))]
+
+
+def claim(folder: Path, shaping: Mapping) -> None:
+    """Say what shapes the training in `folder`, the first time; later, raise ValueError where something else would.
+
+    Without this a run started again with another condition, or after a condition was rewritten, would go on
+    from adapters that were trained on other prompts.
+    """
+    path = folder / "shaping.json"
+    if path.exists():
+        before = json.loads(path.read_text())
+        changed = sorted(name for name in {*before, *shaping} if before.get(name) != shaping.get(name))
+        if changed:
+            raise ValueError(
+                f"{folder} holds a run with other {', '.join(changed)}: choose another run_folder, or delete it"
+            )
+    else:
+        records.write_json(path, shaping)
 
 
 def kept(path: Path, measure: Callable[[], list[dict]]) -> list[dict]:
