@@ -105,7 +105,8 @@ def inspect(out: Path, runs: dict[str, dict], notebooks: Path, places: Slots) ->
 
 def evaluate(out: Path, notebooks: Path, places: Slots) -> dict[str, str]:
     """Execute 03 on the runs in `out`; errors by job name."""
-    job = _page(out, notebooks / EVALUATE, {"study_folder": _from(notebooks.parent, out)})
+    records = out / "records" if (out / "records").is_dir() else out  # of a report whose runs are elsewhere
+    job = _page(out, notebooks / EVALUATE, {"study_folder": _from(notebooks.parent, records)})
     return _execute_page(job, places)
 
 
