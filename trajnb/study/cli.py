@@ -109,31 +109,33 @@ def fetch(assets: tuple[str, ...]) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--documents", default="ten", show_default=True, help="API documents: used, ten or all.")
+@click.option("--documents", help="API documents: used, ten or all [ten; of the sample, used].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def corpus(name: str, documents: str, as_json: bool) -> None:
+def corpus(name: str, documents: str | None, as_json: bool) -> None:
     """Print what a corpus holds: dialogues, examples, splits by block, dropped rows and why, content hash.
 
     \b
     Examples:
       trajnb corpus bfcl
-      trajnb corpus sample --documents used --json
+      trajnb corpus sample --json
     """
     with _told():
         from trajnb.formatting.corpus import load_corpus
 
-        loaded = load_corpus(name, documents=documents)
+        # the sample is shipped with one kind of documents only
+        loaded = load_corpus(name, documents=documents or ("used" if name == "sample" else "ten"))
     account = {"name": loaded.name, "hash": loaded.hash, **loaded.account}
     if as_json:
         click.echo(json.dumps(account, indent=2))
         return
     for key, value in account.items():
-        if isinstance(value, dict):
-            click.echo(f"{key}:")
-            for part, count in value.items():
-                click.echo(f"  {part}: {count}")
-        else:
+        if not isinstance(value, dict):
             click.echo(f"{key}: {value}")
+            continue
+        click.echo(f"{key}:{'' if value else ' none'}")
+        for part, counts in value.items():
+            counts = counts if isinstance(counts, dict) else {"": counts}
+            click.echo(f"  {part}: {', '.join(f'{name} {count}'.strip() for name, count in counts.items())}")
 
 
 @contextmanager

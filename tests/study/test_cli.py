@@ -1,0 +1,81 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from trajnb.study import cli
+
+
+@pytest.fixture
+def trajnb():
+    """A function that runs the command line, with its exit status and output as the result."""
+    return lambda *words: CliRunner().invoke(cli.main, [str(word) for word in words])
+
+
+@pytest.fixture
+def params(tmp_path):
+    file = tmp_path / "small.yaml"
+    file.write_text("runs: [{condition: [stripped, full]}]")
+    return file
+
+
+def test_the_command_line_starts_without_heavy_imports():
+    heavy = "('torch', 'transformers', 'datasets', 'papermill', 'pandas', 'nbconvert')"
+    code = f"import sys, trajnb.study.cli; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_help_shows_examples(trajnb):
+    for words in ([], ["run"], ["report"], ["fetch"], ["corpus"]):
+        assert "Example" in trajnb(*words, "--help").output
+
+
+def test_an_error_is_a_sentence(trajnb, tmp_path):
+    (tmp_path / "small.yaml").write_text("common: {condtion: full}\nruns: [{}]")
+    result = trajnb("run", tmp_path / "small.yaml")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ") and "did you mean 'condition'" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_dry_run_shows_the_grid_and_writes_nothing(trajnb, params, tmp_path):
+    result = trajnb("run", params, "--out", tmp_path / "out", "--dry-run", "--set", "epochs=2")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("waiting") == 2 and "to do" in result.output and "2 runs" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cost_grows_with_what_is_trained_and_read(params):
+    from trajnb.study.estimate import estimate
+    from trajnb.study.grid import expand
+    from trajnb.study.params import notebook_parameters, read_study
+
+    parameters = notebook_parameters(cli.NOTEBOOKS / "02_train.ipynb")
+    stripped, full = expand(read_study(params, parameters), parameters).values()
+    one = estimate(full)
+    assert estimate(stripped).trained < one.trained < estimate(full | {"packing": "none"}).trained
+    assert estimate(full | {"epochs": 3}).trained == 3 * one.trained
+    assert estimate(full | {"eval_conditions": ["full", "stripped"]}).read > one.read
+    assert one.seconds is None  # nothing is known of the tiny model's speed
+    real = estimate(full | {"model": "smollm2-135m"})
+    assert 0 < real.seconds < 600 and 0 < real.disk < 1e9
+
+
+def test_corpus_prints_its_account(trajnb):
+    result = trajnb("corpus", "sample", "--json")
+    account = json.loads(result.output)
+    assert account["dialogues"] == 12 and account["examples"] > 0 and len(account["hash"]) == 64
+    assert "dialogues: 12" in trajnb("corpus", "sample").output
+    assert "did you mean 'sample'" in trajnb("corpus", "smaple").output
+
+
+def test_fetch_names_an_unknown_asset(trajnb):
+    result = trajnb("fetch", "bfc")
+    assert result.exit_code == 1 and "did you mean 'bfcl'" in result.output
+
+
+def test_report_wants_records(trajnb, tmp_path):
+    result = trajnb("report", tmp_path)
+    assert result.exit_code == 1 and "no finished run" in result.output
