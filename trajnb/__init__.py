@@ -1,3 +1,10 @@
-"""trajnb: does the tool-use trajectory in the training prompt help a model learn a stream of API domains?"""
+"""trajnb: does keeping the tool-use trajectory teach a model, or only give it more to read?"""
+
+import logging
+import warnings
 
 __version__ = "0.1.0"
+
+# Notes of other packages on optional extras, which would stand in every executed notebook.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", message="IProgress not found")

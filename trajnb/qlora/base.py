@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import logging
 import warnings
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -31,8 +30,6 @@ from transformers.utils import logging as transformers_logging
 
 from trajnb import assets
 from trajnb.qlora import attention
-
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it advertises an optional kernel
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"

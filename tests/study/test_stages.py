@@ -1,0 +1,75 @@
+import pandas as pd
+import pytest
+
+from trajnb.study import records, stages
+
+
+def test_kept_lines_are_measured_once(tmp_path):
+    calls = []
+
+    def measure():
+        calls.append(1)
+        return [{"a": 1}]
+
+    path = tmp_path / "deep" / "x.jsonl"
+    assert stages.kept(path, measure) == stages.kept(path, measure) == [{"a": 1}]
+    assert len(calls) == 1
+
+
+def test_a_measurement_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        stages.kept(tmp_path / "x.jsonl", lambda: [{"a": 1 / 0}])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_shaped_otherwise_is_refused(tmp_path):
+    stages.claim(tmp_path, {"condition": "full", "seed": 0})
+    stages.claim(tmp_path, {"condition": "full", "seed": 0})
+    with pytest.raises(ValueError, match="other condition: choose another run_folder"):
+        stages.claim(tmp_path, {"condition": "stripped", "seed": 0})
+
+
+def test_the_table_shows_counts_by_stage_and_block():
+    lines = [
+        {"stage": stage, "block": block, "name": right}
+        for stage, block, right in [(0, "a", False), (0, "b", False), (0, "b", True), (1, "a", True)]
+    ]
+    wanted = pd.DataFrame(
+        [["0/1", "1/2"], ["1/1", "0/0"]], index=["before training", "after a"], columns=["a", "b"]
+    )
+    pd.testing.assert_frame_equal(stages.table(lines, ["a", "b"]), wanted)
+
+
+def test_records_read_back(tmp_path, write_run):
+    folder = write_run(tmp_path / "runs" / "full-s0")
+    (tmp_path / "runs" / "unfinished").mkdir()
+    (run,) = records.read_study(tmp_path)
+    assert run.folder == folder and run.record["parameters"]["condition"] == "full"
+    assert records.read_study(tmp_path / "runs") == [run]
+
+
+def test_damaged_records_name_the_folder(tmp_path, write_run):
+    folder = write_run(tmp_path / "runs" / "full-s0")
+    (folder / "predictions.jsonl").write_text('{"dialogue_id": ')
+    with pytest.raises(ValueError, match="full-s0 cannot be read"):
+        records.read_study(tmp_path)
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "record.json"
+    records.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        records.write_json(path, {"a": object()})
+    assert path.read_text() == '{\n "a": 1\n}\n'
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_relative_paths_start_at_the_clone(tmp_path):
+    assert records.resolve("reports/quick") == records.ROOT / "reports" / "quick"
+    assert records.resolve(tmp_path) == tmp_path
+
+
+def test_the_machine_and_versions_are_named():
+    assert "cores" in records.machine() and "GiB" in records.machine()
+    assert {"python", "torch", "transformers", "peft"} <= set(records.versions())
+    assert records.peak_memory_mb() > 10
