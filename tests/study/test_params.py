@@ -146,7 +146,7 @@ def test_a_parameters_line_that_papermill_passes_over_is_named(tmp_path):
     for line in ("seed: int = 0  # -1 = random", "seed = 0", "seed: complex = 0"):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"epochs: int = 1\n{line}")])
         notebook.cells[0].metadata["tags"] = ["parameters"]
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "3", "language": "python"}
         nbformat.write(notebook, tmp_path / "some.ipynb")
         with pytest.raises(ValueError, match="some.ipynb: the parameter seed"):
             notebook_parameters(tmp_path / "some.ipynb")

@@ -1,7 +1,6 @@
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -47,7 +46,8 @@ def first(notebooks, tmp_path_factory):
 def test_a_failing_run_is_named_and_the_others_go_on(first):
     out, runs, errors = first
     good, bad = runs
-    assert errors == {bad: "AssertionError: thirteen fails the first time"}
+    log = out / "runs" / bad / "log.txt"
+    assert errors == {bad: f"AssertionError: thirteen fails the first time (see {log})"}
     assert json.loads((out / "index.html").read_text()) == {good: "finished", bad: "failed"}
     assert not (out / "runs" / bad / "record.json").exists()
 
@@ -144,29 +144,29 @@ def test_a_job_that_another_process_works_on_waits_for_it(tmp_path, notebooks, c
     assert capsys.readouterr().out.count("another process is still at work") == 1
 
 
-def test_ctrl_c_leaves_no_process_behind(tmp_path, notebooks):
+def test_a_study_that_is_stopped_leaves_no_process_behind(tmp_path, notebooks):
+    (tmp_path / "slow.yaml").write_text("runs: [{seed: 99}]")
     code = f"""
 from pathlib import Path
-from trajnb.study import execute
-folder = Path({str(tmp_path)!r})
-files = [folder / name for name in ("02_train.ipynb", "parameters.yaml", "log.txt")]
-parameters = {{"run_folder": str(folder), "seed": 99}}
-job = execute.Job("one", Path({str(notebooks / runner.TRAIN)!r}), *files, parameters)
-execute.execute([job], [{{}}], lambda job: False, lambda job, state: None)
+from trajnb.study import cli
+cli.NOTEBOOKS = Path({str(notebooks)!r})
+cli.main(["run", "slow.yaml", "--set", "masked=false"])
 """
-    trajnb = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-    trajnb.send_signal(signal.SIGINT)
-    assert "KeyboardInterrupt" in trajnb.communicate(timeout=30)[1]
-    kernel = Path("/proc", (tmp_path / "pid").read_text())
-    wait_for(lambda: not kernel.exists())
+    # SIGTERM, which trajnb takes for Ctrl-C: a shell lets its background jobs ignore the latter
+    trajnb = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    (pid,) = wait_for(lambda: [path.read_text() for path in tmp_path.glob("runs/slow/runs/*/pid")])
+    trajnb.terminate()
+    assert "The same command goes on from here" in trajnb.communicate(timeout=30)[1]
+    assert trajnb.returncode == 130
+    wait_for(lambda: not Path("/proc", pid).exists())
 
 
-def wait_for(true, seconds=30):
+def wait_for(true, seconds=60):
     end = time.monotonic() + seconds
-    while not true():
+    while not (value := true()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
+    return value
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,6 @@ def main() -> None:
       trajnb run params/quick.yaml              train, evaluate, report
       trajnb run params/quick.yaml --dry-run    what it would do, and what that costs
     """
-    # A scheduler that ends a job sends SIGTERM: it stops a study as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @main.command()
@@ -61,6 +59,7 @@ def run(params: Path, out: Path | None, settings: tuple[str, ...], jobs: int | N
         if dry_run:
             _show_plan(study.title, runs, out)
             return
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end of a job, like Ctrl-C
         try:
             errors = runner.run_study(study, runs, out, NOTEBOOKS, jobs)
         except KeyboardInterrupt:

@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -147,8 +146,8 @@ def execute(
             if process.popen.returncode == 0:
                 tell(job, "finished", f"finished in {took}")
             else:
-                errors[job.name] = last_error(job)
-                tell(job, "failed", f"failed after {took}: {errors[job.name]} (its log: {job.log})")
+                errors[job.name] = f"{last_error(job)} (see {job.log})"
+                tell(job, "failed", f"failed after {took}: {errors[job.name]}")
 
     with own_kernel() as environment:
         try:
@@ -243,7 +242,7 @@ def _show(running: list[_Process]) -> None:
 def _stop(running: list[_Process]) -> None:
     """End the processes; their kernels see them go and follow."""
     for process in running:
-        process.popen.send_signal(signal.SIGINT)
+        process.popen.terminate()
     end = time.monotonic() + PATIENCE
     for process in running:
         try:
