@@ -58,14 +58,14 @@ def clustered_bootstrap(
 
 def reading(what: str, change: Interval, unit: str = "points", digits: int = 1) -> str:
     """One sentence on a change or gap: its direction only where the interval excludes zero."""
-    amount = f"{change.mean:+.{digits}f} {unit}"
+    amount = f"{change.mean:+z.{digits}f} {unit}"
     if isnan(change.mean):
         return f"{what}: no items, so nothing to read."
     if isnan(change.low):
         return f"{what}: {amount}, all from one dialogue, so there is no interval and nothing to conclude."
     if change.low == change.high == 0:
         return f"{what}: not one item changed."
-    span = f"{amount}, 95 % interval {change.low:+.{digits}f} to {change.high:+.{digits}f}"
+    span = f"{amount}, 95 % interval {change.low:+z.{digits}f} to {change.high:+z.{digits}f}"
     if change.low > 0:
         return f"{what}: higher ({span})."
     if change.high < 0:

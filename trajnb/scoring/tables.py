@@ -35,7 +35,7 @@ def frame(runs: Iterable) -> pd.DataFrame:
     and, where any run was evaluated under another condition than its own, ` → ` and the evaluation condition.
     Adds `run, condition, seed, order, last` (is this the final stage), `logp` (nats a token) and `outcome`.
     """
-    runs = list(runs)
+    runs = in_order(runs)
     arms = arm_names([run.record["parameters"] for run in runs])
     parts = []
     for run, arm in zip(runs, arms, strict=True):
@@ -67,6 +67,13 @@ def frame(runs: Iterable) -> pd.DataFrame:
     table["logp"] = -table.gold_nll / table.gold_tokens
     table["outcome"] = [outcome(row) for row in table[["canonical", "name", "parsed"]].to_dict("records")]
     return table
+
+
+def in_order(runs: Iterable) -> list:
+    """Runs by name, those of the paper's A (stripped), the usual baseline, first."""
+    return sorted(
+        runs, key=lambda run: (run.record["parameters"]["condition"] != "stripped", run.folder.name)
+    )
 
 
 def arm_names(parameters: Sequence[dict]) -> list[str]:
@@ -108,7 +115,7 @@ def _interval(values: pd.Series, table: pd.DataFrame, measure: str) -> Interval:
 def headline(table: pd.DataFrame) -> pd.DataFrame:
     """Per arm and measure: zero-shot and final (counts and rate), and the interval of the change.
 
-    Rates are percent of calls, or nats a gold token for `logp`, whose counts are nan. `paper_zero` and
+    Rates are percent of calls, or nats a gold token for `logp`, whose counts are NA. `paper_zero` and
     `paper_final` stand beside them where the paper has the arm and the measure (see `published`).
     """
     rows = []
@@ -120,11 +127,11 @@ def headline(table: pd.DataFrame) -> pd.DataFrame:
             row = {"arm": arm, "measure": measure, "label": label, "unit": unit, "n": len(last)}
             for when, side in (("zero", first), ("final", last)):
                 row[when] = rate(side, measure)
-                row[f"{when}_right"] = np.nan if measure == "logp" else int(side[measure].sum())
+                row[f"{when}_right"] = pd.NA if measure == "logp" else int(side[measure].sum())
             row |= {"change": shift.mean, "low": shift.low, "high": shift.high}
             row |= {"dialogues": last.dialogue_id.nunique(), "runs": last.run.nunique()}
             rows.append(row | dict(zip(("paper_zero", "paper_final"), of_paper[measure], strict=True)))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"zero_right": "Int64", "final_right": "Int64"})
 
 
 def rate(rows: pd.DataFrame, measure: str) -> float:

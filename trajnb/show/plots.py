@@ -111,11 +111,19 @@ def learning_curves(table: pd.DataFrame, blocks: list[str], score: str) -> Figur
             runs = 100 * rows.groupby(["run", "stage"])[score].mean().unstack("run")
             if runs.shape[1] > 1:
                 ax.plot(runs.index, runs, color=palette[arm], lw=0.7, alpha=0.5)
-            ax.plot(runs.index, runs.mean(axis=1), marker=marker, color=palette[arm], label=arm, mec="white")
+            ax.plot(
+                runs.index,
+                runs.mean(axis=1),
+                marker=marker,
+                color=palette[arm],
+                label=arm,
+                mec="white",
+                clip_on=False,
+                zorder=3,
+            )
         ax.set(title=block, xlabel="stage", xticks=range(len(blocks) + 1))
-        ax.set_ylim(bottom=0)
     axes[0, 0].set_ylabel(f"{MEASURES[score][0]}, %")
-    axes[0, 0].set_ylim(0, max(10, axes[0, 0].get_ylim()[1]))
+    axes[0, 0].set_ylim(0, max(10, axes[0, 0].get_ylim()[1]))  # after all panels: they share the axis
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return _finish(figure)
 

@@ -1,5 +1,6 @@
 """Results as HTML: the headline table, and gold beside prediction. All text from records is escaped here."""
 
+import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 from html import escape
@@ -49,9 +50,9 @@ def _level(row, when: str) -> str:
 def _change(row) -> str:
     digits = 1 if row.unit == "%" else 2
     if isnan(row.low):
-        return f"{row.change:+.{digits}f} <small>no interval</small>"
+        return f"{row.change:+z.{digits}f} <small>no interval</small>"
     mark = "▲ " if row.low > 0 else "▼ " if row.high < 0 else ""
-    return f"{mark}{row.change:+.{digits}f} <small>{row.low:+.{digits}f} to {row.high:+.{digits}f}</small>"
+    return f"{mark}{row.change:+z.{digits}f} <small>{row.low:+z.{digits}f} to {row.high:+z.{digits}f}</small>"
 
 
 def _paper(row) -> str:
@@ -92,12 +93,16 @@ def samples_html(rows: pd.DataFrame, before: pd.DataFrame) -> str:
     return f'<div class="samples">{"".join(parts)}</div>'
 
 
+_WORDS = re.compile(r"\w+|\s+|.", re.DOTALL)
+
+
 def _marked(gold: str, prediction: str) -> str:
     """The prediction, escaped, with <mark> around what is not gold's; an opening `API-Request:` is none."""
     prediction = prediction.removeprefix("API-Request:").strip()
     pieces = []
-    for kind, _, _, start, end in SequenceMatcher(None, gold, prediction, autojunk=False).get_opcodes():
-        text = escape(prediction[start:end])
+    wanted, written = _WORDS.findall(gold), _WORDS.findall(prediction)  # single letters agree by chance
+    for kind, _, _, start, end in SequenceMatcher(None, wanted, written, autojunk=False).get_opcodes():
+        text = escape("".join(written[start:end]))
         pieces.append(text if kind == "equal" or not text else f"<mark>{text}</mark>")
     return "".join(pieces)
 

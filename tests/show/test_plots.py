@@ -1,0 +1,72 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from trajnb.scoring import tables
+from trajnb.show import plots
+from trajnb.study.records import read_study
+
+
+@pytest.fixture
+def table(tmp_path, write_run):
+    for condition in ("stripped", "full"):
+        for seed in (0, 1):
+            write_run(tmp_path / f"{condition}-s{seed}", condition=condition, seed=seed)
+    return tables.frame(read_study(tmp_path))
+
+
+def texts(figure: Figure) -> str:
+    figure.canvas.draw()
+    found = [text.get_text() for ax in figure.axes for text in [*ax.texts, ax.title]]
+    return "\n".join(found + [text.get_text() for legend in figure.legends for text in legend.texts])
+
+
+def test_conditions_keep_their_colour_and_no_two_arms_share_one():
+    arms = ["full", "placebo", "stripped", "full → stripped"]
+    palette = plots.colours(arms)
+    assert palette["full"] == plots.colours(["full"])["full"] == plots.CONDITION_COLOURS["full"]
+    assert len({palette[arm] for arm in arms}) == len(arms)
+
+
+def test_effects_write_the_counts_beside_the_interval(table):
+    headline = tables.headline(table)
+    row = headline[(headline.arm == "full") & (headline.measure == "name")].iloc[0]
+    assert f"{row.zero_right} → {row.final_right} of {row.n}" in texts(plots.effects(headline))
+
+
+def test_effects_without_an_interval_still_show_the_change(table):
+    headline = tables.headline(table).assign(low=np.nan, high=np.nan)
+    assert "right API" in texts(plots.effects(headline))
+
+
+def test_a_matrix_shows_percent_and_counts_in_the_order_learnt():
+    right, blocks = np.array([[0, 1], [2, 1], [1, 4]]), ["travel", "file_system"]
+    figure = plots.matrices({"full": (right, np.array([4, 4]), blocks)}, "name")
+    assert "50 %\n2/4" in texts(figure) and "100 %\n4/4" in texts(figure)
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["travel", "file\nsystem"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "zero-shot",
+        "1 · travel",
+        "2 · file_system",
+    ]
+
+
+def test_curves_have_a_panel_per_block_and_a_line_per_run_and_arm(table):
+    blocks = table.order.iloc[0].split(" > ")
+    figure = plots.learning_curves(table, blocks, "canonical")
+    assert [ax.get_title() for ax in figure.axes] == blocks
+    assert len(figure.axes[0].lines) == 2 * (2 + 1)
+    assert "stripped" in texts(figure)
+
+
+def test_outcome_bars_hold_every_item(table):
+    figure = plots.outcomes(table)
+    widths = pd.Series([round(bar.get_width(), 6) for bar in figure.axes[0].patches])
+    assert widths.sum() == pytest.approx(100 * 4)  # two arms, before and after
+
+
+def test_overhead_is_read_against_the_cheapest():
+    figure = plots.token_overhead({"training tokens": pd.Series({"stripped": 100, "full": 125})})
+    assert "125  (+25%)" in texts(figure)

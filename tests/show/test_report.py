@@ -1,0 +1,161 @@
+"""Pages load nothing, hide nothing, and show foreign text as text."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import trajnb
+from trajnb.show.report import render_notebook, write_index
+
+HOSTILE = "<script>alert('x')</script><img src=http://example.org/x.png onerror=alert(1)>"
+NOTEBOOK = Path(trajnb.__file__).parents[1] / "notebooks" / "03_evaluate.ipynb"
+
+
+class Loads(HTMLParser):
+    """Collects what a browser would fetch or run."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.fetched = [], []
+        self.feed(html)
+        self.fetched += re.findall(r"@import[^;]*|url\([^)]*\)", html)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append(tag)
+        if tag != "a":
+            self.fetched += [
+                v for k, v in attributes.items() if k in ("src", "href", "srcset", "data", "poster")
+            ]
+        assert not [name for name in attributes if name.startswith("on")], "an event handler"
+
+
+def assert_self_contained(html: str):
+    page = Loads(html)
+    assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
+    assert all(address.startswith("data:image/") for address in page.fetched), page.fetched
+
+
+def evaluate(folder: Path) -> str:
+    """The evaluation page of a study folder, executed and rendered."""
+    executed = folder / "03_evaluate.ipynb"
+    papermill.execute_notebook(
+        NOTEBOOK, executed, {"study_folder": str(folder), "samples": 6}, progress_bar=False, log_output=False
+    )
+    render_notebook(executed, executed.with_suffix(".html"))
+    return executed.with_suffix(".html").read_text("utf-8")
+
+
+def test_evaluation_of_two_conditions_with_hostile_predictions(tmp_path, write_run):
+    def tamper(row):
+        if row["stage"] == 4 and row["step"] > 0:
+            row["prediction"] = HOSTILE
+
+    for condition in ("stripped", "full"):
+        write_run(tmp_path / f"{condition}-s0", condition=condition, tamper=tamper)
+    html = evaluate(tmp_path)
+    write_index(tmp_path)
+    index = (tmp_path / "index.html").read_text("utf-8")
+    assert_self_contained(html)
+    assert_self_contained(index)
+    assert "&lt;script&gt;" in re.sub("</?mark>", "", html)
+    assert 'href="03_evaluate.html"' in index and "02_train.html" not in index
+    for words in ("another model and corpus", "One seed per arm", "cannot tell", "stripped", "27 calls in"):
+        assert words in html, words
+    assert len(html) + len(index) < 2_000_000
+
+
+def test_evaluation_of_seeds_orders_and_crossed_conditions_of_an_unfinished_study(tmp_path, write_run):
+    order = ("travel", "trading", "file_system", "vehicle_control")
+    both = {"dialogues": 2, "eval_conditions": ["stripped", "full"]}
+    for condition in ("stripped", "full"):
+        write_run(tmp_path / "runs" / f"{condition}-s0", condition=condition, **both)
+    write_run(tmp_path / "runs" / "full-s1", seed=1, order=order, **both)
+    (tmp_path / "study.yaml").write_text(
+        "runs: {full-s0: {}, full-s1: {}, stripped-s0: {}, stripped-s1: {}}\n"
+    )
+    html = evaluate(tmp_path)
+    assert "full → stripped" in html and "stripped-s1" in html and "1 of 4 runs" in html
+    assert "over 2 seeds" in html and "order 2: travel &gt; trading" in html
+
+
+def test_evaluation_of_one_condition(tmp_path, write_run):
+    write_run(tmp_path / "full-s0", dialogues=1)
+    assert "nothing to compare it with" in evaluate(tmp_path)
+
+
+def test_evaluation_of_no_run_says_so(tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="no finished run"):
+        evaluate(tmp_path)
+
+
+def render(tmp_path, *cells) -> str:
+    nbformat.write(new_notebook(cells=list(cells)), tmp_path / "a.ipynb")
+    render_notebook(tmp_path / "a.ipynb", tmp_path / "a.html")
+    return (tmp_path / "a.html").read_text("utf-8")
+
+
+def test_code_is_folded_but_there_and_outputs_are_text(tmp_path):
+    output = new_output("stream", name="stdout", text=f"» step 1\n{HOSTILE}\n")
+    html = render(
+        tmp_path,
+        new_markdown_cell("# A title\n\nWords."),
+        new_markdown_cell("## One section"),
+        new_code_cell("answer = 42", outputs=[output], metadata={"tags": ["parameters"]}),
+    )
+    assert_self_contained(html)
+    assert "<title>A title</title>" in html and 'href="#One-section"' in html and 'id="One-section"' in html
+    assert re.search(r'<details class="code">\s*<summary>code · parameters', html) and "42" in html
+    assert "» step 1\n&lt;script&gt;" in html
+
+
+def test_scripts_and_widgets_of_outputs_are_left_out(tmp_path):
+    outputs = [
+        new_output("display_data", {"application/javascript": "alert(1)"}),
+        new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}}),
+    ]
+    html = render(tmp_path, new_code_cell("", outputs=outputs))
+    assert_self_contained(html)
+    assert "alert(1)" not in html and "left out" in html
+
+
+def test_an_error_stands_at_the_top(tmp_path):
+    error = new_output(
+        "error", ename="ValueError", evalue=HOSTILE, traceback=["\x1b[31mValueError\x1b[0m " + HOSTILE]
+    )
+    html = render(
+        tmp_path, new_markdown_cell("# A title"), new_code_cell("boom()", outputs=[error], id="abc")
+    )
+    assert_self_contained(html)
+    assert html.index("stopped with an error") < html.index("<h1")
+    assert 'href="#cell-id=abc"' in html and 'id="cell-id=abc"' in html and "&lt;script&gt;" in html
+
+
+def test_index_of_a_study_that_has_only_begun(tmp_path):
+    (tmp_path / "study.yaml").write_text("name: quick\ntitle: '<b>Stripped</b> against full'\nruns: {}\n")
+    write_index(tmp_path, {"full-s0": "running", "<i>odd</i>": "waiting"})
+    html = (tmp_path / "index.html").read_text("utf-8")
+    assert_self_contained(html)
+    assert "No run has finished yet" in html and "0 of 2 runs finished" in html
+    assert "&lt;b&gt;Stripped" in html and "&lt;i&gt;odd" in html and "http-equiv" in html
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
+
+
+def test_index_links_only_what_is_there(tmp_path, write_run):
+    folder = write_run(tmp_path / "runs" / "full-s0")
+    (folder / "02_train.html").touch()
+    write_index(tmp_path, {"full-s0": "finished", "stripped-s0": "failed"})
+    html = (tmp_path / "index.html").read_text("utf-8")
+    assert re.findall(r'href="([^"]*)"', html) == ["runs/full-s0/02_train.html"]
+    assert "1 of 2 runs finished" in html and "state failed" in html and "37,000" in html
+
+
+def test_index_of_published_records(tmp_path, write_run):
+    write_run(tmp_path / "records" / "full-s0")
+    write_index(tmp_path)
+    assert "1 of 1 runs finished" in (tmp_path / "index.html").read_text("utf-8")
