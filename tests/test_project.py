@@ -60,6 +60,7 @@ def test_what_is_imported_is_declared():
     brought_along = {"numpy", "pandas", "matplotlib"}  # by seaborn
     brought_along |= {"nbformat", "jinja2", "pygments"}  # by nbconvert
     brought_along |= {"tokenizers", "huggingface_hub", "safetensors"}  # by transformers
+    brought_along |= {"IPython"}  # by ipykernel
     imported = set()
     for path in (ROOT / "trajnb").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -28,7 +28,7 @@ def clone(tmp_path_factory):
 
 
 def test_the_readmes_condition_is_shown_and_trained(clone):
-    (clone / "own.yaml").write_text("runs: [{condition: current}]")
+    (clone / "own.yaml").write_text("common: {max_new_tokens: 8}\nruns: [{condition: current}]")
     command = "from trajnb.study.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", command, "run", "own.yaml"],
