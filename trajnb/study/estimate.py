@@ -14,7 +14,7 @@ CHARACTERS_PER_TOKEN = 4  # of SmolLM2's tokenizer on the prompts of the corpora
 
 # SmolLM2-135M, LoRA rank 16 on all linear layers, float32, two CPU cores
 TRAIN_TOKENS_PER_SECOND = 110
-READ_TOKENS_PER_SECOND = 400
+SECONDS_PER_ANSWER = 3  # read, decoded and its gold call scored, of 43 calls of `bfcl` with ten documents
 ADAPTER_BYTES_PER_RANK = 4 * 4_900_000 / 16
 
 
@@ -33,20 +33,21 @@ def estimate(run: dict) -> Cost:
     corpus = tuple(run[name] for name in CORPUS)
     shared = run["packing"] == "trie"
     blocks = len(corpus_of(run).blocks)
-    trained = _tokens(corpus, run["condition"], "train", shared) * run["epochs"]
+    trained = _pass(corpus, run["condition"], "train", shared)[0] * run["epochs"]
     conditions = run["eval_conditions"] or [run["condition"]]
     stages = blocks + 1  # before training and after each block
-    read = sum(_tokens(corpus, condition, "held_out", shared) for condition in conditions) * stages
+    passes = [_pass(corpus, condition, "held_out", shared) for condition in conditions]
+    read, answers = (stages * sum(counts) for counts in zip(*passes, strict=True))
     if run["model"] != "smollm2-135m":
         return Cost(trained, read, None, None)
-    seconds = trained / TRAIN_TOKENS_PER_SECOND + read / READ_TOKENS_PER_SECOND
+    seconds = trained / TRAIN_TOKENS_PER_SECOND + answers * SECONDS_PER_ANSWER
     # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
     return Cost(trained, read, seconds, ADAPTER_BYTES_PER_RANK * run["lora_rank"] * (blocks + 3))
 
 
 @cache
-def _tokens(corpus: tuple, condition: str, split: str, shared: bool) -> int:
-    """Estimated tokens of one pass over a split; if `shared`, a beginning two examples share counts once."""
+def _pass(corpus: tuple, condition: str, split: str, shared: bool) -> tuple[int, int]:
+    """(estimated tokens, examples) of a split; if `shared`, a beginning two examples share counts once."""
     from trajnb.formatting.examples import build_examples  # imports datasets, which takes a second
 
     rows = build_examples(corpus_of(dict(zip(CORPUS, corpus, strict=True))), condition, split)
@@ -57,4 +58,4 @@ def _tokens(corpus: tuple, condition: str, split: str, shared: bool) -> int:
     characters = sum(map(len, texts))
     if shared:
         characters -= sum(len(os.path.commonprefix(pair)) for pair in itertools.pairwise(texts))
-    return characters // CHARACTERS_PER_TOKEN
+    return characters // CHARACTERS_PER_TOKEN, len(texts)
