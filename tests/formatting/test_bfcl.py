@@ -5,9 +5,11 @@ import statistics
 
 import pytest
 
+from trajnb.assets import fetch
 from trajnb.formatting.bfcl import BLOCKS, build_bfcl
 from trajnb.formatting.calls import parameter_names
 from trajnb.formatting.corpus import load_corpus
+from trajnb.world.environment import MODULES
 
 HELD_OUT = """
     1 3 11 17 18 21 23 35 42 44  62 66 69 75 80 88 89 92 94 97
@@ -68,6 +70,17 @@ def test_documents(bfcl, documents):
         for document in dialogue.documents:
             assert "\n" not in document and "Tool description" not in document
             assert list(json.loads(document)) == ["name", "description", "parameters"]
+
+
+def test_slim_documents_still_tell_required_arguments():
+    """The schema around the parameters is left out because it adds nothing: this is what that stands on."""
+    folder = fetch("bfcl") / "bfcl_eval" / "data" / "multi_turn_func_doc"
+    for module in MODULES.values():
+        for line in (folder / f"{module}.json").read_text("utf-8").splitlines():
+            schema = json.loads(line)["parameters"]
+            assert set(schema) == {"type", "properties", "required"}
+            without_default = {name for name, about in schema["properties"].items() if "default" not in about}
+            assert without_default == set(schema["required"]), json.loads(line)["name"]
 
 
 def test_building_twice_gives_the_same(bfcl):

@@ -161,7 +161,7 @@ def test_positional_arguments_are_bound_by_the_documented_order():
 
 
 def test_parameter_names_come_from_the_documents():
-    document = '{"name": "mv", "parameters": {"properties": {"source": {}, "destination": {}}}}'
+    document = '{"name": "mv", "parameters": {"source": {}, "destination": {}}}'
     assert parameter_names([document]) == {"mv": ["source", "destination"]}
 
 

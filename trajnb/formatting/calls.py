@@ -82,7 +82,7 @@ def canonical(call: Call, parameters: Sequence[str] | None = None) -> Hashable:
 def parameter_names(documents: Sequence[str]) -> dict[str, list[str]]:
     """API name to its argument names in documented order, from the one-line JSON documents of a dialogue."""
     parsed = (json.loads(document) for document in documents)
-    return {document["name"]: list(document["parameters"]["properties"]) for document in parsed}
+    return {document["name"]: list(document["parameters"]) for document in parsed}
 
 
 def _read_python(text: str, start: int) -> tuple[tuple, dict[str, object]]:

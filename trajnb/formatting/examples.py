@@ -109,7 +109,10 @@ def build_examples(
 
 
 def is_response_only(step: Step) -> bool:
-    """Whether an argument value, as text, stands in an earlier response but in no earlier user line."""
+    """Whether an argument value, as text, stands in an earlier response but in no earlier user line.
+
+    A plain search, so a short number may also be found within a longer one.
+    """
     said = "\n".join(turn.text for turn in step.history.turns if turn.role == "user")
     answered = "\n".join(turn.text for turn in step.history.turns if turn.call is not None)
     values = map(str, step.call.arguments.values())
