@@ -66,6 +66,7 @@ def test_settings_replace_common_values(read):
         ("common: {learning_rate: .inf}\nruns: [{}]", ["learning_rate must be float"]),
         ("common: {masked: 1}\nruns: [{}]", ["masked must be bool", "int 1"]),
         ("common: {condition: no}\nruns: [{}]", ["condition must be str", "bool", "quote it"]),
+        ("common: {run_folder: here}\nruns: [{}]", ["common.run_folder", "--out"]),
         ("runs: [{seed: [0, x]}]", ["runs[0].seed must be int", "'x'"]),
         ("runs: [{seed: []}]", ["runs[0].seed", "empty list"]),
         ("runs: [{order: [a, b]}]", ["runs[0].order", "list of lists"]),

@@ -4,10 +4,10 @@ import hashlib
 import itertools
 import json
 
-from trajnb.study.params import Parameters, Study, check_run
+from trajnb.study.params import FOLDERS, Parameters, Study, check_run
 
 # Where a run is kept and what it is evaluated on change no weight; everything else is its identity.
-NOT_IDENTITY = ("run_folder", "zero_shot_folder", "eval_conditions")
+NOT_IDENTITY = (*FOLDERS, "eval_conditions")
 
 
 def expand(study: Study, parameters: Parameters) -> dict[str, dict]:

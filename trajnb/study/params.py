@@ -27,6 +27,7 @@ import yaml
 
 TOP_LEVEL = ("title", "description", "common", "runs")
 KINDS = ("int", "float", "bool", "str", "list[str]")  # annotations of a parameters cell
+FOLDERS = ("run_folder", "zero_shot_folder")  # where a run is kept: chosen by the runner
 CORPUS = ("corpus", "documents", "train_dialogues", "held_out_dialogues")  # what chooses a corpus
 
 
@@ -194,6 +195,8 @@ def _checked(file: Path | str, place: str, name: str, value: object, parameters:
     where = f"{file}: {place}.{name}" if place else f"{file} {name}"
     if name not in parameters:
         raise ValueError(f"{where}: unknown parameter {name!r}{nearest(str(name), parameters)}")
+    if name in FOLDERS:
+        raise ValueError(f"{where}: trajnb run chooses the {name} of every run; choose the study's with --out")
     kind = parameters[name].kind
     converted = _convert(value, kind)
     if converted is None:
