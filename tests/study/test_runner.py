@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,8 @@ def test_again_skips_what_is_finished_and_goes_on_with_the_rest(first, notebooks
     assert [(out / "runs" / name / "attempts").read_text() for name in runs] == ["x", "xx"]
     assert (out / "01_inspect.ipynb").stat().st_mtime == seen
     assert "2 runs" in (out / "03_evaluate.ipynb").read_text()
+    job = runner._page(out, notebooks / "01_inspect.ipynb", {"seed": 0})
+    assert runner._is_shown(job) and not runner._is_shown(replace(job, parameters={"seed": 1}))
     # a further evaluation is work to be done again
     _, wider = study_of(notebooks, {"seed": [0, 13], "eval_conditions": [["full", "stripped"]]})
     assert list(wider) == list(runs) and set(runner.run_states(out, wider).values()) == {"cut"}

@@ -196,7 +196,7 @@ def _checked(file: Path | str, place: str, name: str, value: object, parameters:
     if name not in parameters:
         raise ValueError(f"{where}: unknown parameter {name!r}{nearest(str(name), parameters)}")
     if name in FOLDERS:
-        raise ValueError(f"{where}: trajnb run chooses the {name} of every run; choose the study's with --out")
+        raise ValueError(f"{where}: trajnb run sets the folders of runs; choose the study's with --out")
     kind = parameters[name].kind
     converted = _convert(value, kind)
     if converted is None:

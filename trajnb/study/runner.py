@@ -97,10 +97,7 @@ def inspect(out: Path, runs: dict[str, dict], notebooks: Path, places: Slots) ->
     first = next(iter(runs.values()))
     known = notebook_parameters(notebooks / INSPECT)
     job = _page(out, notebooks / INSPECT, {name: first[name] for name in known if name in first})
-    if job.executed.with_suffix(".html").is_file() and job.parameters_file.is_file():
-        if yaml.safe_load(job.parameters_file.read_text(encoding="utf-8")) == job.parameters:
-            return {}
-    return _execute_page(job, places)
+    return {} if _is_shown(job) else _execute_page(job, places)
 
 
 def evaluate(out: Path, notebooks: Path, places: Slots) -> dict[str, str]:
@@ -141,6 +138,17 @@ def write_index(out: Path, states: dict[str, str] | None) -> None:
 def _page(out: Path, notebook: Path, parameters: dict) -> Job:
     stem = notebook.stem
     return Job(stem, notebook, out / notebook.name, out / f"{stem}.yaml", out / f"{stem}.log", parameters)
+
+
+def _is_shown(job: Job) -> bool:
+    """Whether the page of `job` is there, made without an error and with the same parameters."""
+    try:
+        executed = json.loads(job.executed.read_text(encoding="utf-8"))["metadata"]["papermill"]
+        parameters = yaml.safe_load(job.parameters_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError):
+        return False
+    done = executed.get("exception") is None and executed.get("end_time") is not None
+    return done and parameters == job.parameters and job.executed.with_suffix(".html").is_file()
 
 
 def _execute_page(job: Job, places: Slots) -> dict[str, str]:
