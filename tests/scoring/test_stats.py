@@ -45,7 +45,7 @@ def test_too_little_data_gives_no_interval():
         (Interval(-4, -7, -1), "right API: lower"),
         (Interval(4, -1, 7), "right API: cannot tell"),
         (Interval(4, 0, 7), "cannot tell"),
-        (Interval(0, 0, 0), "not one item changed"),
+        (Interval(0, 0, 0), "not one item differs"),
         (Interval(4, np.nan, np.nan), "one dialogue"),
         (Interval(np.nan, np.nan, np.nan), "no items"),
     ],

@@ -27,6 +27,7 @@ def test_conditions_keep_their_colour_and_no_two_arms_share_one():
     palette = plots.colours(arms)
     assert palette["full"] == plots.colours(["full"])["full"] == plots.CONDITION_COLOURS["full"]
     assert len({palette[arm] for arm in arms}) == len(arms)
+    assert plots.colours(["full → full"])["full → full"] == plots.CONDITION_COLOURS["full"]
 
 
 def test_effects_write_the_counts_beside_the_interval(table):

@@ -64,7 +64,7 @@ def reading(what: str, change: Interval, unit: str = "points", digits: int = 1) 
     if isnan(change.low):
         return f"{what}: {amount}, all from one dialogue, so there is no interval and nothing to conclude."
     if change.low == change.high == 0:
-        return f"{what}: not one item changed."
+        return f"{what}: not one item differs."
     span = f"{amount}, 95 % interval {change.low:+z.{digits}f} to {change.high:+z.{digits}f}"
     if change.low > 0:
         return f"{what}: higher ({span})."

@@ -4,6 +4,7 @@ Every function returns a new matplotlib Figure. Tables come from `trajnb.scoring
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import cycle
 from math import ceil
 
 import matplotlib.pyplot as plt
@@ -30,10 +31,13 @@ def use_style() -> None:
 
 
 def colours(arms: Iterable[str]) -> dict[str, str]:
-    """A colour per arm: a bare condition has its own, other arms take the remaining ones in turn."""
-    others = [arm for arm in dict.fromkeys(arms) if arm not in CONDITION_COLOURS]
-    spare = [*OTHER_COLOURS, *CONDITION_COLOURS.values()]
-    return CONDITION_COLOURS | {arm: spare[i % len(spare)] for i, arm in enumerate(others)}
+    """A colour per arm: a condition has its own, also as `full → full`; other arms take the rest in turn."""
+    palette, spare = dict(CONDITION_COLOURS), cycle(OTHER_COLOURS)
+    for arm in dict.fromkeys(arms):
+        condition, _, asked = arm.partition(" → ")
+        own = condition in CONDITION_COLOURS and asked in ("", condition)
+        palette[arm] = CONDITION_COLOURS[condition] if own else next(spare)
+    return palette
 
 
 def effects(headline: pd.DataFrame, measures: Iterable[str] = ("name", "canonical", "logp")) -> Figure:
@@ -45,7 +49,8 @@ def effects(headline: pd.DataFrame, measures: Iterable[str] = ("name", "canonica
     )
     for ax, measure in zip(axes[0], measures, strict=True):
         label, unit = MEASURES[measure]
-        for y, row in enumerate(headline[headline.measure == measure].itertuples()):
+        rows = headline[headline.measure == measure]
+        for y, row in enumerate(rows.itertuples()):
             ax.plot([row.low, row.high], [y, y], color=palette[row.arm], lw=3, solid_capstyle="round")
             ax.plot(row.change, y, "o", color=palette[row.arm], ms=8, mec="white")
             if measure == "logp":
@@ -57,7 +62,9 @@ def effects(headline: pd.DataFrame, measures: Iterable[str] = ("name", "canonica
             )
         ax.axvline(0, color="0.3", lw=1)
         ax.set(title=label, xlabel="change, points" if unit == "%" else f"change, {unit}")
-        ax.margins(x=0.25)
+        ends = [0.0, *rows[["change", "low", "high"]].stack()]
+        room = max(0.25 * (max(ends) - min(ends)), 5 if unit == "%" else 0.05)  # also where nothing changed
+        ax.set_xlim(min(ends) - room, max(ends) + room)
     axes[0, 0].set(yticks=range(len(arms)), yticklabels=arms, ylim=(len(arms) - 0.5, -0.6))
     return _finish(figure)
 
@@ -83,7 +90,7 @@ def matrices(panels: Mapping[str, tuple], score: str) -> Figure:
         ]
         sns.heatmap(
             share, annot=notes, fmt="", cmap="cividis", vmin=0, vmax=top, linewidths=1, ax=ax,
-            annot_kws={"fontsize": "small"}, cbar_kws={"label": "percent right"},
+            annot_kws={"fontsize": "small"}, cbar=False,
         )  # fmt: skip
         for block in range(len(blocks)):
             ax.add_patch(plt.Rectangle((block, block + 1), 1, 1, fill=False, ec="#CC79A7", lw=2.5))
@@ -92,6 +99,7 @@ def matrices(panels: Mapping[str, tuple], score: str) -> Figure:
         ax.set(title=f"{title}: {MEASURES[score][0]}", xlabel="asked about", ylabel="after learning")
         ax.set_yticklabels(labels, rotation=0)
         ax.set_xticklabels([block.replace("_", "\n") for block in blocks], rotation=0)
+    figure.colorbar(axes[0, 0].collections[0], ax=axes, label="percent right", fraction=0.03)
     return _finish(figure)
 
 
@@ -160,14 +168,14 @@ def token_overhead(panels: Mapping[str, pd.Series]) -> Figure:
     """Tokens per arm against the cheapest arm, one panel per title; each Series is indexed by arm."""
     palette = colours(arm for column in panels.values() for arm in column.index)
     most = max(len(column) for column in panels.values())
-    figure, axes = _subplots(1, len(panels), figsize=(4.6 * len(panels), 0.8 + 0.45 * most))
+    figure, axes = _subplots(1, len(panels), figsize=(11 / 3 * len(panels), 0.8 + 0.45 * most))
     for ax, (title, column) in zip(axes[0], panels.items(), strict=True):
         bars = ax.barh(column.index, column, color=[palette[arm] for arm in column.index], height=0.65)
         notes = [
             f"{n:,.0f}" + (f"  ({n / column.min() - 1:+.0%})" if n > column.min() else "") for n in column
         ]
         ax.bar_label(bars, notes, padding=4, fontsize="small")
-        ax.set(title=title, xlim=(0, 1.4 * column.max()), xticks=[])
+        ax.set(title=title, xlim=(0, 1.6 * column.max()), xticks=[])
         ax.grid(False)
         ax.invert_yaxis()
         sns.despine(ax=ax, bottom=True)
