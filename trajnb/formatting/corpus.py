@@ -56,13 +56,13 @@ def load_corpus(
     else:
         dialogues, held_out = _cached_bfcl(documents)
     blocks = tuple(dict.fromkeys(dialogue.block for dialogue in dialogues))
-    kept = []
+    kept: set[str] = set()
     for block in blocks:
         for is_held_out, count in ((False, train_dialogues), (True, held_out_dialogues)):
             side = [d for d in dialogues if d.block == block and (d.id in held_out) == is_held_out]
-            kept += _spread(side, count)
-    part = tuple(dialogue for dialogue in dialogues if dialogue in kept)
-    held_out &= {dialogue.id for dialogue in part}
+            kept.update(dialogue.id for dialogue in _spread(side, count))
+    part = tuple(dialogue for dialogue in dialogues if dialogue.id in kept)
+    held_out &= kept
     digest = content_hash([documents, *dump(part, held_out)])
     account = _account(part, held_out, blocks)
     account |= {"dialogues_left_out": len(dialogues) - len(part), "documents": documents, "hash": digest}
