@@ -20,6 +20,8 @@ WAVE_TOKENS = 16384
 Llama 3.1 8B in bf16.
 """
 
+GAP = 128
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -185,9 +187,10 @@ def _beams(going: list[int], paths, device) -> list[Beam]:
 
 
 def _union(spans: list[trie.Span]) -> list[trie.Span]:
+    """The spans merged, over small gaps too: a masked column costs less than another product."""
     merged: list[trie.Span] = []
     for start, stop in sorted(spans):
-        if merged and start <= merged[-1][1]:
+        if merged and start <= merged[-1][1] + GAP:
             merged[-1] = merged[-1][0], max(merged[-1][1], stop)
         else:
             merged.append((start, stop))

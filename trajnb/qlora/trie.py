@@ -6,6 +6,7 @@ Gradients and logits are those of the sequences one by one. Nothing here knows o
 `attention` reads the layout.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,15 +45,15 @@ def build(sequences: Sequence[Sequence[int]]) -> Trie:
     """Merge `sequences` (non-empty lists of token ids) into one trie.
 
     The longest sequence is laid out first and whole, so that a dialogue's growing prompt becomes one plainly
-    causal trunk and every other example a short branch off it.
+    causal trunk and every other example a short branch off it. A trunk is followed by its branches, deepest
+    first, so that what belongs together lies together.
     """
     assert all(sequences), "a token sequence is empty: every example needs at least one token"
     tokens: list[int] = []
     depths: list[int] = []
-    parents: list[int] = []
     children: dict[tuple[int, int], int] = {}  # (parent, token) -> node
     ends = [0] * len(sequences)
-    starts = []  # the first node of every segment
+    runs: list[tuple[int, int]] = []  # first node of every run of new nodes, and its parent
     for index in sorted(range(len(sequences)), key=lambda i: -len(sequences[i])):
         node, fresh = -1, False
         for depth, token in enumerate(sequences[index]):
@@ -61,28 +62,44 @@ def build(sequences: Sequence[Sequence[int]]) -> Trie:
                 child = children[node, token] = len(tokens)
                 tokens.append(token)
                 depths.append(depth)
-                parents.append(node)
                 if not fresh:
-                    starts.append(child)
+                    runs.append((child, node))
                     fresh = True
             node = child
         ends[index] = node
-
+    order, moved = _by_branch(runs, len(tokens))
     segments: list[Segment] = []
-    for start, stop in zip(starts, starts[1:] + [len(tokens)], strict=True):
-        segments.append(Segment(start, stop, _path(parents[start], segments)))
-    return Trie(tokens, depths, segments, [_path(end, segments) for end in ends])
+    for start, stop, parent in order:
+        ancestors = _path(moved[parent], segments) if parent >= 0 else ()
+        segments.append(Segment(moved[start], moved[start] + stop - start, ancestors))
+    paths = [_path(moved[end], segments) for end in ends]
+    places = sorted(range(len(tokens)), key=moved.__getitem__)
+    return Trie([tokens[old] for old in places], [depths[old] for old in places], segments, paths)
+
+
+def _by_branch(runs: list[tuple[int, int]], size: int) -> tuple[list[tuple[int, int, int]], list[int]]:
+    """The runs (start, stop, parent) in pre-order, and the place that every node moves to."""
+    starts = [start for start, _ in runs]
+    stops = [*starts[1:], size]
+    hanging: dict[int, list[int]] = {}  # run -> runs that hang off it
+    for run, (_, parent) in enumerate(runs):
+        hanging.setdefault(bisect_right(starts, parent) - 1, []).append(run)
+    order, moved, pending = [], [0] * size, hanging.get(-1, [])[::-1]
+    filled = 0
+    while pending:
+        run = pending.pop()
+        order.append((starts[run], stops[run], runs[run][1]))
+        for node in range(starts[run], stops[run]):
+            moved[node] = filled
+            filled += 1
+        pending += sorted(hanging.get(run, []), key=lambda r: runs[r][1])  # the deepest is popped first
+    return order, moved
 
 
 def _path(node: int, segments: list[Segment]) -> tuple[Span, ...]:
-    """The spans from the root to `node`, both included; none for the parent of a root (-1)."""
-    if node < 0:
-        return ()
-    low, high = 0, len(segments)
-    while high - low > 1:  # the segment that holds `node`
-        middle = (low + high) // 2
-        low, high = (middle, high) if segments[middle].start <= node else (low, middle)
-    return (*segments[low].ancestors, (segments[low].start, node + 1))
+    """The spans from the root to `node`, both included."""
+    holder = segments[bisect_right(segments, node, key=lambda segment: segment.start) - 1]
+    return (*holder.ancestors, (holder.start, node + 1))
 
 
 def pack(groups: Sequence[Sequence[Sequence[int]]], budget: int) -> list[list[tuple[int, int]]]:
