@@ -11,6 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 import trajnb
 from trajnb.show.report import render_notebook, write_index
+from trajnb.study.records import read_study
 
 HOSTILE = "<script>alert('x')</script><img src=http://example.org/x.png onerror=alert(1)>"
 NOTEBOOK = Path(trajnb.__file__).parents[1] / "notebooks" / "03_evaluate.ipynb"
@@ -59,7 +60,7 @@ def test_evaluation_of_two_conditions_with_hostile_predictions(tmp_path, write_r
     for condition in ("stripped", "full"):
         write_run(tmp_path / f"{condition}-s0", condition=condition, tamper=tamper)
     html = evaluate(tmp_path)
-    write_index(tmp_path)
+    write_index(tmp_path, read_study(tmp_path))
     index = (tmp_path / "index.html").read_text("utf-8")
     assert_self_contained(html)
     assert_self_contained(index)
@@ -138,7 +139,7 @@ def test_an_error_stands_at_the_top(tmp_path):
 
 def test_index_of_a_study_that_has_only_begun(tmp_path):
     (tmp_path / "study.yaml").write_text("name: quick\ntitle: '<b>Stripped</b> against full'\nruns: {}\n")
-    write_index(tmp_path, {"full-s0": "running", "<i>odd</i>": "waiting"})
+    write_index(tmp_path, read_study(tmp_path), {"full-s0": "running", "<i>odd</i>": "waiting"})
     html = (tmp_path / "index.html").read_text("utf-8")
     assert_self_contained(html)
     assert "No run has finished yet" in html and "0 of 2 runs finished" in html
@@ -149,7 +150,7 @@ def test_index_of_a_study_that_has_only_begun(tmp_path):
 def test_index_links_only_what_is_there(tmp_path, write_run):
     folder = write_run(tmp_path / "runs" / "full-s0")
     (folder / "02_train.html").touch()
-    write_index(tmp_path, {"full-s0": "finished", "stripped-s0": "failed"})
+    write_index(tmp_path, read_study(tmp_path), {"full-s0": "finished", "stripped-s0": "failed"})
     html = (tmp_path / "index.html").read_text("utf-8")
     assert re.findall(r'href="([^"]*)"', html) == ["runs/full-s0/02_train.html"]
     assert "1 of 2 runs finished" in html and "state failed" in html and "37,000" in html
@@ -157,5 +158,5 @@ def test_index_links_only_what_is_there(tmp_path, write_run):
 
 def test_index_of_published_records(tmp_path, write_run):
     write_run(tmp_path / "records" / "full-s0")
-    write_index(tmp_path)
+    write_index(tmp_path, read_study(tmp_path))
     assert "1 of 1 runs finished" in (tmp_path / "index.html").read_text("utf-8")

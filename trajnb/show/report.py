@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
@@ -15,7 +16,6 @@ from pygments.formatters import HtmlFormatter
 from trajnb.scoring.stats import FEW_CLUSTERS
 from trajnb.scoring.tables import frame, headline
 from trajnb.show.results import headline_html
-from trajnb.study.records import Run, read_study
 
 TEMPLATES = files("trajnb.show").joinpath("templates")
 PAGES = {"03_evaluate.html": "Evaluation", "01_inspect.html": "Inspection of the corpus"}
@@ -48,15 +48,14 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     _write(Path(html), exporter.from_notebook_node(notebook, resources)[0])
 
 
-def write_index(folder: Path | str, states: dict[str, str] | None = None) -> Path:
-    """Write `index.html` of a study folder from its records, atomically, and return its path.
+def write_index(folder: Path | str, finished: Sequence, states: dict[str, str] | None = None) -> Path:
+    """Write `index.html` of a study folder, atomically, and return its path.
 
-    `states`: planned run -> finished, running, failed, waiting, ... for a study under way; without it, the
-    finished runs are all there is. Records may lie in the folder, in its `runs/` or in its `records/`; pages
+    `finished`: its finished runs, as `study.records.read_study` reads them. `states`: planned run -> finished,
+    running, failed, waiting, ... for a study under way; without it, the finished runs are all there is. Pages
     that do not exist are not linked.
     """
     folder = Path(folder)
-    finished = read_study(folder / "records" if (folder / "records").is_dir() else folder)
     runs = {run.folder.name: run for run in finished}
     states = states or dict.fromkeys(runs, "finished")
     study = folder / "study.yaml"
@@ -80,7 +79,7 @@ def write_index(folder: Path | str, states: dict[str, str] | None = None) -> Pat
     return folder / "index.html"
 
 
-def _facts(runs: list[Run]) -> list[str]:
+def _facts(runs: Sequence) -> list[str]:
     """Date, machine, model and corpus, each distinct value once."""
     records = [run.record for run in runs]
     values = [
@@ -92,7 +91,7 @@ def _facts(runs: list[Run]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _row(folder: Path, name: str, state: str, run: Run | None) -> dict:
+def _row(folder: Path, name: str, state: str, run) -> dict:
     place = run.folder if run else folder / "runs" / name
     row = {"name": name, "state": state}
     for key, file in (("page", "02_train.html"), ("log", "log.txt")):

@@ -54,8 +54,8 @@ def read_run(folder: Path) -> Run:
 
 
 def read_study(folder: Path) -> list[Run]:
-    """The finished runs of a study folder (or of a folder of records), by name."""
-    folder = folder / "runs" if (folder / "runs").is_dir() else folder
+    """The finished runs of a study, by name: those in `folder`, or in its `runs/` or `records/`."""
+    folder = next((folder / part for part in ("runs", "records") if (folder / part).is_dir()), folder)
     return [read_run(path.parent) for path in sorted(folder.glob("*/record.json"))]
 
 

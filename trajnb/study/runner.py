@@ -7,6 +7,7 @@ import yaml
 
 from trajnb.study.execute import Job, Slots, execute, say, slots
 from trajnb.study.params import Study, notebook_parameters
+from trajnb.study.records import read_study
 
 INSPECT, TRAIN, EVALUATE = "01_inspect.ipynb", "02_train.ipynb", "03_evaluate.ipynb"
 
@@ -102,8 +103,7 @@ def inspect(out: Path, runs: dict[str, dict], notebooks: Path, places: Slots) ->
 
 def evaluate(out: Path, notebooks: Path, places: Slots) -> dict[str, str]:
     """Execute 03 on the runs in `out`; errors by job name."""
-    records = out / "records" if (out / "records").is_dir() else out  # of a report whose runs are elsewhere
-    job = _page(out, notebooks / EVALUATE, {"study_folder": _from(notebooks.parent, records)})
+    job = _page(out, notebooks / EVALUATE, {"study_folder": _from(notebooks.parent, out)})
     return _execute_page(job, places)
 
 
@@ -132,7 +132,7 @@ def write_index(out: Path, states: dict[str, str] | None) -> None:
     """Write the study's index page as things stand."""
     from trajnb.show.report import write_index
 
-    write_index(out, states)
+    write_index(out, read_study(out), states)
 
 
 def _page(out: Path, notebook: Path, parameters: dict) -> Job:
