@@ -53,10 +53,14 @@ def read_run(folder: Path) -> Run:
         ) from error
 
 
+def runs_folder(study: Path) -> Path:
+    """Where the runs of a study lie: in its `runs/`, or in its `records/` where only these were kept, or in it."""
+    return next((study / part for part in ("runs", "records") if (study / part).is_dir()), study)
+
+
 def read_study(folder: Path) -> list[Run]:
-    """The finished runs of a study, by name: those in `folder`, or in its `runs/` or `records/`."""
-    folder = next((folder / part for part in ("runs", "records") if (folder / part).is_dir()), folder)
-    return [read_run(path.parent) for path in sorted(folder.glob("*/record.json"))]
+    """The finished runs of a study folder, by name."""
+    return [read_run(path.parent) for path in sorted(runs_folder(folder).glob("*/record.json"))]
 
 
 def read_lines(path: Path) -> list[dict]:

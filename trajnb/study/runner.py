@@ -7,7 +7,7 @@ import yaml
 
 from trajnb.study.execute import Job, Slots, execute, say, slots
 from trajnb.study.params import Study, notebook_parameters
-from trajnb.study.records import read_study
+from trajnb.study.records import read_study, runs_folder
 
 INSPECT, TRAIN, EVALUATE = "01_inspect.ipynb", "02_train.ipynb", "03_evaluate.ipynb"
 
@@ -62,12 +62,13 @@ def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
         )
     (out / "runs").mkdir(parents=True, exist_ok=True)
     content = {"name": study.name, "title": study.title, "description": study.description, "runs": runs}
+    content = json.loads(json.dumps(content))  # lists that runs share would become YAML anchors
     about.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
     """`finished`, `cut` (was started, goes on from there) or `waiting` for each run."""
-    folders = {name: out / "runs" / name for name in runs}
+    folders = {name: runs_folder(out) / name for name in runs}
     return {
         name: "finished" if is_finished(folder, runs[name]) else "cut" if folder.is_dir() else "waiting"
         for name, folder in folders.items()

@@ -39,6 +39,7 @@ def predict(
     encoded = chat.encode_all(tokenizer, rows)
     members = list(groups.values())
     began, lines = time.monotonic(), {}
+    said = began
     for group, position, answer in generate.answer(
         model,
         [[encoded[index] for index in indices] for indices in members],
@@ -63,6 +64,12 @@ def predict(
             "gold_tokens": len(example.completion),
             **score.score(text, row["gold"], parameters[row["dialogue_id"]]),
         }
+        if time.monotonic() - said > 5 and len(lines) < len(rows):
+            said = time.monotonic()
+            left = (said - began) * (len(rows) / len(lines) - 1)
+            say(
+                f"stage {stage} · {eval_condition} prompts · {len(lines)} of {len(rows)} answered · {left:.0f} s left"
+            )
     seconds = time.monotonic() - began
     right = sum(line["canonical"] for line in lines.values())
     say(f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} calls exact · {seconds:.0f} s")
