@@ -1,4 +1,6 @@
-"""A whole study of the tiny model on the shipped sample, as a user runs it: once, again, with more evaluations, killed."""
+"""A whole study of the tiny model on the shipped sample, as a user runs it: once, again, with more
+evaluations, killed.
+"""
 
 import json
 import os
@@ -24,12 +26,13 @@ COMMON = {
     "max_new_tokens": 24,
 }
 RECORD = {
-    "parameters", "blocks", "items", "matrix", "tokens", "seconds", "peak_memory_mb", "versions", "model", "corpus",
-    "git_commit", "machine", "started", "finished",
+    "parameters", "blocks", "items", "matrix", "tokens", "seconds", "peak_memory_mb", "versions", "model",
+    "corpus", "git_commit", "machine", "started", "finished",
 }  # fmt: skip
 LINE = {
-    "dialogue_id", "step", "block", "stage", "train_condition", "eval_condition", "prompt_tokens", "generated_tokens",
-    "stopped", "prediction", "gold_nll", "gold_tokens", "parsed", "canonical", "string", "name",
+    "dialogue_id", "step", "block", "stage", "train_condition", "eval_condition", "prompt_tokens",
+    "generated_tokens", "stopped", "prediction", "gold_nll", "gold_tokens", "parsed", "canonical", "string",
+    "name",
 }  # fmt: skip
 
 

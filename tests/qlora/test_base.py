@@ -71,7 +71,8 @@ def test_an_unknown_quantization_is_named(tiny):
 
 
 def test_the_adapter_covers_every_linear_layer(model):
-    adapted = {name.split(".lora_")[0].split(".")[-1] for name, weight in model.named_parameters() if weight.requires_grad}
+    adapters = [name.split(".lora_")[0] for name, weight in model.named_parameters() if weight.requires_grad]
+    adapted = {name.split(".")[-1] for name in adapters}
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 

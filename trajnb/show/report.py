@@ -51,9 +51,9 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
 def write_index(folder: Path | str, finished: Sequence, states: dict[str, str] | None = None) -> Path:
     """Write `index.html` of a study folder, atomically, and return its path.
 
-    `finished`: its finished runs, as `study.records.read_study` reads them. `states`: planned run -> finished,
-    running, failed, waiting, ... for a study under way; without it, the finished runs are all there is. Pages
-    that do not exist are not linked.
+    `finished`: its finished runs, as `study.records.read_study` reads them. `states`: planned run ->
+    finished, running, failed, waiting, ... for a study under way; without it, the finished runs are all
+    there is. Pages that do not exist are not linked.
     """
     folder = Path(folder)
     runs = {run.folder.name: run for run in finished}

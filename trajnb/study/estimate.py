@@ -12,8 +12,8 @@ from trajnb.study.params import CORPUS, corpus_of
 
 CHARACTERS_PER_TOKEN = 4  # of SmolLM2's tokenizer on the prompts of the corpora here, which are half JSON
 
-# SmolLM2-135M, LoRA rank 16 on all linear layers, float32, two cores of an AMD EPYC: the run of stripped prompts
-# under reports/quick
+# SmolLM2-135M, LoRA rank 16 on all linear layers, float32, two cores of an AMD EPYC: measured on the run of
+# stripped prompts under reports/quick
 TRAIN_TOKENS_PER_SECOND = 195
 READ_TOKENS_PER_SECOND = 400
 SECONDS_PER_ANSWER = 0.2  # decoding alone
@@ -42,7 +42,8 @@ def estimate(run: dict) -> Cost:
     read, answers = (stages * sum(counts) for counts in zip(*passes, strict=True))
     if run["model"] != "smollm2-135m":
         return Cost(trained, read, None, None)
-    seconds = trained / TRAIN_TOKENS_PER_SECOND + read / READ_TOKENS_PER_SECOND + answers * SECONDS_PER_ANSWER
+    seconds = trained / TRAIN_TOKENS_PER_SECOND + read / READ_TOKENS_PER_SECOND
+    seconds += answers * SECONDS_PER_ANSWER
     # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
     return Cost(trained, read, seconds, ADAPTER_BYTES_PER_RANK * run["lora_rank"] * (blocks + 3))
 

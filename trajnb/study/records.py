@@ -54,7 +54,9 @@ def read_run(folder: Path) -> Run:
 
 
 def runs_folder(study: Path) -> Path:
-    """Where the runs of a study lie: in its `runs/`, or in its `records/` where only these were kept, or in it."""
+    """Where the runs of a study lie: in its `runs/`, or in its `records/` where only these were kept, or in
+    it.
+    """
     return next((study / part for part in ("runs", "records") if (study / part).is_dir()), study)
 
 

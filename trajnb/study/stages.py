@@ -67,9 +67,8 @@ def predict(
         if time.monotonic() - said > 5 and len(lines) < len(rows):
             said = time.monotonic()
             left = (said - began) * (len(rows) / len(lines) - 1)
-            say(
-                f"stage {stage} · {eval_condition} prompts · {len(lines)} of {len(rows)} answered · {left:.0f} s left"
-            )
+            answered = f"{len(lines)} of {len(rows)} answered · {left:.0f} s left"
+            say(f"stage {stage} · {eval_condition} prompts · {answered}")
     seconds = time.monotonic() - began
     right = sum(line["canonical"] for line in lines.values())
     say(f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} calls exact · {seconds:.0f} s")
@@ -77,7 +76,8 @@ def predict(
 
 
 def claim(folder: Path, shaping: Mapping) -> None:
-    """Say what shapes the training in `folder`, the first time; later, raise ValueError where something else would.
+    """Say what shapes the training in `folder`, the first time; later, raise ValueError where something
+    else would.
 
     Without this a run started again with another condition, or after a condition was rewritten, would go on
     from adapters that were trained on other prompts.
@@ -88,7 +88,8 @@ def claim(folder: Path, shaping: Mapping) -> None:
         changed = sorted(name for name in {*before, *shaping} if before.get(name) != shaping.get(name))
         if changed:
             raise ValueError(
-                f"{folder} holds a run with other {', '.join(changed)}: choose another run_folder, or delete it"
+                f"{folder} holds a run with other {', '.join(changed)}: "
+                "choose another run_folder, or delete it"
             )
     else:
         records.write_json(path, shaping)
