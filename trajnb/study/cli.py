@@ -1,4 +1,4 @@
-"""The command line: `trajnb run`, `report`, `fetch`, `corpus`.
+"""The command line: `trajnb run`, `report`, `fetch`, `corpus`, `bench`.
 
 Imports wait until a command needs them, so that `trajnb --help` answers at once.
 """
@@ -135,6 +135,71 @@ def corpus(name: str, documents: str | None, as_json: bool) -> None:
         for part, counts in value.items():
             counts = counts if isinstance(counts, dict) else {"": counts}
             click.echo(f"  {part}: {', '.join(f'{name} {count}'.strip() for name, count in counts.items())}")
+
+
+@main.group()
+def bench() -> None:
+    """Time shared prefixes against what one would pick instead, on the same examples and machine.
+
+    \b
+    Examples:
+      trajnb bench train --condition stripped
+      trajnb bench evaluate --adapter runs/bfcl/runs/full-s0-d9608c23/adapters/4-travel --out evaluate.json
+    """
+
+
+def _bench_options(command):
+    options = [
+        click.option("--model", default="smollm2-135m", show_default=True),
+        click.option("--corpus", default="bfcl", show_default=True),
+        click.option("--documents", default="ten", show_default=True),
+        click.option("--condition", default="full", show_default=True),
+        click.option("--dialogues", default=4, show_default=True, help="In all; a multiple of four."),
+        click.option("--repeats", default=3, show_default=True, help="Turns of all arms."),
+        click.option(
+            "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result as JSON."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@bench.command("train")
+@_bench_options
+@click.option("--growth", is_flag=True, help="Time 1, 2 and 4 times the dialogues too.")
+def bench_train(repeats: int, out: Path | None, growth: bool, **work) -> None:
+    """Time one optimiser step: shared prefixes, one example at a time, TRL (extra `bench`)."""
+    with _told():
+        from trajnb.study import bench
+
+        result = bench.train(bench.Work(**work), repeats, click.echo)
+        if growth:
+            result["growth"] = bench.growth(bench.Work(**work), click.echo)
+    _show_bench(result, out)
+
+
+@bench.command("evaluate")
+@_bench_options
+@click.option("--adapter", default="", help="Folder of the adapter that answers [none: the untrained model].")
+@click.option("--batch", default=8, show_default=True, help="Prompts that `generate` answers at a time.")
+def bench_evaluate(repeats: int, out: Path | None, **work) -> None:
+    """Time greedy answers to held-out examples: shared prefixes with gold as draft, batched `generate`."""
+    with _told():
+        from trajnb.study import bench
+
+        result = bench.evaluate(bench.Work(**work), repeats, click.echo)
+    _show_bench(result, out)
+
+
+def _show_bench(result: dict, out: Path | None) -> None:
+    from trajnb.study import bench
+    from trajnb.study.records import write_json
+
+    click.echo("\n" + bench.table(result))
+    if out:
+        write_json(out, result)
+        click.echo(out)
 
 
 @contextmanager

@@ -1,0 +1,49 @@
+import math
+
+import pytest
+from click.testing import CliRunner
+
+from trajnb.qlora import base, train
+from trajnb.qlora.chat import Encoded
+from trajnb.study import bench
+from trajnb.study.cli import main
+
+TINY = bench.Work("tiny", "sample", "used", "full", 4)
+
+
+def test_arms_do_the_same_work(monkeypatch):
+    monkeypatch.setattr(bench, "TRAIN_ARMS", ("trie", "none"))
+    result = bench.train(TINY, 1, say=lambda text: None)
+    (trie,), (none,) = result["runs"]["trie"], result["runs"]["none"]
+    assert math.isclose(trie["loss"], none["loss"], rel_tol=1e-4)
+    assert trie["tokens"] == none["tokens"] == none["computed"] > trie["computed"]
+    assert result["times_as_fast"]["none"] == none["seconds"] / trie["seconds"]
+    assert "none" in bench.table(result)
+
+
+def test_answers_are_the_same_and_the_rest_is_told():
+    result = bench.evaluate(TINY, 1, say=lambda text: None)
+    (ours,), (theirs,) = result["runs"]["trie"], result["runs"]["generate"]
+    differ = sum(a != b for a, b in zip(ours["answers"], theirs["answers"], strict=True))
+    assert differ <= 1, "left padding moves near-tied logits, but not those of more than one answer here"
+
+
+def test_operations_are_counted_from_the_shape(tiny_config):
+    recipe = train.Recipe(1, 1, 1e-4, 0.0, "trie", 100)
+    # one linear layer's worth by hand: 4 tokens, of which 2 are supervised
+    flops = bench.train_flops(tiny_config, [Encoded([1, 2, 3, 4], 2)], [[0]], recipe, rank=2)
+    shapes = [(64, 64), (64, 32), (64, 32), (64, 64), (64, 192), (64, 192), (192, 64)]
+    linear = 4 * (4 * sum(a * b for a, b in shapes) + 6 * 2 * sum(a + b for a, b in shapes))
+    attention = 12 * (1 + 2 + 3 + 4) * 64
+    output = 4 * 2 * 64 * tiny_config.vocab_size
+    assert flops == 2 * (linear + attention) + output
+
+
+@pytest.fixture
+def tiny_config():
+    return base.load_base(base.find_model("tiny")).config
+
+
+def test_dialogues_must_be_shared_by_the_blocks():
+    told = CliRunner().invoke(main, ["bench", "evaluate", "--model", "tiny", "--dialogues", "3"])
+    assert told.exit_code == 1 and "dialogues is 3" in told.output

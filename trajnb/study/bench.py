@@ -1,0 +1,300 @@
+"""How fast shared prefixes are, against what a user would pick instead: same model, examples, batches and
+machine.
+
+Every timed run is a process of its own, so that its peak memory is its own too; arms take turns, and what
+counts is the median of the ratios within a turn, for the machine's speed drifts.
+"""
+
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from trajnb.study import records
+
+TRAIN_ARMS = ("trie", "none", "trl")
+EVALUATE_ARMS = ("trie", "generate")
+RANK = 16
+BLOCKS = 4  # of every corpus here
+DIFFERENCES = (
+    "trie: transformers.Trainer, shared prefixes once, logits at supervised tokens only",
+    "none: transformers.Trainer, one example a forward pass, logits at all tokens",
+    "trl: SFTTrainer, completion-only loss, max_length=None, no gradient checkpointing, one example a "
+    "forward pass; its padding-free packing needs flash attention, which a CPU has not. It also learns what "
+    "the chat template writes after the end token, and reports entropy and token accuracy",
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is timed."""
+
+    model: str
+    corpus: str
+    documents: str
+    condition: str
+    dialogues: int
+    """Of all blocks together, spread over them; one optimiser step holds them all."""
+    adapter: str = ""
+    """Evaluation only: folder of the adapter that answers; empty for the untrained model."""
+    batch: int = 8
+    """Evaluation only: examples that `generate` answers at a time."""
+
+    def __post_init__(self):
+        if self.dialogues < BLOCKS or self.dialogues % BLOCKS:
+            raise ValueError(f"dialogues is {self.dialogues}: use a multiple of {BLOCKS}, one for each block")
+
+
+def train(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict:
+    """Time one optimiser step over the same examples under each of `TRAIN_ARMS`."""
+    if "trl" in TRAIN_ARMS and find_spec("trl") is None:
+        raise ValueError("the benchmark compares with TRL: pip install -e '.[bench]'")
+    return _compare(_train_once, TRAIN_ARMS, work, repeats, say) | {"differences": DIFFERENCES}
+
+
+def evaluate(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict:
+    """Time greedy answers to the same held-out examples under each of `EVALUATE_ARMS`."""
+    return _compare(_evaluate_once, EVALUATE_ARMS, work, repeats, say)
+
+
+def growth(work: Work, say: Callable[[str], None] = print) -> dict:
+    """Seconds of shared-prefix training for 1, 2 and 4 times the dialogues; linear growth is 1.0."""
+    seconds = {}
+    for times in (1, 2, 4):
+        larger = replace(work, dialogues=times * work.dialogues)
+        seconds[times] = _alone(_train_once, "trie", larger)["seconds"]
+        say(f"{larger.dialogues} dialogues: {seconds[times]:.1f} s")
+    return {"seconds": seconds, "four_against_linear": seconds[4] / (4 * seconds[1])}
+
+
+def table(result: dict) -> str:
+    """The medians of a comparison as text, an arm a line."""
+    columns = ("seconds", "tokens_per_second", "share_of_peak", "peak_memory_mb", "confirmed")
+    lines = [["arm", *columns, "trie is faster by"]]
+    for arm, runs in result["runs"].items():
+        values = [[run.get(column) for run in runs] for column in columns]
+        medians = [f"{statistics.median(v):.3g}" if None not in v else "" for v in values]
+        lines.append([arm, *medians, f"{result['times_as_fast'][arm]:.2f}"])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*text, *result.get("differences", ())])
+
+
+def _compare(once: Callable, arms: tuple[str, ...], work: Work, repeats: int, say) -> dict:
+    runs: dict[str, list[dict]] = {arm: [] for arm in arms}
+    for turn in range(repeats):
+        for arm in arms if turn % 2 == 0 else arms[::-1]:
+            runs[arm].append(_alone(once, arm, work))
+            say(f"turn {turn + 1}/{repeats} · {arm} · {runs[arm][-1]['seconds']:.1f} s")
+    first = arms[0]
+    ratios = {
+        arm: [other["seconds"] / ours["seconds"] for other, ours in zip(runs[arm], runs[first], strict=True)]
+        for arm in arms
+    }
+    return {
+        "work": asdict(work),
+        "runs": runs,
+        "times_as_fast": {arm: statistics.median(ratios[arm]) for arm in arms},
+        "machine": records.machine(),
+        "versions": records.versions(),
+        "finished": records.now(),
+    }
+
+
+def _alone(once: Callable, arm: str, work: Work) -> dict:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(once, arm, work).result()
+
+
+def _load(work: Work, split: str):
+    """The examples of `work` as rows, as tokens and as indices by dialogue; the tokenizer and the model."""
+    from peft import PeftConfig
+
+    from trajnb.formatting.corpus import load_corpus
+    from trajnb.formatting.examples import build_examples
+    from trajnb.qlora import base, chat
+
+    counts = {"train_dialogues": 1000, "held_out_dialogues": 1000}
+    counts["train_dialogues" if split == "train" else "held_out_dialogues"] = work.dialogues // BLOCKS
+    data = load_corpus(work.corpus, documents=work.documents, **counts)
+    rows = build_examples(data, work.condition, split)
+    tokenizer = base.load_tokenizer(work.model)
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(rows["dialogue_id"]):
+        groups.setdefault(name, []).append(index)
+    shape = {"rank": RANK, "alpha": 2 * RANK}
+    if work.adapter:
+        config = PeftConfig.from_pretrained(work.adapter)
+        shape = {"rank": config.r, "alpha": config.lora_alpha}
+    model = base.add_adapter(base.load_base(base.find_model(work.model)), **shape, dropout=0.0, seed=0)
+    if work.adapter:
+        base.restore_adapter(model, Path(work.adapter))
+    return rows, chat.encode_all(tokenizer, rows), list(groups.values()), tokenizer, model
+
+
+def _train_once(arm: str, work: Work) -> dict:
+    """One optimiser step over all examples; seconds of the step alone, after everything is loaded."""
+    from trajnb.qlora import train as training
+
+    rows, examples, groups, tokenizer, model = _load(work, "train")
+    recipe = training.Recipe(1, len(groups), 1e-4, 0.0, "none" if arm == "none" else "trie", 2048)
+    cost = training.cost([groups], examples, recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        if arm == "trl":
+            seconds, loss = _trl_step(model, tokenizer, rows, Path(folder))
+        else:
+            trained = training.train_block(
+                model, examples, [groups], recipe, seed=0, folder=Path(folder), say=lambda text: None
+            )
+            seconds, loss = trained.seconds, trained.losses[0]
+    flops = train_flops(model.config, examples, groups, recipe, rank=RANK)
+    return {
+        **asdict(cost),
+        "seconds": seconds,
+        "loss": loss,
+        "tokens_per_second": cost.tokens / seconds,
+        "share_of_peak": flops / seconds / matmul_peak() if arm == "trie" else None,
+        "peak_memory_mb": records.peak_memory_mb(),
+    }
+
+
+def _trl_step(model, tokenizer, rows, folder: Path) -> tuple[float, float]:
+    import torch
+    from trl import SFTConfig, SFTTrainer
+
+    gpu = torch.cuda.is_available()
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            output_dir=str(folder),
+            max_steps=1,
+            per_device_train_batch_size=1,
+            gradient_accumulation_steps=len(rows),
+            gradient_checkpointing=False,
+            max_length=None,
+            completion_only_loss=True,
+            learning_rate=1e-4,
+            lr_scheduler_type="constant",
+            bf16=gpu,
+            save_strategy="no",
+            logging_steps=1,
+            disable_tqdm=True,
+            report_to="none",
+            dataloader_pin_memory=False,
+        ),
+        train_dataset=rows.select_columns(["prompt", "completion"]),
+        processing_class=tokenizer,
+    )
+    began = time.monotonic()
+    trainer.train()
+    return time.monotonic() - began, trainer.state.log_history[0]["loss"]
+
+
+def _evaluate_once(arm: str, work: Work) -> dict:
+    """Greedy answers to all held-out examples; seconds of answering alone."""
+    from trajnb.qlora import generate
+
+    _, examples, groups, tokenizer, model = _load(work, "held_out")
+    end = tokenizer.eos_token_id
+    began = time.monotonic()
+    if arm == "trie":
+        packed = [[examples[index] for index in group] for group in groups]
+        answers = {
+            groups[g][i]: a.tokens
+            for g, i, a in generate.answer(model, packed, end_token=end, max_new_tokens=96)
+        }
+    else:
+        answers = dict(_generate(model, examples, end, work.batch))
+    seconds = time.monotonic() - began
+    return {
+        "examples": len(examples),
+        "confirmed": sum(answers[i] == example.completion for i, example in enumerate(examples)),
+        "generated_tokens": sum(map(len, answers.values())),
+        "answers": [answers[i] for i in range(len(examples))],
+        "seconds": seconds,
+        "peak_memory_mb": records.peak_memory_mb(),
+    }
+
+
+def _generate(model, examples, end: int, batch: int) -> Iterator[tuple[int, list[int]]]:
+    """transformers' `generate`, prompts of similar length together, padded on the left."""
+    import torch
+
+    model.eval()
+    order = sorted(range(len(examples)), key=lambda i: examples[i].prompt)
+    for first in range(0, len(order), batch):
+        chosen = order[first : first + batch]
+        prompts = [torch.tensor(examples[i].tokens[: examples[i].prompt]) for i in chosen]
+        width = max(map(len, prompts))
+        tokens = torch.stack([torch.nn.functional.pad(p, (width - len(p), 0), value=end) for p in prompts])
+        mask = torch.stack(
+            [torch.nn.functional.pad(torch.ones_like(p), (width - len(p), 0)) for p in prompts]
+        )
+        with torch.inference_mode():
+            written = model.generate(
+                input_ids=tokens.to(model.device),
+                attention_mask=mask.to(model.device),
+                max_new_tokens=96,
+                do_sample=False,
+                eos_token_id=end,
+                pad_token_id=end,
+            )[:, width:].tolist()
+        for i, text in zip(chosen, written, strict=True):
+            yield i, text[: text.index(end) + 1] if end in text else text
+
+
+def train_flops(config, examples, groups, recipe, rank: int) -> float:
+    """Floating-point operations that one step over shared prefixes needs, from the model's shape.
+
+    Per token computed: 2 + 2 for a frozen weight (forward, and backward to its input), 2 + 4 for an
+    adapter's. Per token and ancestor: 4 forward and 8 backward for each channel of attention. Per
+    supervised token: 2 + 2 for each weight of the output layer.
+    """
+    from trajnb.qlora import train as training
+    from trajnb.qlora import trie
+
+    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    head = getattr(config, "head_dim", None) or width // config.num_attention_heads
+    query, shared = head * config.num_attention_heads, head * config.num_key_value_heads
+    shapes = [(width, query), (width, shared), (width, shared), (query, width)]
+    shapes += [(width, inner), (width, inner), (inner, width)]
+    frozen = layers * sum(a * b for a, b in shapes)
+    adapter = layers * rank * sum(a + b for a, b in shapes)
+    tries = [trie.build([examples[i].tokens for i in row]) for row in training.rows(groups, examples, recipe)]
+    tokens = sum(len(one.tokens) for one in tries)
+    pairs = sum(depth + 1 for one in tries for depth in one.depths)
+    supervised = sum(len(examples[i].completion) for group in groups for i in group)
+    return (
+        tokens * (4 * frozen + 6 * adapter)
+        + 12 * pairs * query * layers
+        + 4 * supervised * width * config.vocab_size
+    )
+
+
+def matmul_peak() -> float:
+    """The most multiply-adds (counted twice) a second that this process reaches on matrices of a training
+    step.
+    """
+    import torch
+
+    gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if gpu else torch.float32
+    size = 8192 if gpu else 2048
+    left, right = (torch.randn(size, size, device="cuda" if gpu else "cpu", dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):
+        began = time.monotonic()
+        left @ right
+        if gpu:
+            torch.cuda.synchronize()
+        best = min(best, time.monotonic() - began)
+    return 2 * size**3 / best
