@@ -11,6 +11,7 @@ import jinja2
 import nbformat
 import yaml
 from nbconvert import HTMLExporter
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
 from trajnb.scoring.stats import FEW_CLUSTERS
@@ -40,6 +41,7 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
+    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # one box for lines printed in a row
     resources = {
         "title": next((line[2:] for line in lines if line.startswith("# ")), Path(ipynb).stem),
         "sections": [line[3:] for line in lines if line.startswith("## ")],
