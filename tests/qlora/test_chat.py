@@ -1,6 +1,11 @@
+from copy import deepcopy
+
 import pytest
 
-from trajnb.qlora import chat
+from trajnb.formatting.conditions import CONDITIONS
+from trajnb.formatting.corpus import load_corpus
+from trajnb.formatting.examples import build_examples
+from trajnb.qlora import base, chat
 
 ROW = {
     "dialogue_id": "d7",
@@ -21,8 +26,6 @@ def test_the_prompt_is_a_prefix_and_the_end_token_closes_the_completion(tokenize
 
 
 def test_a_template_that_rewrites_the_prompt_is_refused(tokenizer):
-    from copy import deepcopy
-
     odd = deepcopy(tokenizer)
     odd.chat_template = "{{ messages | length }}" + tokenizer.chat_template
     with pytest.raises(ValueError, match="dialogue d7, step 2.*prompt differently"):
@@ -30,8 +33,6 @@ def test_a_template_that_rewrites_the_prompt_is_refused(tokenizer):
 
 
 def test_a_template_without_an_end_is_refused(tokenizer):
-    from copy import deepcopy
-
     odd = deepcopy(tokenizer)
     odd.chat_template = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
     with pytest.raises(ValueError, match="no <|im_end|> after an answer"):
@@ -41,3 +42,14 @@ def test_a_template_without_an_end_is_refused(tokenizer):
 def test_counting_covers_prompt_and_completion(tokenizer):
     count = chat.count_tokens(tokenizer)
     assert count([*ROW["prompt"], *ROW["completion"]]) == len(chat.encode(tokenizer, ROW).tokens) + 1  # "\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_every_prompt_of_bfcl_is_a_prefix_under_smollm2s_template(condition):
+    data, tokenizer = load_corpus("bfcl", documents="ten"), base.load_tokenizer("smollm2-135m")
+    for split in ("train", "held_out"):
+        for row in build_examples(data, condition, split):
+            assert (
+                tokenizer.decode(chat.encode(tokenizer, row).completion[:-1]) == f"API-Request: {row['gold']}"
+            )
