@@ -112,7 +112,8 @@ def versions() -> dict[str, str]:
 def machine() -> str:
     """The machine in words: processor and cores, memory, GPU."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    words = f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    words = f"{_processor()}, {cores} cores, {memory:.0f} GiB"
     torch = sys.modules.get("torch")  # never imported for this alone
     if torch and torch.cuda.is_available():
         words += f", {torch.cuda.get_device_name(0)}"
