@@ -41,20 +41,23 @@ class TrieLayout:
         for segment in self.segments:
             spans = [*segment.ancestors, (segment.start, segment.stop)]
             rows, columns = segment.stop - segment.start, sum(stop - start for start, stop in spans)
-            seen = None  # causal, aligned to the last token; torch's own flag aligns to the first
-            if columns > rows > 1:
-                seen = torch.ones(rows, columns, dtype=torch.bool, device=query.device).tril(columns - rows)
-            parts.append(
-                scaled_dot_product_attention(
-                    query[:, :, segment.start : segment.stop],
-                    _join(keys, spans),
-                    _join(values, spans),
-                    attn_mask=seen,
-                    is_causal=columns == rows > 1,
-                    scale=scale,
-                )
+            # Half of the square over ancestors and segment, or the rectangle of the segment under a mask.
+            square = columns < 2 * rows
+            read = scaled_dot_product_attention(
+                _join(query, spans) if square else query[:, :, segment.start : segment.stop],
+                _join(keys, spans),
+                _join(values, spans),
+                attn_mask=None if square else _ends_at(rows, columns, query.device),
+                is_causal=square,
+                scale=scale,
             )
+            parts.append(read[:, :, -rows:])
         return torch.cat(parts, 2)
+
+
+def _ends_at(rows: int, columns: int, device) -> torch.Tensor:
+    """Causal, the last row seeing the last column; torch's own flag lets the first row see the first."""
+    return torch.ones(rows, columns, dtype=torch.bool, device=device).tril(columns - rows)
 
 
 def _join(tensor: torch.Tensor, spans) -> torch.Tensor:

@@ -41,7 +41,8 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
-    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # one box for lines printed in a row
+    # one box for lines printed in a row
+    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
     resources = {
         "title": next((line[2:] for line in lines if line.startswith("# ")), Path(ipynb).stem),
         "sections": [line[3:] for line in lines if line.startswith("## ")],

@@ -1,11 +1,13 @@
 """How fast shared prefixes are, against what a user would pick instead: same model, examples, batches and
 machine.
 
-Every timed run is a process of its own, so that its peak memory is its own too; arms take turns, and what
-counts is the median of the ratios within a turn, for the machine's speed drifts.
+Every timed run is a process of its own, so that its peak memory is its own too; it does a first part of its
+work untimed, for memory that is touched for the first time is slow. Arms take turns, and what counts is the
+median of the ratios within a turn, for the machine's speed drifts.
 """
 
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -16,17 +18,24 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from trajnb.study import records
+from trajnb.study.execute import FASTER
 
 TRAIN_ARMS = ("trie", "none", "trl")
 EVALUATE_ARMS = ("trie", "generate")
 RANK = 16
+TOKEN_BUDGET = 2048
+MAX_NEW_TOKENS = 96
 BLOCKS = 4  # of every corpus here
-DIFFERENCES = (
+NOTES = (
     "trie: transformers.Trainer, shared prefixes once, logits at supervised tokens only",
     "none: transformers.Trainer, one example a forward pass, logits at all tokens",
     "trl: SFTTrainer, completion-only loss, max_length=None, no gradient checkpointing, one example a "
     "forward pass; its padding-free packing needs flash attention, which a CPU has not. It also learns what "
     "the chat template writes after the end token, and reports entropy and token accuracy",
+    "share_of_peak: operations per second against the fastest matrix product in the same process. A token "
+    "needs 2 + 2 operations for each frozen weight (forward and backward to its input), 2 + 4 for each of an "
+    "adapter's; a token and an ancestor 4 + 8 for each channel of attention; a supervised token 2 + 2 for "
+    "each weight of the output layer",
 )
 
 
@@ -54,22 +63,41 @@ def train(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict:
     """Time one optimiser step over the same examples under each of `TRAIN_ARMS`."""
     if "trl" in TRAIN_ARMS and find_spec("trl") is None:
         raise ValueError("the benchmark compares with TRL: pip install -e '.[bench]'")
-    return _compare(_train_once, TRAIN_ARMS, work, repeats, say) | {"differences": DIFFERENCES}
+    return _compare(_train_once, TRAIN_ARMS, work, repeats, say) | {"notes": NOTES}
 
 
 def evaluate(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict:
-    """Time greedy answers to the same held-out examples under each of `EVALUATE_ARMS`."""
-    return _compare(_evaluate_once, EVALUATE_ARMS, work, repeats, say)
+    """Time greedy answers to the same held-out examples under each of `EVALUATE_ARMS`.
+
+    `different` has, for every example that the arms answer differently, the smallest gap between the two
+    best logits on our way: padding on the left moves logits a little, and so decides near-ties.
+    """
+    result = _compare(_evaluate_once, EVALUATE_ARMS, work, repeats, say)
+    answers = {arm: [run.pop("answers") for run in runs][0] for arm, runs in result["runs"].items()}
+    margins = [run.pop("margins") for run in result["runs"]["trie"]][0]
+    pairs = zip(answers["trie"], answers["generate"], margins, strict=True)
+    return result | {"different": [margin for ours, theirs, margin in pairs if ours != theirs]}
 
 
-def growth(work: Work, say: Callable[[str], None] = print) -> dict:
-    """Seconds of shared-prefix training for 1, 2 and 4 times the dialogues; linear growth is 1.0."""
-    seconds = {}
-    for times in (1, 2, 4):
-        larger = replace(work, dialogues=times * work.dialogues)
-        seconds[times] = _alone(_train_once, "trie", larger)["seconds"]
-        say(f"{larger.dialogues} dialogues: {seconds[times]:.1f} s")
-    return {"seconds": seconds, "four_against_linear": seconds[4] / (4 * seconds[1])}
+def growth(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict:
+    """Seconds of shared-prefix training for 1, 2 and 4 times the dialogues.
+
+    `four_against_linear` is 1.0 where time grows with the dialogues; dialogues differ in length, so
+    `per_operation` compares the seconds of an operation (`train_flops`) at 4 and at 1 times.
+    """
+    runs: dict[int, list[dict]] = {1: [], 2: [], 4: []}
+    for _ in range(repeats):
+        for times, done in runs.items():
+            larger = replace(work, dialogues=times * work.dialogues)
+            done.append(_alone(_train_once, "trie", larger))
+            say(f"{larger.dialogues} dialogues: {done[-1]['seconds']:.1f} s")
+    pairs = list(zip(runs[1], runs[4], strict=True))
+    per_operation = [(b["seconds"] / b["flops"]) / (a["seconds"] / a["flops"]) for a, b in pairs]
+    return {
+        "runs": runs,
+        "four_against_linear": statistics.median(b["seconds"] / (4 * a["seconds"]) for a, b in pairs),
+        "per_operation": statistics.median(per_operation),
+    }
 
 
 def table(result: dict) -> str:
@@ -85,7 +113,7 @@ def table(result: dict) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
-    return "\n".join([*text, *result.get("differences", ())])
+    return "\n".join([*text, *result.get("notes", ())])
 
 
 def _compare(once: Callable, arms: tuple[str, ...], work: Work, repeats: int, say) -> dict:
@@ -110,6 +138,8 @@ def _compare(once: Callable, arms: tuple[str, ...], work: Work, repeats: int, sa
 
 
 def _alone(once: Callable, arm: str, work: Work) -> dict:
+    for name, value in FASTER.items():
+        os.environ.setdefault(name, value)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(once, arm, work).result()
@@ -142,26 +172,29 @@ def _load(work: Work, split: str):
 
 
 def _train_once(arm: str, work: Work) -> dict:
-    """One optimiser step over all examples; seconds of the step alone, after everything is loaded."""
+    """One optimiser step over all examples, after an untimed one over the first dialogue's."""
     from trajnb.qlora import train as training
 
     rows, examples, groups, tokenizer, model = _load(work, "train")
-    recipe = training.Recipe(1, len(groups), 1e-4, 0.0, "none" if arm == "none" else "trie", 2048)
+    recipe = training.Recipe(1, len(groups), 1e-4, 0.0, "none" if arm == "none" else "trie", TOKEN_BUDGET)
+    for step in (groups[:1], groups):
+        with tempfile.TemporaryDirectory() as folder:
+            if arm == "trl":
+                chosen = rows.select([index for group in step for index in group])
+                seconds, loss = _trl_step(model, tokenizer, chosen, Path(folder))
+            else:
+                trained = training.train_block(
+                    model, examples, [step], recipe, seed=0, folder=Path(folder), say=lambda text: None
+                )
+                seconds, loss = trained.seconds, trained.losses[0]
     cost = training.cost([groups], examples, recipe)
-    with tempfile.TemporaryDirectory() as folder:
-        if arm == "trl":
-            seconds, loss = _trl_step(model, tokenizer, rows, Path(folder))
-        else:
-            trained = training.train_block(
-                model, examples, [groups], recipe, seed=0, folder=Path(folder), say=lambda text: None
-            )
-            seconds, loss = trained.seconds, trained.losses[0]
     flops = train_flops(model.config, examples, groups, recipe, rank=RANK)
     return {
         **asdict(cost),
         "seconds": seconds,
         "loss": loss,
         "tokens_per_second": cost.tokens / seconds,
+        "flops": flops,
         "share_of_peak": flops / seconds / matmul_peak() if arm == "trie" else None,
         "peak_memory_mb": records.peak_memory_mb(),
     }
@@ -200,22 +233,22 @@ def _trl_step(model, tokenizer, rows, folder: Path) -> tuple[float, float]:
 
 
 def _evaluate_once(arm: str, work: Work) -> dict:
-    """Greedy answers to all held-out examples; seconds of answering alone."""
+    """Greedy answers to all held-out examples, after untimed ones to the first dialogue's."""
     from trajnb.qlora import generate
 
     _, examples, groups, tokenizer, model = _load(work, "held_out")
     end = tokenizer.eos_token_id
-    began = time.monotonic()
-    if arm == "trie":
-        packed = [[examples[index] for index in group] for group in groups]
-        answers = {
-            groups[g][i]: a.tokens
-            for g, i, a in generate.answer(model, packed, end_token=end, max_new_tokens=96)
-        }
-    else:
-        answers = dict(_generate(model, examples, end, work.batch))
-    seconds = time.monotonic() - began
-    return {
+    for chosen in (groups[:1], groups):
+        began = time.monotonic()
+        if arm == "trie":
+            packed = [[examples[index] for index in group] for group in chosen]
+            done = generate.answer(model, packed, end_token=end, max_new_tokens=MAX_NEW_TOKENS)
+            found = {chosen[g][i]: answer for g, i, answer in done}
+            answers = {i: answer.tokens for i, answer in found.items()}
+        else:
+            answers = dict(_generate(model, examples, sum(chosen, []), end, work.batch))
+        seconds = time.monotonic() - began
+    result = {
         "examples": len(examples),
         "confirmed": sum(answers[i] == example.completion for i, example in enumerate(examples)),
         "generated_tokens": sum(map(len, answers.values())),
@@ -223,17 +256,18 @@ def _evaluate_once(arm: str, work: Work) -> dict:
         "seconds": seconds,
         "peak_memory_mb": records.peak_memory_mb(),
     }
+    return result | ({"margins": [found[i].margin for i in range(len(examples))]} if arm == "trie" else {})
 
 
-def _generate(model, examples, end: int, batch: int) -> Iterator[tuple[int, list[int]]]:
+def _generate(model, examples, chosen, end: int, batch: int) -> Iterator[tuple[int, list[int]]]:
     """transformers' `generate`, prompts of similar length together, padded on the left."""
     import torch
 
     model.eval()
-    order = sorted(range(len(examples)), key=lambda i: examples[i].prompt)
+    order = sorted(chosen, key=lambda i: examples[i].prompt)
     for first in range(0, len(order), batch):
-        chosen = order[first : first + batch]
-        prompts = [torch.tensor(examples[i].tokens[: examples[i].prompt]) for i in chosen]
+        together = order[first : first + batch]
+        prompts = [torch.tensor(examples[i].tokens[: examples[i].prompt]) for i in together]
         width = max(map(len, prompts))
         tokens = torch.stack([torch.nn.functional.pad(p, (width - len(p), 0), value=end) for p in prompts])
         mask = torch.stack(
@@ -243,12 +277,12 @@ def _generate(model, examples, end: int, batch: int) -> Iterator[tuple[int, list
             written = model.generate(
                 input_ids=tokens.to(model.device),
                 attention_mask=mask.to(model.device),
-                max_new_tokens=96,
+                max_new_tokens=MAX_NEW_TOKENS,
                 do_sample=False,
                 eos_token_id=end,
                 pad_token_id=end,
             )[:, width:].tolist()
-        for i, text in zip(chosen, written, strict=True):
+        for i, text in zip(together, written, strict=True):
             yield i, text[: text.index(end) + 1] if end in text else text
 
 

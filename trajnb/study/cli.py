@@ -175,7 +175,7 @@ def bench_train(repeats: int, out: Path | None, growth: bool, **work) -> None:
 
         result = bench.train(bench.Work(**work), repeats, click.echo)
         if growth:
-            result["growth"] = bench.growth(bench.Work(**work), click.echo)
+            result["growth"] = bench.growth(bench.Work(**work), repeats, click.echo)
     _show_bench(result, out)
 
 

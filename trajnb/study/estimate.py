@@ -10,8 +10,8 @@ from functools import cache
 
 from trajnb.study.params import CORPUS, corpus_of
 
-# SmolLM2's tokenizer on `bfcl`: of whole prompts, and where shared beginnings count once. What is left then are
-# calls, responses and the chat template's own marks, which have fewer characters a token than documents.
+# SmolLM2's tokenizer on `bfcl`: of whole prompts, and where shared beginnings count once. What is left then
+# are calls, responses and the chat template's own marks, which have fewer characters a token than documents.
 CHARACTERS_PER_TOKEN = 3.8
 CHARACTERS_PER_UNSHARED_TOKEN = 3.0
 
