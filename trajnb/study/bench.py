@@ -48,7 +48,7 @@ class Work:
     documents: str
     condition: str
     dialogues: int
-    """Of all blocks together, spread over them; one optimiser step holds them all."""
+    """Of all blocks together, as many of each; one optimiser step holds them all."""
     adapter: str = ""
     """Evaluation only: folder of the adapter that answers; empty for the untrained model."""
     batch: int = 8
@@ -153,10 +153,10 @@ def _load(work: Work, split: str):
     from trajnb.formatting.examples import build_examples
     from trajnb.qlora import base, chat
 
-    counts = {"train_dialogues": 1000, "held_out_dialogues": 1000}
-    counts["train_dialogues" if split == "train" else "held_out_dialogues"] = work.dialogues // BLOCKS
-    data = load_corpus(work.corpus, documents=work.documents, **counts)
+    data = load_corpus(work.corpus, documents=work.documents)
+    chosen = _typical(data, split, work.dialogues // BLOCKS)
     rows = build_examples(data, work.condition, split)
+    rows = rows.select([i for i, name in enumerate(rows["dialogue_id"]) if name in chosen])
     tokenizer = base.load_tokenizer(work.model)
     groups: dict[str, list[int]] = {}
     for index, name in enumerate(rows["dialogue_id"]):
@@ -169,6 +169,23 @@ def _load(work: Work, split: str):
     if work.adapter:
         base.restore_adapter(model, Path(work.adapter))
     return rows, chat.encode_all(tokenizer, rows), list(groups.values()), tokenizer, model
+
+
+def _typical(corpus, split: str, count: int) -> set[str]:
+    """From every block the `count` dialogues whose number of calls is nearest to the block's mean: what
+    prefixes save depends on how often they are shared.
+    """
+    chosen = set()
+    for block in corpus.blocks:
+        side = [d for d in corpus.dialogues if d.block == block]
+        calls = {
+            d.id: sum(turn.call is not None for turn in d.turns)
+            for d in side
+            if (d.id in corpus.held_out) == (split == "held_out")
+        }
+        mean = statistics.mean(calls.values())
+        chosen.update(sorted(calls, key=lambda name: abs(calls[name] - mean))[:count])
+    return chosen
 
 
 def _train_once(arm: str, work: Work) -> dict:

@@ -25,22 +25,26 @@ def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
                 check_run(run, parameters)
             except ValueError as error:
                 raise ValueError(f"{study.name}: runs[{place}]: {error}") from None
-            twin = runs.setdefault(run_name(run), run)
+            twin = runs.setdefault(run_name(run, parameters), run)
             if twin is not run:
                 both = _evaluated(twin) + _evaluated(run)
                 twin["eval_conditions"] = list(dict.fromkeys(both))
     return runs
 
 
-def identity(run: dict) -> str:
-    """The sha256, in hex, of the parameters that shape the training of `run`."""
-    shaping = {name: value for name, value in run.items() if name not in NOT_IDENTITY}
-    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+def shaping(run: dict, parameters: Parameters) -> dict:
+    """The parameters that shape the training of `run` and are not at their default, sorted by name.
+
+    Defaults are left out so that a parameter that is added later leaves earlier runs what they are.
+    """
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    return {n: run[n] for n in sorted(run) if n not in NOT_IDENTITY and run[n] != defaults[n]}
 
 
-def run_name(run: dict) -> str:
-    """The name of the folder of `run`: condition, seed and the start of its identity, `full-s0-1a2b3c4d`."""
-    return f"{run['condition']}-s{run['seed']}-{identity(run)[:8]}"
+def run_name(run: dict, parameters: Parameters) -> str:
+    """The name of the folder of `run`: condition, seed and a hash of what shapes it, `full-s0-1a2b3c4d`."""
+    identity = hashlib.sha256(json.dumps(shaping(run, parameters)).encode()).hexdigest()
+    return f"{run['condition']}-s{run['seed']}-{identity[:8]}"
 
 
 def varying(runs: dict[str, dict]) -> list[str]:
