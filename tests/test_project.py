@@ -57,7 +57,7 @@ def test_the_version_is_said_alike():
 def test_what_is_imported_is_declared():
     known = {_requirement(line)[0] for line in PROJECT["dependencies"]}
     known |= {_requirement(line)[0] for line in PROJECT["optional-dependencies"]["bench"]}
-    known |= {"yaml", "trajnb"}  # pyyaml's module
+    known |= {"yaml", "sklearn", "trajnb"}  # the modules of pyyaml and scikit-learn
     brought_along = {"numpy", "pandas", "matplotlib"}  # by seaborn
     brought_along |= {"nbformat", "jinja2", "pygments"}  # by nbconvert
     brought_along |= {"tokenizers", "huggingface_hub", "safetensors"}  # by transformers

@@ -34,7 +34,7 @@ def test_each_call_is_one_example(rows):
 
 def test_columns(bfcl):
     examples = build_examples(bfcl, "full", "held_out")
-    where = ["prompt", "completion", "dialogue_id", "step", "block", "split"]
+    where = ["prompt", "completion", "dialogue_id", "step", "block", "split", "target"]
     assert examples.column_names == [*where, *STRATA, "cut_turns", "gold"]
     order = [dialogue.id for dialogue in bfcl.dialogues if dialogue.id in bfcl.held_out]
     assert list(dict.fromkeys(examples["dialogue_id"])) == order

@@ -1,68 +1,92 @@
 """The call grammar, `[Name(key='value', n=3)]`: the one place that reads and writes it.
 
-Values are Python literals. API-Bank also nests quotes without escaping them, `attendees='['John', 'Jane']'`,
-and leaves values bare, `mode=engage`; text that is not Python is read again by the rules of such files. What
-a model writes goes through here, so `parse` evaluates nothing and raises nothing but `CallSyntaxError`.
+Values are Python literals; other text is read by the rules of API-Bank's files, whose quotes nest without
+escapes (see `formatting.arguments`). What a model writes goes through here, so `parse` evaluates nothing and
+raises nothing but `CallSyntaxError`.
 """
 
-import ast
 import json
 import re
-import warnings
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 
+from trajnb.formatting.arguments import (
+    NAME,
+    NOT_A_LITERAL,
+    WORDS,
+    CallSyntaxError,
+    excerpt,
+    literal,
+    read_arguments,
+    split,
+)
 from trajnb.formatting.dialogue import Call
 
 LIMIT = 20_000  # characters of a text that are looked at; the longest target of any corpus has under 1,000
+MOST = 20  # openings after the first call that are looked at: a model that repeats itself says no more
 
-_NAME = r"[A-Za-z_]\w*"
 _OPENINGS = (  # tried in this order, so that a word of prose such as "file(s)" does not hide a bracketed call
-    re.compile(rf"\s*(?:API-Request:\s*)?(?:\[\s*({_NAME})\s*|({_NAME}))\(", re.ASCII).match,
-    re.compile(rf"\[\s*({_NAME})\s*\(", re.ASCII).search,
-    re.compile(rf"\b({_NAME})\(", re.ASCII).search,
+    re.compile(rf"\s*(?:API-Request:\s*)?(?:\[\s*({NAME})\s*|({NAME}))\(", re.ASCII).match,
+    re.compile(rf"\[\s*({NAME})\s*\(", re.ASCII).search,
+    re.compile(rf"\b({NAME})\(", re.ASCII).search,
 )
-_MARKS = re.compile(r"\\.|['\"()\[\]{},]", re.DOTALL)
-_SPACE = re.compile(r"\s*")
-_KEY = re.compile(rf"\s*({_NAME})\s*=(?!=)\s*", re.ASCII)
-_NEXT_KEY = re.compile(rf",(?=\s*{_NAME}\s*=(?!=))", re.ASCII)
-_CLOSING_QUOTE = {
-    quote: re.compile(rf"{quote}(?=\s*(?:,\s*{_NAME}\s*=|\)\s*(?:\]|$)))", re.ASCII | re.MULTILINE)
-    for quote in "'\""
-}
-_WORDS = {"true": True, "false": False, "null": None}
-_NOT_A_LITERAL = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
-
-
-class CallSyntaxError(ValueError):
-    """The text holds no call that can be read."""
+_FURTHER_OPENING = re.compile(rf"\[\s*({NAME})\s*\(|\b({NAME})\(", re.ASCII)
+_CLOSING_BRACKET = re.compile(r"\][ \t]*$", re.MULTILINE)
+_IS_NAME = re.compile(NAME, re.ASCII).fullmatch
 
 
 def parse(text: str) -> Call:
     """The first call in `text`, whatever stands before and after it.
 
-    The closing `]` may be missing, the closing `)` may not: a call that was cut off is no call. Time is
-    linear in the text, of which the first `LIMIT` characters count.
+    The closing `]` may be missing, and so may the closing `)` of a bracketed call before a `]` that ends the
+    line; where both are, the call was cut off and is none. Time is linear in the text, of which the first
+    `LIMIT` characters count.
 
     Raises:
         CallSyntaxError: on any text without a readable call, and nothing else on any text.
     """
     text = text[:LIMIT]
-    opening = next(filter(None, (find(text) for find in _OPENINGS)), None)
-    if opening is None:
-        raise CallSyntaxError(f"no call of the form [Name(key='value')] in {_excerpt(text)}")
-    name = next(filter(None, opening.groups()))
-    try:
-        positional, arguments = _read_python(text, opening.end())
-    except _NOT_A_LITERAL:
-        positional, arguments = _read_loose(text, opening.end())
-    return Call(name, arguments, positional)
+    return _read(text, _first_opening(text))[0]
+
+
+def parse_all(text: str) -> tuple[Call, ...]:
+    """The call that `parse` reads and those written after it; none exactly where `parse` raises.
+
+    Only the first counts as an answer; the others say that a model went on. Unreadable ones are passed over,
+    and at most `MOST` openings are looked at.
+    """
+    text = text[:LIMIT]
+    calls: list[Call] = []
+    with suppress(CallSyntaxError):
+        call, end = _read(text, _first_opening(text))
+        calls.append(call)
+        for _ in range(MOST):
+            opening = _FURTHER_OPENING.search(text, end)
+            if opening is None:
+                break
+            end = opening.end()
+            with suppress(CallSyntaxError):
+                call, end = _read(text, opening)
+                calls.append(call)
+    return tuple(calls)
 
 
 def render(call: Call) -> str:
-    """`[Name(key='value', n=3)]`, values as `repr` writes them; `parse` reads it back."""
-    values = [repr(value) for value in call.positional]
-    values += [f"{key}={value!r}" for key, value in call.arguments.items()]
-    return f"[{call.name}({', '.join(values)})]"
+    """`[Name(key='value', n=3)]`; `parse` reads it back, whatever text follows, as this call.
+
+    Values are written as `repr` writes them, with one exception: a text in brackets or braces that holds a
+    single quote stands unescaped between single quotes, `attendees='['John', 'Jane']'`, as in API-Bank's
+    files, provided that the whole then reads back as the same call. Where it would not (`['']` would read as
+    `[]`), all values are escaped. Holds for names in ASCII and finite literals, up to `LIMIT` characters.
+
+    Raises:
+        ValueError: a name that would read as something else.
+    """
+    for name in (call.name, *call.arguments):
+        if not _IS_NAME(name):
+            raise ValueError(f"{name!r} cannot name an API or an argument: use ASCII letters, digits and _")
+    escaped, nested = _write(call, repr), _write(call, _as_it_stands)
+    return nested if nested != escaped and _reads_as(nested, call) else escaped
 
 
 def canonical(call: Call, parameters: Sequence[str] | None = None) -> Hashable:
@@ -85,108 +109,52 @@ def parameter_names(documents: Sequence[str]) -> dict[str, list[str]]:
     return {document["name"]: list(document["parameters"]) for document in parsed}
 
 
-def _read_python(text: str, start: int) -> tuple[tuple, dict[str, object]]:
-    """Positional and keyword arguments of Python syntax; `start` is behind the opening parenthesis."""
-    source = f"f({text[start : _balanced_end(text, start)]})"
-    with warnings.catch_warnings():  # an invalid escape such as '\d' is only warned about
-        warnings.simplefilter("ignore")
-        node = ast.parse(source, mode="eval").body
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        raise ValueError("the parentheses do not hold the arguments of one call")
-    return (
-        tuple(ast.literal_eval(value) for value in node.args),
-        _unique((keyword.arg, ast.literal_eval(keyword.value)) for keyword in node.keywords),
-    )
+def _write(call: Call, write: Callable[[object], str]) -> str:
+    values = [write(value) for value in call.positional]
+    values += [f"{key}={write(value)}" for key, value in call.arguments.items()]
+    return f"[{call.name}({', '.join(values)})]"
 
 
-def _read_loose(text: str, start: int) -> tuple[tuple, dict[str, object]]:
-    """The same where quotes nest without escapes and words stand bare, as in API-Bank's files."""
-    positional, keywords = [], []
-    position = _SPACE.match(text, start).end()
-    while text[position : position + 1] != ")":
-        key = _KEY.match(text, position)
-        begin = key.end() if key else position
-        if text[begin : begin + 1] in _CLOSING_QUOTE:
-            value, end = _loose_quoted(text, begin)
-        elif key:
-            value, end = _loose_bare(text, begin)
-        else:
-            raise CallSyntaxError(f"an argument without a name is not a literal: {_excerpt(text[begin:])}")
-        if key:
-            keywords.append((key[1], value))
-        else:
-            positional.append(value)
-        position = _SPACE.match(text, end).end()
-        if text[position : position + 1] == ",":
-            position = _SPACE.match(text, position + 1).end()
-    return tuple(positional), _unique(keywords)
+def _as_it_stands(value: object) -> str:
+    nests = isinstance(value, str) and value[:1] + value[-1:] in ("[]", "{}") and "'" in value
+    return f"'{value}'" if nests else repr(value)
 
 
-def _loose_quoted(text: str, start: int) -> tuple[object, int]:
-    """A quoted value and where it ends: the first same quote before another `key=` or the end of the call."""
-    closing = _CLOSING_QUOTE[text[start]].search(text, start + 1)
-    if closing is None:
-        raise CallSyntaxError(f"a quote is never closed: {_excerpt(text[start:])}")
+def _reads_as(text: str, call: Call) -> bool:
+    """Whether a rendered text is this call: quotes pair up within it, so that no text behind it matters."""
     try:
-        value = _literal(text[start : closing.end()])
-    except _NOT_A_LITERAL:
-        value = None
-    return value if isinstance(value, str) else text[start + 1 : closing.start()], closing.end()
+        return split(text, len(call.name) + 2)[1] == len(text) - 1 and parse(text) == call
+    except ValueError:
+        return False
 
 
-def _loose_bare(text: str, start: int) -> tuple[object, int]:
-    """A value without quotes and where it ends: balanced text up to another `key=` or the end of the call."""
-    depth = 0
-    for mark in _MARKS.finditer(text, start):
-        if depth == 0 and (mark[0] == ")" or _NEXT_KEY.match(text, mark.start())):
-            break
-        depth += (mark[0] in "([{") - (mark[0] in ")]}")
-    else:
-        raise CallSyntaxError(f"the call is never closed: {_excerpt(text[start:])}")
-    value = text[start : mark.start()].strip()
+def _first_opening(text: str) -> re.Match:
+    opening = next(filter(None, (find(text) for find in _OPENINGS)), None)
+    if opening is None:
+        raise CallSyntaxError(f"no call of the form [Name(key='value')] in {excerpt(text)}")
+    return opening
+
+
+def _read(text: str, opening: re.Match) -> tuple[Call, int]:
+    """The call that opens there, and where it ends."""
     try:
-        return _WORDS[value] if value in _WORDS else _literal(value), mark.start()
-    except _NOT_A_LITERAL:
-        return value, mark.start()
-
-
-def _balanced_end(text: str, start: int) -> int:
-    """Where the parenthesis that was opened just before `start` closes, quotes read as Python does."""
-    depth, quote = 1, ""
-    for mark in _MARKS.finditer(text, start):
-        if quote:
-            quote = "" if mark[0] == quote else quote
-        elif mark[0] in "'\"":
-            quote = mark[0]
-        else:
-            depth += (mark[0] in "([{") - (mark[0] in ")]}")
-        if depth == 0 and mark[0] == ")":
-            return mark.start()
-        if not 0 < depth <= 50:  # no target nests deeper than 2, and Python's parser recurses
-            break
-    raise ValueError("the call is never closed, or nested too deeply")
-
-
-def _literal(text: str) -> object:
-    with warnings.catch_warnings():  # an invalid escape such as '\d' is only warned about
-        warnings.simplefilter("ignore")
-        return ast.literal_eval(text)
-
-
-def _unique(keywords: Iterable[tuple[str | None, object]]) -> dict[str, object]:
-    arguments: dict[str, object] = {}
-    for key, value in keywords:
-        if key is None or key in arguments:
-            raise CallSyntaxError(f"argument {key} is given twice" if key else "** is no argument name")
-        arguments[key] = value
-    return arguments
+        positional, arguments, end = read_arguments(text, opening.end())
+    except CallSyntaxError as error:
+        bracket = _CLOSING_BRACKET.search(text, opening.end())
+        if bracket is None or "[" not in opening[0]:
+            raise  # cut off
+        try:
+            positional, arguments, end = read_arguments(f"{text[: bracket.start()]})]", opening.end())
+        except CallSyntaxError:
+            raise error from None
+    return Call(next(filter(None, opening.groups())), arguments, positional), end
 
 
 def _canonical_value(value: object) -> Hashable:
     if isinstance(value, str):
         try:
-            return _canonical_value(_WORDS[value] if value in _WORDS else _literal(value))
-        except _NOT_A_LITERAL:
+            return _canonical_value(WORDS[value] if value in WORDS else literal(value))
+        except NOT_A_LITERAL:
             return value
     if isinstance(value, bool) or value is None:
         return "literal", str(value)  # kept from the numbers: True == 1 in Python
@@ -200,7 +168,3 @@ def _canonical_value(value: object) -> Hashable:
         items = ((_canonical_value(key), _canonical_value(item)) for key, item in value.items())
         return "dict", frozenset(items)
     return "other", repr(value)
-
-
-def _excerpt(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")

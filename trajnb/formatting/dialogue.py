@@ -18,7 +18,7 @@ class Turn:
 
     role: str  # "user" | "ai" | "api"
     text: str  # for an api turn: the response
-    call: Call | None = None  # api turns only
+    call: Call | None = None  # api turns only; None there where the call cannot be read and `text` is all
 
 
 @dataclass(frozen=True)
@@ -29,3 +29,11 @@ class Dialogue:
     block: str
     documents: tuple[str, ...]  # one JSON document, on one line, per API
     turns: tuple[Turn, ...]
+    targets: tuple[int, ...] | None = None  # turns to learn and to predict; None: every call
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The places of its targets among its turns."""
+        if self.targets is not None:
+            return self.targets
+        return tuple(place for place, turn in enumerate(self.turns) if turn.call)

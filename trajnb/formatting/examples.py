@@ -10,36 +10,51 @@ from dataclasses import dataclass, replace
 from datasets import Dataset
 
 from trajnb.formatting.calls import render
-from trajnb.formatting.conditions import CONDITIONS, History, messages
+from trajnb.formatting.conditions import CONDITIONS, History, messages, paper_messages
 from trajnb.formatting.corpus import Corpus
-from trajnb.formatting.dialogue import Call, Dialogue
+from trajnb.formatting.dialogue import Call, Dialogue, Turn
 
-STRATA = ("turn", "ordinal", "same_prompt", "response_only", "seen_target")
+STRATA = ("turn", "ordinal", "same_prompt", "response_only", "name_response_only", "seen_target")
 CountTokens = Callable[[Sequence[Mapping[str, str]]], int]
+
+
+FORMATS = ("own", "paper")
 
 
 @dataclass(frozen=True)
 class Step:
-    """A call of a dialogue and what stands before it."""
+    """A target of a dialogue and what stands before it."""
 
     dialogue_id: str
-    step: int  # index of the call in its dialogue, from 0
+    step: int  # index of the target in its dialogue, from 0
     turn: int  # index of its user turn, from 0
     history: History
-    call: Call
+    target: Turn
+
+    @property
+    def call(self) -> Call | None:
+        """None where the target is a response to the user, or a call that cannot be read."""
+        return self.target.call
+
+    @property
+    def gold(self) -> str:
+        """The target as a prompt would write it, without its prefix."""
+        return render(self.call) if self.call else self.target.text
 
 
 def steps(dialogue: Dialogue) -> Iterator[Step]:
-    """Every call of a dialogue in order."""
-    step = user_turn = ordinal = 0
-    for position, turn in enumerate(dialogue.turns):
+    """Every target of a dialogue in order; without targets of its own, every call."""
+    places = dialogue.places
+    user_turn = ordinal = 0
+    for place, turn in enumerate(dialogue.turns):
         if turn.role == "user":
             user_turn, ordinal = user_turn + 1, 0
-        if turn.call is not None:
-            ordinal += 1
-            history = History(dialogue.documents, dialogue.turns[:position], ordinal)
-            yield Step(dialogue.id, step, max(user_turn - 1, 0), history, turn.call)
-            step += 1
+        ordinal += turn.role == "api"
+        if place in places:
+            history = History(
+                dialogue.documents, dialogue.turns[:place], ordinal if turn.role == "api" else 0
+            )
+            yield Step(dialogue.id, places.index(place), max(user_turn - 1, 0), history, turn)
 
 
 def build_examples(
@@ -49,45 +64,59 @@ def build_examples(
     *,
     max_length: int | None = None,
     count_tokens: CountTokens | None = None,
+    prompt_format: str = "own",
+    responses: bool = False,
 ) -> Dataset:
     """All examples of one side of the split: dialogues in corpus order, steps ascending.
 
     Args:
         condition: a name in `CONDITIONS`.
-        split: "train" or "held_out".
+        split: "train" or "held_out". Only calls that can be read are held out.
         max_length: tokens that prompt and completion may take together. Where they take more, whole user
             turns are cut, oldest first; documents, the last user turn and the cue always stay.
         count_tokens: messages (prompt and completion) -> tokens under the model's chat template; with
             `max_length` only.
+        prompt_format: "own", or "paper" for prompts as arXiv 2605.09734 has them.
+        responses: train on responses to the user and on calls that cannot be read too, where the corpus has
+            such targets; the paper does.
 
     Columns beside `prompt` and `completion`:
         dialogue_id, step, block, split: where the example comes from.
-        turn, ordinal: its user turn from 0, and which call of that turn it is, from 1.
+        target: "call" or "response".
+        turn, ordinal: its user turn from 0, and which call of that turn it is, from 1 (0: a response).
         same_prompt: no call stands before it, so that its prompt is the same under every condition.
-        response_only: an argument value stands in an earlier response but in no user line before the call.
+        response_only: an argument value stands in an earlier response but in nothing that was said before.
+        name_response_only: the API's name does, and in no document.
         seen_target: the gold text is also that of a training example of this corpus.
         cut_turns: user turns cut.
         gold: the call as text.
 
     Raises:
-        ValueError: an unknown condition or split, or an example that does not fit, by dialogue and step.
+        ValueError: an unknown condition, split or format, or an example that does not fit, by dialogue and
+            step.
     """
-    if condition not in CONDITIONS:
-        raise ValueError(f"unknown condition {condition!r}; known: {', '.join(CONDITIONS)}")
-    if split not in ("train", "held_out"):
-        raise ValueError(f"unknown split {split!r}; it is 'train' or 'held_out'")
+    for value, known, what in (
+        (condition, CONDITIONS, "condition"),
+        (split, ("train", "held_out"), "split"),
+        (prompt_format, FORMATS, "prompt_format"),
+    ):
+        if value not in known:
+            raise ValueError(f"unknown {what} {value!r}; known: {', '.join(known)}")
     if (max_length is None) != (count_tokens is None):
         raise ValueError("max_length and count_tokens go together: give both or neither")
     train, held_out = [], []
     for dialogue in corpus.dialogues:
         (held_out if dialogue.id in corpus.held_out else train).append(dialogue)
-    seen = {render(step.call) for dialogue in train for step in steps(dialogue)}
+    seen = {step.gold for dialogue in train for step in steps(dialogue)}
+    with_responses = responses and split == "train"
     rows = []
     for dialogue in train if split == "train" else held_out:
         for step in steps(dialogue):
-            gold = render(step.call)
-            completion = [{"role": "assistant", "content": f"API-Request: {gold}"}]
-            prompt, cut_turns = _fit(step, condition, completion, max_length, count_tokens)
+            if step.call is None and not with_responses:
+                continue
+            prefix = "AI" if step.target.role == "ai" else "API-Request"
+            completion = [{"role": "assistant", "content": f"{prefix}: {step.gold}"}]
+            prompt, cut_turns = _fit(step, condition, completion, max_length, count_tokens, prompt_format)
             rows.append(
                 {
                     "prompt": prompt,
@@ -96,27 +125,42 @@ def build_examples(
                     "step": step.step,
                     "block": dialogue.block,
                     "split": split,
+                    "target": "response" if step.target.role == "ai" else "call",
                     "turn": step.turn,
                     "ordinal": step.history.ordinal,
-                    "same_prompt": all(turn.call is None for turn in step.history.turns),
-                    "response_only": is_response_only(step),
-                    "seen_target": gold in seen,
+                    "same_prompt": all(turn.role != "api" for turn in step.history.turns),
+                    "response_only": step.call is not None and is_response_only(step),
+                    "name_response_only": step.call is not None and is_name_response_only(step),
+                    "seen_target": step.gold in seen,
                     "cut_turns": cut_turns,
-                    "gold": gold,
+                    "gold": step.gold,
                 }
             )
     return Dataset.from_list(rows)
 
 
 def is_response_only(step: Step) -> bool:
-    """Whether an argument value, as text, stands in an earlier response but in no earlier user line.
+    """Whether an argument value, as text, stands in an earlier response but in no line that was said.
 
     A plain search, so a short number may also be found within a longer one.
     """
-    said = "\n".join(turn.text for turn in step.history.turns if turn.role == "user")
-    answered = "\n".join(turn.text for turn in step.history.turns if turn.call is not None)
+    said, answered = _texts(step)
     values = map(str, step.call.arguments.values())
     return any(value in answered and value not in said for value in values)
+
+
+def is_name_response_only(step: Step) -> bool:
+    """Whether the API is named in an earlier response, but in no document and no line that was said."""
+    said, answered = _texts(step)
+    name = step.call.name
+    return name in answered and name not in said and not any(name in line for line in step.history.documents)
+
+
+def _texts(step: Step) -> tuple[str, str]:
+    """What was said, and what was answered by APIs, before the call."""
+    turns = step.history.turns
+    sides = ([turn.text for turn in turns if (turn.role == "api") is side] for side in (False, True))
+    return tuple(map("\n".join, sides))
 
 
 def _fit(
@@ -125,10 +169,18 @@ def _fit(
     completion: list[dict],
     max_length: int | None,
     count_tokens: CountTokens | None,
+    prompt_format: str,
 ) -> tuple[list[dict], int]:
     """The prompt, and how many of the oldest user turns had to be cut for it to fit."""
+
+    def written(history: History) -> list[dict]:
+        lines = CONDITIONS[condition](history)
+        if prompt_format == "paper":
+            return paper_messages(history, lines, condition)
+        return messages(history, lines)
+
     history = step.history
-    prompt = messages(history, CONDITIONS[condition](history))
+    prompt = written(history)
     if max_length is None:
         return prompt, 0
     name = f"dialogue {step.dialogue_id}, step {step.step}"
@@ -143,6 +195,6 @@ def _fit(
                 f"{condition!r}, over max_length {max_length}; raise max_length or show fewer documents"
             )
         history = replace(history, turns=history.turns[starts[0] :])
-        prompt = messages(history, CONDITIONS[condition](history))
+        prompt = written(history)
         cut_turns += 1
     return prompt, cut_turns

@@ -57,7 +57,8 @@ def dump(dialogues: Iterable[Dialogue], held_out: Iterable[str]) -> list[str]:
                     [turn.role, turn.text, render(turn.call)] if turn.call else [turn.role, turn.text]
                     for turn in dialogue.turns
                 ],
-            },
+            }
+            | ({} if dialogue.targets is None else {"targets": dialogue.targets}),
             ensure_ascii=False,
         )
         for dialogue in dialogues
@@ -71,7 +72,8 @@ def content_hash(lines: Iterable[str]) -> str:
 
 def _dialogue(row: Mapping) -> Dialogue:
     turns = tuple(_turn(*turn) for turn in row["turns"])
-    return Dialogue(row["id"], row["block"], tuple(row["documents"]), turns)
+    targets = tuple(row["targets"]) if "targets" in row else None
+    return Dialogue(row["id"], row["block"], tuple(row["documents"]), turns, targets)
 
 
 def _turn(role: str, text: str, call: str | None = None) -> Turn:

@@ -29,6 +29,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from trajnb import assets
+from trajnb.formatting.hub import hub_errors
 from trajnb.qlora import attention
 
 CHATML = (
@@ -79,39 +80,16 @@ def find_model(model: str, revision: str = "") -> ModelFiles:
 
 def _from_hub(model: str, revision: str) -> ModelFiles:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
     wanted = f"model {model!r}" + (f" at revision {revision!r}" if revision else "")
-    try:
-        folder = Path(
-            snapshot_download(
-                model,
-                revision=revision or None,
-                allow_patterns=["*.json", "*.jinja", "*.safetensors", "tokenizer.model"],
-                ignore_patterns=["original/*"],
-            )
+    with hub_errors(wanted, instead="tiny, smollm2-135m or a folder that exists"):
+        folder = snapshot_download(
+            model,
+            revision=revision or None,
+            allow_patterns=["*.json", "*.jinja", "*.safetensors", "tokenizer.model"],
+            ignore_patterns=["original/*"],
         )
-    except GatedRepoError as error:
-        raise ValueError(f"{wanted} is gated: accept its licence on the hub, then `hf auth login`") from error
-    except RevisionNotFoundError as error:
-        raise ValueError(f"{wanted}: the hub has the model but not that revision") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ValueError(
-            f"unknown {wanted}: use tiny, smollm2-135m, a folder that exists, or the id of a model on the hub"
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise ValueError(
-            f"{wanted} is not in the hub cache and the hub does not answer ({type(error).__name__}); "
-            "use tiny, smollm2-135m or a local folder, or try again with a network"
-        ) from error
-    return ModelFiles(folder, model, folder.name)
+    return ModelFiles(Path(folder), model, Path(folder).name)
 
 
 def load_tokenizer(model: str, revision: str = ""):

@@ -31,6 +31,11 @@ def chat_tokens(
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+def count_text(tokenizer):
+    """The function that `formatting.load_corpus` takes: text -> number of tokens."""
+    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
 def count_tokens(tokenizer):
     """The function that `formatting.build_examples` takes: messages -> number of tokens."""
     return lambda messages: len(chat_tokens(tokenizer, messages))
@@ -57,6 +62,23 @@ def encode(tokenizer, row: Mapping) -> Encoded:
     return Encoded(tokens[: end + 1], len(prompt))
 
 
-def encode_all(tokenizer, rows: Iterable[Mapping]) -> list[Encoded]:
-    """`encode` for every row, in order."""
-    return [encode(tokenizer, row) for row in rows]
+@dataclass(frozen=True)
+class PaperCut:
+    """What arXiv 2605.09734 cuts: everything behind `max_length` tokens, in evaluation the end of the prompt
+    so that `max_new_tokens` are left. The end of a dialogue, the cue and the target can be lost.
+    """
+
+    max_length: int
+    max_new_tokens: int
+
+    def __call__(self, example: Encoded, split: str) -> Encoded:
+        if split == "train":
+            return Encoded(example.tokens[: self.max_length], min(example.prompt, self.max_length))
+        prompt = example.tokens[: min(example.prompt, self.max_length - self.max_new_tokens)]
+        return Encoded([*prompt, *example.completion], len(prompt))
+
+
+def encode_all(tokenizer, rows: Iterable[Mapping], cut: PaperCut | None = None) -> list[Encoded]:
+    """`encode` for every row, in order, and `cut` if that is asked for."""
+    encoded = [encode(tokenizer, row) for row in rows]
+    return [cut(one, row["split"]) for one, row in zip(encoded, rows, strict=True)] if cut else encoded

@@ -6,12 +6,15 @@ speak about other dialogues, never about other seeds.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 
+from trajnb.formatting.calls import CallSyntaxError
+from trajnb.formatting.dialogue import Call
+from trajnb.formatting.readings import READINGS
 from trajnb.scoring.score import outcome
 from trajnb.scoring.stats import Interval, clustered_bootstrap
 
@@ -166,3 +169,37 @@ def published(condition: str, eval_condition: str) -> dict[str, tuple[float, flo
             zero = 100 * np.mean(results["sampled_32_per_block"][arm][f"zero_shot_{theirs}"])
             figures[measure] = (float(zero), float(np.mean(results["full_percent"][theirs][arm][-1])))
     return figures
+
+
+def by_reading(table: pd.DataFrame) -> pd.DataFrame:
+    """Per arm, asked in its own condition, and per reading of calls: exact calls at the final stage.
+
+    `trajnb` stands as recorded (`canonical`), the others are read anew from the texts (see
+    `trajnb.formatting.readings`), gold and prediction alike. Columns: `calls`, `exact`, `percent`; `no call`
+    and `unread golds` (a gold that a reading cannot read counts as wrong); `gained` and `lost`, the calls
+    that are exact under this reading only, or as recorded only.
+    """
+    rows = []
+    own = table[table["last"] & (table.condition == table.eval_condition)]
+    for arm, part in own.groupby("arm", sort=False):
+        recorded, parsed = part.canonical.to_numpy(bool), part.parsed.to_numpy(bool)
+        counts = {"trajnb": (recorded, int((~parsed).sum()), 0)}
+        for reading, read in READINGS.items():
+            golds = [_read(read, text) for text in part.gold]
+            calls = [_read(read, text) for text in part.prediction]
+            exact = np.array([c is not None and c == gold for c, gold in zip(calls, golds, strict=True)])
+            counts[reading] = exact, calls.count(None), golds.count(None)
+        rows += [
+            (arm, reading, len(exact), exact.sum(), 100 * exact.mean(), *unread)
+            + ((exact & ~recorded).sum(), (recorded & ~exact).sum())
+            for reading, (exact, *unread) in counts.items()
+        ]
+    columns = ["arm", "reading", "calls", "exact", "percent", "no call", "unread golds", "gained", "lost"]
+    return pd.DataFrame(rows, columns=columns).set_index(["arm", "reading"])
+
+
+def _read(read: Callable[[str], Call], text: str) -> Call | None:
+    try:
+        return read(text)
+    except CallSyntaxError:
+        return None

@@ -49,6 +49,9 @@ class Work:
     condition: str
     dialogues: int
     """Of all blocks together, as many of each; one optimiser step holds them all."""
+    corpus_path: str = ""
+    levels: tuple[str, ...] = ("1", "2")
+    """API-Bank's files, and which of them."""
     adapter: str = ""
     """Evaluation only: folder of the adapter that answers; empty for the untrained model."""
     batch: int = 8
@@ -153,7 +156,9 @@ def _load(work: Work, split: str):
     from trajnb.formatting.examples import build_examples
     from trajnb.qlora import base, chat
 
-    data = load_corpus(work.corpus, documents=work.documents)
+    data = load_corpus(
+        work.corpus, documents=work.documents, corpus_path=work.corpus_path, levels=work.levels
+    )
     chosen = _typical(data, split, work.dialogues // BLOCKS)
     rows = build_examples(data, work.condition, split)
     rows = rows.select([i for i, name in enumerate(rows["dialogue_id"]) if name in chosen])

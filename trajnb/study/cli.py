@@ -106,23 +106,36 @@ def fetch(assets: tuple[str, ...]) -> None:
             click.echo(f"{asset}: {fetch_asset(asset)}")
 
 
+def _listed(context, option, value: str) -> tuple[str, ...]:
+    return tuple(value.split(","))
+
+
 @main.command()
 @click.argument("name")
-@click.option("--documents", help="API documents: used, ten or all [ten; of the sample, used].")
+@click.option("--documents", help="API documents of bfcl: used, ten or all [ten].")
+@click.option("--path", default="", help="Folder of api-bank's files [from the hub]; file of jsonl.")
+@click.option("--part", default="test-data", show_default=True, help="Of api-bank; or training-data.")
+@click.option("--levels", default="1,2", show_default=True, callback=_listed, help="Of api-bank.")
+@click.option("--blocks", default="semantic", show_default=True, help="Or balanced.")
+@click.option("--split", default="dialogue", show_default=True, help="Or gold-disjoint, or row.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def corpus(name: str, documents: str | None, as_json: bool) -> None:
+def corpus(name: str, documents: str | None, path: str, as_json: bool, **arranged) -> None:
     """Print what a corpus holds: dialogues, examples, splits by block, dropped rows and why, content hash.
 
     \b
     Examples:
       trajnb corpus bfcl
-      trajnb corpus sample --json
+      trajnb corpus api-bank --path FOLDER --levels 1,2 --json
     """
     with _told():
         from trajnb.formatting.corpus import load_corpus
 
-        # the sample is shipped with one kind of documents only
-        loaded = load_corpus(name, documents=documents or ("used" if name == "sample" else "ten"))
+        loaded = load_corpus(
+            name,
+            documents=documents or ("ten" if name == "bfcl" else "used"),
+            corpus_path=path,
+            **arranged,
+        )
     account = {"name": loaded.name, "hash": loaded.hash, **loaded.account}
     if as_json:
         click.echo(json.dumps(account, indent=2))
@@ -152,7 +165,9 @@ def _bench_options(command):
     options = [
         click.option("--model", default="smollm2-135m", show_default=True),
         click.option("--corpus", default="bfcl", show_default=True),
-        click.option("--documents", default="ten", show_default=True),
+        click.option("--corpus-path", default="", help="Folder of api-bank's files."),
+        click.option("--levels", default="1,2", show_default=True, callback=_listed),
+        click.option("--documents", help="Of bfcl [ten]."),
         click.option("--condition", default="full", show_default=True),
         click.option("--dialogues", default=4, show_default=True, help="In all; a multiple of four."),
         click.option("--repeats", default=3, show_default=True, help="Turns of all arms."),
@@ -173,9 +188,9 @@ def bench_train(repeats: int, out: Path | None, growth: bool, **work) -> None:
     with _told():
         from trajnb.study import bench
 
-        result = bench.train(bench.Work(**work), repeats, click.echo)
+        result = bench.train(_work(work), repeats, click.echo)
         if growth:
-            result["growth"] = bench.growth(bench.Work(**work), repeats, click.echo)
+            result["growth"] = bench.growth(_work(work), repeats, click.echo)
     _show_bench(result, out)
 
 
@@ -188,8 +203,15 @@ def bench_evaluate(repeats: int, out: Path | None, **work) -> None:
     with _told():
         from trajnb.study import bench
 
-        result = bench.evaluate(bench.Work(**work), repeats, click.echo)
+        result = bench.evaluate(_work(work), repeats, click.echo)
     _show_bench(result, out)
+
+
+def _work(options: dict):
+    from trajnb.study import bench
+
+    options["documents"] = options["documents"] or ("ten" if options["corpus"] == "bfcl" else "used")
+    return bench.Work(**options)
 
 
 def _show_bench(result: dict, out: Path | None) -> None:

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 
-from trajnb.study.params import CORPUS, corpus_of
+from trajnb.study.params import CORPUS, corpus_choice, corpus_of
 
 # SmolLM2's tokenizer on `bfcl`: of whole prompts, and where shared beginnings count once. What is left then
 # are calls, responses and the chat template's own marks, which have fewer characters a token than documents.
@@ -35,7 +35,7 @@ class Cost:
 
 def estimate(run: dict) -> Cost:
     """The cost of `run` from start to end, whatever of it is done already."""
-    corpus = tuple(run[name] for name in CORPUS)
+    corpus = corpus_choice(run)
     shared = run["packing"] == "trie"
     blocks = len(corpus_of(run).blocks)
     trained = _pass(corpus, run["condition"], "train", shared)[0] * run["epochs"]

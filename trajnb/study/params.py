@@ -18,17 +18,22 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import yaml
 
+from trajnb.study import records
+
 TOP_LEVEL = ("title", "description", "common", "runs")
 KINDS = ("int", "float", "bool", "str", "list[str]")  # annotations of a parameters cell
 FOLDERS = ("run_folder", "zero_shot_folder")  # where a run is kept: chosen by the runner
-CORPUS = ("corpus", "documents", "train_dialogues", "held_out_dialogues")  # what chooses a corpus
+CORPUS = (  # what chooses a corpus: the arguments of `load_corpus`
+    "corpus", "corpus_path", "documents", "part", "levels", "blocks", "split", "held_out_share",
+    "train_dialogues", "held_out_dialogues",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,18 +129,28 @@ def check_run(run: dict, parameters: Parameters) -> None:
         _check_model(run["model"], parameters["model"].help)
 
 
-def corpus_of(run: dict):
-    """The corpus of a run; one that cannot be (unknown, no dialogues) is a ValueError of `load_corpus`."""
-    return _load_corpus(*(run[name] for name in CORPUS))
+def corpus_of(run: Mapping, count_text: Callable[[str], int] | None = None):
+    """The corpus of a run; one that cannot be (unknown, no dialogues) is a ValueError of `load_corpus`.
+
+    A relative `corpus_path` starts at the clone. `count_text` balances blocks that are to be balanced.
+    """
+    return _load_corpus(*corpus_choice(run), count_text)
+
+
+def corpus_choice(run: Mapping) -> tuple:
+    """The values of `CORPUS` in a run, hashable."""
+    return tuple(tuple(run[name]) if isinstance(run[name], list) else run[name] for name in CORPUS)
 
 
 @cache
-def _load_corpus(name: str, documents: str, train_dialogues: int, held_out_dialogues: int):
+def _load_corpus(*choice):
     from trajnb.formatting.corpus import load_corpus
 
-    return load_corpus(
-        name, documents=documents, train_dialogues=train_dialogues, held_out_dialogues=held_out_dialogues
-    )
+    *values, count_text = choice
+    settings = dict(zip(CORPUS, values, strict=True))
+    if settings["corpus_path"]:
+        settings["corpus_path"] = str(records.resolve(settings["corpus_path"]))
+    return load_corpus(settings.pop("corpus"), **settings, count_tokens=count_text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -216,6 +231,8 @@ def _convert(value: object, kind: str) -> object | None:
             return None
         return number if number is not None and math.isfinite(number) else None
     if kind == "list[str]":
+        if isinstance(value, list):  # levels: [1, 2] is meant as text
+            value = [str(one) if type(one) is int else one for one in value]
         return value if isinstance(value, list) and all(isinstance(one, str) for one in value) else None
     expected = {"int": int, "bool": bool, "str": str}[kind]
     return value if type(value) is expected else None  # bool is an int to isinstance

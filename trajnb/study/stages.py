@@ -25,6 +25,7 @@ def predict(
     train_condition: str,
     eval_condition: str,
     max_new_tokens: int,
+    cut: chat.PaperCut | None = None,
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """Answer and score every row of held-out examples: the lines of `predictions.jsonl`, in the order of
@@ -36,7 +37,7 @@ def predict(
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         groups.setdefault(row["dialogue_id"], []).append(index)
-    encoded = chat.encode_all(tokenizer, rows)
+    encoded = chat.encode_all(tokenizer, rows, cut)
     members = list(groups.values())
     began, lines = time.monotonic(), {}
     said = began
