@@ -31,8 +31,8 @@ RECORD = {
 }  # fmt: skip
 LINE = {
     "dialogue_id", "step", "block", "stage", "train_condition", "eval_condition", "prompt_tokens",
-    "generated_tokens", "stopped", "prediction", "gold_nll", "gold_tokens", "parsed", "canonical", "string",
-    "name",
+    "generated_tokens", "stopped", "prediction", "gold_nll", "gold_tokens", "calls", "parsed", "canonical",
+    "string", "name",
 }  # fmt: skip
 
 

@@ -122,3 +122,16 @@ def test_gold_is_exact_under_every_reading_that_reads_it(read):
     shown = tables.by_reading(table)
     assert len(shown) == 6 and (shown.exact == shown.calls).all() and shown["unread golds"].eq(0).all()
     assert tables.by_reading(table.assign(condition="requests")).empty, "no arm asked in its own condition"
+
+
+def test_a_verdict_for_each_of_the_papers_figures(read):
+    right = read("a", condition="full", tamper=lambda row: row.update(prediction="[ls()]"))
+    items = {(item["dialogue_id"], item["step"]): item["gold"] for item in right.items}
+    for row in right.predictions:
+        row["prediction"] = items[row["dialogue_id"], row["step"]].upper()  # the paper folds case
+        row["name"] = False
+    shown = tables.verdicts(tables.frame([right, read("b", condition="requests")]))
+    assert len(shown) == 10 and set(shown.index.get_level_values("condition")) == {"B"}
+    assert shown.ours["B", "exact"].to_numpy() == pytest.approx(100) and shown.ours["B", "name"].eq(0).all()
+    assert shown.verdict.eq("does not").all()
+    assert shown.paper["B", "exact", "mean"] == pytest.approx(56.9, abs=0.05)

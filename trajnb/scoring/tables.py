@@ -203,3 +203,34 @@ def _read(read: Callable[[str], Call], text: str) -> Call | None:
         return read(text)
     except CallSyntaxError:
         return None
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """The paper's final figures beside those of runs of its recipe (params/paper.yaml), each with a verdict:
+    does our 95 % interval contain the published figure?
+
+    Indexed by paper's condition, measure and block in the order learnt, `mean` being that of the blocks;
+    columns `paper`, `ours`, `low`, `high` (percent) and `verdict`. Calls are read as the paper reads them.
+    Its items are rows, and so are ours: rows of one conversation count as if they were independent.
+    """
+    read = READINGS["arXiv 2605.09734"]
+    rows = []
+    own = table[table["last"] & (table.condition == table.eval_condition)]
+    for condition, part in own[own.condition.isin(PAPER_ARM)].groupby("condition", sort=False):
+        calls = [[_read(read, text) for text in part[column]] for column in ("prediction", "gold")]
+        part = part.assign(
+            exact=[call is not None and call == gold for call, gold in zip(*calls, strict=True)]
+        )
+        blocks = part.order.iloc[0].split(" > ")
+        size = part.groupby("block").size()
+        for measure in ("exact", "name"):
+            published = paper()["full_percent"][measure][PAPER_ARM[condition]][-1]
+            figures = dict(zip(blocks, published, strict=False)) | {"mean": float(np.mean(published))}
+            for block, figure in figures.items():
+                side = part if block == "mean" else part[part.block == block]
+                weights = 1 / size[side.block].to_numpy(float)
+                ours = clustered_bootstrap(100 * side[measure].astype(float), side.dialogue_id, weights)
+                verdict = "contains it" if ours.low <= figure <= ours.high else "does not"
+                rows.append((PAPER_ARM[condition], measure, block, figure, *ours, verdict))
+    columns = ["condition", "measure", "block", "paper", "ours", "low", "high", "verdict"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:3])

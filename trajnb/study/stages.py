@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from trajnb.formatting.calls import parse_all
 from trajnb.qlora import chat, generate, train
 from trajnb.scoring import score
 from trajnb.study import records
@@ -63,6 +64,7 @@ def predict(
             "prediction": text,
             "gold_nll": answer.gold_nll,
             "gold_tokens": len(example.completion),
+            "calls": len(parse_all(text)),
             **score.score(text, row["gold"], parameters[row["dialogue_id"]]),
         }
         if time.monotonic() - said > 5 and len(lines) < len(rows):
