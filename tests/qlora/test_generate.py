@@ -25,12 +25,10 @@ def reference(model, example, end, limit):
     return output[0, example.prompt :].tolist(), nll
 
 
-def check(model, groups, end, limit, wave_tokens=generate.WAVE_TOKENS):
+def check(model, groups, end, limit, **budgets):
     model.eval()
     ties, got = [], {}
-    for g, i, answer in generate.answer(
-        model, groups, end_token=end, max_new_tokens=limit, wave_tokens=wave_tokens
-    ):
+    for g, i, answer in generate.answer(model, groups, end_token=end, max_new_tokens=limit, **budgets):
         got[g, i] = answer
         tokens, nll = reference(model, groups[g][i], end, limit)
         assert answer.gold_nll == pytest.approx(nll, rel=1e-4)
@@ -43,9 +41,9 @@ def check(model, groups, end, limit, wave_tokens=generate.WAVE_TOKENS):
     return got
 
 
-@pytest.mark.parametrize("wave_tokens", [generate.WAVE_TOKENS, 150, 1])
-def test_answers_are_those_of_generate(model, dialogues, tokenizer, wave_tokens):
-    check(model, dialogues, tokenizer.eos_token_id, 30, wave_tokens)
+@pytest.mark.parametrize("wave, row", [(16384, 2048), (400, 60), (150, 1), (1, 1)])
+def test_answers_are_those_of_generate(model, dialogues, tokenizer, wave, row):
+    check(model, dialogues, tokenizer.eos_token_id, 30, wave_tokens=wave, row_tokens=row)
 
 
 def own_words(model, groups, end, limit):

@@ -54,3 +54,15 @@ def test_packing_keeps_every_sequence_and_the_budget(groups, budget):
 def test_a_dialogue_is_not_torn_where_it_fits_a_row_of_its_own():
     groups = [[[1, 2, 3], [1, 2, 4]], [[5, 6, 7], [5, 6, 8]]]
     assert trie.pack(groups, 5) == [[(0, 0), (0, 1)], [(1, 0), (1, 1)]]
+
+
+@given(st.lists(sequences, min_size=1, max_size=5), st.integers(1, 20), st.integers(1, 40))
+def test_a_larger_budget_for_groups_keeps_them_whole(groups, budget, group_budget):
+    rows = trie.pack(groups, budget, group_budget)
+    assert sorted(sum(rows, [])) == [(g, i) for g, group in enumerate(groups) for i in range(len(group))]
+    for g, group in enumerate(groups):
+        if len(trie.build(group).tokens) <= max(budget, group_budget):
+            assert sum(any(g == held for held, _ in row) for row in rows) == 1, "a group is torn"
+    for row in rows:
+        size = len(trie.build([groups[g][i] for g, i in row]).tokens)
+        assert size <= budget or len({g for g, _ in row}) == 1

@@ -20,6 +20,9 @@ WAVE_TOKENS = 16384
 Llama 3.1 8B in bf16.
 """
 
+ROW_TOKENS = 2048
+"""Distinct tokens of one forward pass over prompts: what a layer computes of more is out of a CPU's cache."""
+
 GAP = 128
 
 
@@ -47,6 +50,7 @@ def answer(
     end_token: int,
     max_new_tokens: int,
     wave_tokens: int = WAVE_TOKENS,
+    row_tokens: int = ROW_TOKENS,
 ) -> Iterator[tuple[int, int, Answer]]:
     """Greedy answers to groups of examples that share much (the examples of a dialogue); yields (group,
     index, answer) by waves.
@@ -59,33 +63,52 @@ def answer(
     training = model.training
     model.eval()
     try:
-        for wave in trie.pack([[example.tokens for example in group] for group in groups], wave_tokens):
-            answers = _answer_wave(model, [groups[g][i] for g, i in wave], end_token, max_new_tokens)
-            for (group, index), answered in zip(wave, answers, strict=True):
+        tokens = [[example.tokens for example in group] for group in groups]
+        rows = trie.pack(tokens, min(row_tokens, wave_tokens), wave_tokens)
+        for wave in _waves(rows, groups, wave_tokens):
+            examples = [[groups[g][i] for g, i in row] for row in wave]
+            answers = _answer_wave(model, examples, end_token, max_new_tokens)
+            for (group, index), answered in zip(sum(wave, []), answers, strict=True):
                 yield group, index, answered
     finally:
         model.train(training)
 
 
-def _answer_wave(model, examples: list[Encoded], end_token: int, max_new_tokens: int) -> list[Answer]:
-    packed = trie.build([example.tokens for example in examples])
-    store: Store = {}
-    before = [packed.nodes(i, e.prompt - 1, len(e.tokens) - 1) for i, e in enumerate(examples)]
-    logits = _forward(
-        model,
-        packed.tokens,
-        packed.depths,
-        TrieLayout(packed.segments, store),
-        logits_to_keep=sum(before, []),
-    )
-    targets = torch.tensor(sum((e.completion for e in examples), []), device=logits.device)
-    nll = logits.logsumexp(-1) - logits.gather(-1, targets[:, None])[:, 0]
-    best = logits.topk(2)
-    sizes = [len(nodes) for nodes in before]
-    nll = [part.sum().item() for part in nll.split(sizes)]
-    drafts = [part.tolist() for part in best.indices[:, 0].split(sizes)]
-    gaps = [part.tolist() for part in (best.values[:, 0] - best.values[:, 1]).split(sizes)]
-    del logits, best
+def _waves(rows, groups, budget: int) -> Iterator[list[list[tuple[int, int]]]]:
+    """Rows in order, as many together as have at most `budget` tokens, shared ones counted once a row."""
+    wave, size = [], 0
+    for row in rows:
+        tokens = len(trie.build([groups[g][i].tokens for g, i in row]).tokens)
+        if wave and size + tokens > budget:
+            yield wave
+            wave, size = [], 0
+        wave.append(row)
+        size += tokens
+    if wave:
+        yield wave
+
+
+def _answer_wave(model, rows: list[list[Encoded]], end_token: int, max_new_tokens: int) -> list[Answer]:
+    """Answers to the examples of all rows: each row is read by itself, then all are continued together."""
+    examples: list[Encoded] = sum(rows, [])
+    stores: list[Store] = []
+    paths, nll, drafts, gaps = [], [], [], []
+    offset = 0
+    for row in rows:
+        packed = trie.build([example.tokens for example in row])
+        stores.append({})
+        before = [packed.nodes(i, e.prompt - 1, len(e.tokens) - 1) for i, e in enumerate(row)]
+        layout = TrieLayout(packed.segments, stores[-1])
+        logits = _forward(model, packed.tokens, packed.depths, layout, logits_to_keep=sum(before, []))
+        targets = torch.tensor(sum((e.completion for e in row), []), device=logits.device)
+        losses = logits.logsumexp(-1) - logits.gather(-1, targets[:, None])[:, 0]
+        best = logits.topk(2)
+        sizes = [len(nodes) for nodes in before]
+        nll += [part.sum().item() for part in losses.split(sizes)]
+        drafts += [part.tolist() for part in best.indices[:, 0].split(sizes)]
+        gaps += [part.tolist() for part in (best.values[:, 0] - best.values[:, 1]).split(sizes)]
+        paths += [[(offset + start, offset + stop) for start, stop in path] for path in packed.paths]
+        offset += len(packed.tokens)
 
     written, margins, going = [], [], []
     for i, example in enumerate(examples):
@@ -99,14 +122,24 @@ def _answer_wave(model, examples: list[Encoded], end_token: int, max_new_tokens:
         if tokens[-1] != end_token and len(tokens) < max_new_tokens:
             going.append(i)
     if going:
-        paths = [
-            _clip(packed.paths[i], examples[i].prompt + len(written[i]) - 1) for i in range(len(examples))
+        store = _join(stores)
+        clipped = [
+            _clip(path, e.prompt + len(w) - 1) for path, e, w in zip(paths, examples, written, strict=True)
         ]
-        _decode(model, store, going, paths, written, margins, end_token, max_new_tokens)
+        _decode(model, store, going, clipped, written, margins, end_token, max_new_tokens)
     return [
         Answer(tokens, tokens[-1] == end_token, loss, margin)
         for tokens, loss, margin in zip(written, nll, margins, strict=True)
     ]
+
+
+def _join(stores: list[Store]) -> Store:
+    """One store of the tokens of all, in order; the stores are emptied on the way."""
+    joined: Store = {}
+    for layer in list(stores[0]):
+        keys, values = zip(*(store.pop(layer) for store in stores), strict=True)
+        joined[layer] = torch.cat(keys, 2), torch.cat(values, 2)
+    return joined
 
 
 def _decode(model, store, going, paths, written, margins, end_token, max_new_tokens) -> None:

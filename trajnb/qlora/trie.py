@@ -102,12 +102,15 @@ def _path(node: int, segments: list[Segment]) -> tuple[Span, ...]:
     return (*holder.ancestors, (holder.start, node + 1))
 
 
-def pack(groups: Sequence[Sequence[Sequence[int]]], budget: int) -> list[list[tuple[int, int]]]:
+def pack(
+    groups: Sequence[Sequence[Sequence[int]]], budget: int, group_budget: int = 0
+) -> list[list[tuple[int, int]]]:
     """Put groups of sequences that share much (the examples of a dialogue) into rows of at most `budget`
     distinct tokens.
 
     Returns the rows, each a list of (group, index in group). A group stays together where it fits a row of
-    its own; a single sequence beyond the budget gets a row to itself, for nothing is ever cut here.
+    its own; a single sequence beyond the budget gets a row to itself, for nothing is ever cut here. With a larger
+    `group_budget` a group beyond the budget stays together too, in a row that it has to itself.
     """
     rows: list[list[tuple[int, int]]] = []
     row: list[tuple[int, int]] = []
@@ -123,8 +126,9 @@ def pack(groups: Sequence[Sequence[Sequence[int]]], budget: int) -> list[list[tu
         keys = [_prefix_keys(sequence) for sequence in group]
         if len(seen.union(*keys)) > budget:
             close()
+        limit = budget if len(set().union(*keys)) <= budget else max(budget, group_budget)
         for i, key in enumerate(keys):
-            if row and len(seen | key) > budget:
+            if row and len(seen | key) > limit:
                 close()
             row.append((g, i))
             seen |= key

@@ -193,13 +193,18 @@ def _typical(corpus, split: str, count: int) -> set[str]:
     return chosen
 
 
+def _longest(groups: list[list[int]], examples) -> list[int]:
+    """The indices of the dialogue whose longest example is longest."""
+    return max(groups, key=lambda group: max(len(examples[index].tokens) for index in group))
+
+
 def _train_once(arm: str, work: Work) -> dict:
-    """One optimiser step over all examples, after an untimed one over the first dialogue's."""
+    """One optimiser step over all examples, after an untimed one over those of the longest dialogue."""
     from trajnb.qlora import train as training
 
     rows, examples, groups, tokenizer, model = _load(work, "train")
     recipe = training.Recipe(1, len(groups), 1e-4, 0.0, "none" if arm == "none" else "trie", TOKEN_BUDGET)
-    for step in (groups[:1], groups):
+    for step in ([_longest(groups, examples)], groups):
         with tempfile.TemporaryDirectory() as folder:
             if arm == "trl":
                 chosen = rows.select([index for group in step for index in group])
@@ -255,12 +260,12 @@ def _trl_step(model, tokenizer, rows, folder: Path) -> tuple[float, float]:
 
 
 def _evaluate_once(arm: str, work: Work) -> dict:
-    """Greedy answers to all held-out examples, after untimed ones to the first dialogue's."""
+    """Greedy answers to all held-out examples, after untimed ones to those of the longest dialogue."""
     from trajnb.qlora import generate
 
     _, examples, groups, tokenizer, model = _load(work, "held_out")
     end = tokenizer.eos_token_id
-    for chosen in (groups[:1], groups):
+    for chosen in ([_longest(groups, examples)], groups):
         began = time.monotonic()
         if arm == "trie":
             packed = [[examples[index] for index in group] for group in chosen]
