@@ -109,8 +109,8 @@ def pack(
     distinct tokens.
 
     Returns the rows, each a list of (group, index in group). A group stays together where it fits a row of
-    its own; a single sequence beyond the budget gets a row to itself, for nothing is ever cut here. With a larger
-    `group_budget` a group beyond the budget stays together too, in a row that it has to itself.
+    its own; a single sequence beyond the budget gets a row to itself, for nothing is ever cut here. With a
+    larger `group_budget` a group beyond the budget stays together too, in a row that it has to itself.
     """
     rows: list[list[tuple[int, int]]] = []
     row: list[tuple[int, int]] = []
