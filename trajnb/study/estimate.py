@@ -15,8 +15,8 @@ from trajnb.study.params import CORPUS, corpus_choice, corpus_of
 CHARACTERS_PER_TOKEN = 3.8
 CHARACTERS_PER_UNSHARED_TOKEN = 3.0
 
-# SmolLM2-135M, LoRA rank 16 on all linear layers, float32, two cores of an AMD EPYC: training on the runs under
-# reports/quick, reading and decoding on their held-out calls
+# SmolLM2-135M, LoRA rank 16 on all linear layers, float32, two cores of an AMD EPYC: training on the runs
+# under reports/quick, reading and decoding on their held-out calls
 TRAIN_TOKENS_PER_SECOND = 230
 READ_TOKENS_PER_SECOND = 560
 SECONDS_PER_ANSWER = 0.2  # decoding alone
