@@ -5,6 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("trajnb", deadline=None)  # a busy machine is no failure
+settings.load_profile("trajnb")
 
 BLOCKS = ("file_system", "vehicle_control", "trading", "travel")
 GOLDS = {

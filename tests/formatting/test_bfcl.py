@@ -7,8 +7,8 @@ import pytest
 
 from trajnb.assets import fetch
 from trajnb.formatting.bfcl import BLOCKS, build_bfcl
-from trajnb.formatting.calls import parameter_names
 from trajnb.formatting.corpus import load_corpus
+from trajnb.formatting.documents import parameter_names
 from trajnb.world.environment import MODULES
 
 HELD_OUT = """

@@ -13,7 +13,6 @@ from trajnb.formatting.calls import (
     MOST,
     CallSyntaxError,
     canonical,
-    parameter_names,
     parse,
     parse_all,
     render,
@@ -260,11 +259,6 @@ def test_positional_arguments_are_bound_by_the_documented_order():
     assert canonical(call, ["source", "destination"]) == canonical(parse("[mv(source='a', destination='b')]"))
     twice = parse("[mv('a', source='b')]")
     assert canonical(twice, ["source"]) != canonical(parse("[mv(source='b')]")), "a value must not vanish"
-
-
-def test_parameter_names_come_from_the_documents():
-    document = '{"name": "mv", "parameters": {"source": {}, "destination": {}}}'
-    assert parameter_names([document]) == {"mv": ["source", "destination"]}
 
 
 def test_every_target_of_bfcl_reads_back(bfcl):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trajnb.formatting import jsonl
-from trajnb.formatting.calls import parameter_names
 from trajnb.formatting.dialogue import Call, Turn
+from trajnb.formatting.documents import parameter_names
 from trajnb.formatting.jsonl import read_jsonl
 from trajnb.formatting.storage import read_dialogues, write_dialogues
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trajnb.formatting import blocks as block_rules
-from trajnb.formatting import hub
+from trajnb.formatting import documents, hub
 from trajnb.formatting.calls import CallSyntaxError, parse
 from trajnb.formatting.dialogue import Dialogue, Turn
 
@@ -97,7 +97,7 @@ def _row(raw: Mapping, place: str) -> Row:
     return Row(
         place=place,
         key=raw.get("file") or str(raw.get("sample_id", "")),
-        documents=tuple(document for line in described for document in _documents(line)),
+        documents=tuple(map(documents.write, documents.read(described))),
         leading=leading,
         turns=read_turns(text[: cue.start()] if cue else text),
         target=_target(output.strip(), cue is not None and cue[1] == "AI Response"),
@@ -115,30 +115,15 @@ def _target(text: str, wants_response: bool) -> Turn:
 
 
 def _split_documents(text: str) -> tuple[tuple[str, ...], str]:
-    """Leading lines of JSON, each with one document or a list of them, and the rest."""
+    """The leading lines that are documents, and the rest."""
     lines, rest = [], text.lstrip("\n")
     while rest.startswith(("{", "[")):
         line, _, after = rest.partition("\n")
-        try:
-            json.loads(line)
-        except ValueError:
+        if not documents.is_document(line):
             break
         lines.append(line)
         rest = after
     return tuple(lines), rest
-
-
-def _documents(line: str) -> list[str]:
-    value = json.loads(line)
-    return [_document(one) for one in (value if isinstance(value, list) else [value])]
-
-
-def _document(raw: Mapping) -> str:
-    """In the form that all corpora share; what the API returns is left out."""
-    name = raw["name"] if "name" in raw else raw["apiCode"]
-    parameters = raw.get("input_parameters", raw.get("parameters")) or {}
-    slim = {"name": name, "description": raw.get("description", ""), "parameters": parameters}
-    return json.dumps(slim, separators=(",", ":"), ensure_ascii=False)
 
 
 def read_turns(text: str) -> tuple[Turn, ...]:

@@ -4,11 +4,11 @@
 2605.09734 does: names of APIs packed into bins of about as many tokens, whatever they are about.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from trajnb.formatting import documents
 from trajnb.formatting.dialogue import Dialogue
 
 BLOCKS = ("account_finance", "schedule", "health", "info_home_travel")
@@ -52,8 +52,8 @@ def semantic(dialogues: Sequence[Dialogue]) -> list[str]:
     """
     described = {}
     for dialogue in dialogues:
-        for document in map(json.loads, dialogue.documents):
-            described[document["name"]] = document.get("description", "")
+        for document in documents.read(dialogue.documents):
+            described[document["name"]] = document["description"]
     votes = list(map(_votes, dialogues))
     unseen = sorted({name for names in votes for name in names} - set(KNOWN))
     silent = [_said(d).lower() for d, names in zip(dialogues, votes, strict=True) if not names]

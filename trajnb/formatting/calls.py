@@ -5,7 +5,6 @@ escapes (see `formatting.arguments`). What a model writes goes through here, so 
 raises nothing but `CallSyntaxError`.
 """
 
-import json
 import re
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
@@ -101,12 +100,6 @@ def canonical(call: Call, parameters: Sequence[str] | None = None) -> Hashable:
         key = parameters[position] if parameters and position < len(parameters) else position
         arguments[position if key in arguments else key] = value
     return call.name, frozenset((key, _canonical_value(value)) for key, value in arguments.items())
-
-
-def parameter_names(documents: Sequence[str]) -> dict[str, list[str]]:
-    """API name to its argument names in documented order, from the one-line JSON documents of a dialogue."""
-    parsed = (json.loads(document) for document in documents)
-    return {document["name"]: list(document["parameters"]) for document in parsed}
 
 
 def _write(call: Call, write: Callable[[object], str]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from reprlib import repr as excerpt
 
+from trajnb.formatting import documents
 from trajnb.formatting.calls import CallSyntaxError, parse, render
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
 
@@ -111,14 +112,14 @@ def _dialogue(row: Mapping, number: int) -> Dialogue:
     block = _get(row, "block", str, "")
     if block and not _IS_BLOCK(block):  # a run names folders for its blocks
         raise ValueError(f"block {excerpt(block)} is no name of at most 60 letters, digits, _ and -")
-    documents: dict[str, str] = {}
+    described: dict[str, str] = {}
     for position, tool in enumerate(_get(row, "tools", list, ()), 1):
         with _within(f"tool {position}"):
             api, document = _document(tool)
-            if api in documents:
+            if api in described:
                 raise ValueError(f"there are two of the name {excerpt(api)}")
-            documents[api] = document
-    return Dialogue(str(name), block, tuple(documents.values()), _turns(_get(row, "messages", list)))
+            described[api] = document
+    return Dialogue(str(name), block, tuple(described.values()), _turns(_get(row, "messages", list)))
 
 
 def _turns(messages: Sequence) -> tuple[Turn, ...]:
@@ -205,7 +206,7 @@ def _document(tool: Mapping) -> tuple[str, str]:
     if not properties.keys() <= required:
         document["required"] = [key for key in properties if key in required]
     document |= {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-    return name, json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return name, documents.write(document)
 
 
 def _function(holder: Mapping) -> Mapping:
