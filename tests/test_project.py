@@ -90,6 +90,11 @@ def test_readme_links_lead_somewhere():
 def test_committed_params_are_studies(file):
     parameters = notebook_parameters(ROOT / "notebooks" / "02_train.ipynb")
     study = read_study(file, parameters)
+    if (
+        study.common["corpus"] == "api-bank"
+    ):  # its files are not for everyone: the rest is tried on the sample
+        instead = ["corpus=sample", "blocks=semantic", "split=dialogue"]
+        study = read_study(file, parameters, instead)
     assert study.title and study.description and expand(study, parameters)
 
 

@@ -74,6 +74,8 @@ def load_corpus(
     if name in ("bfcl", "sample"):
         if corpus_path:
             raise ValueError(f"corpus_path is for the corpora 'api-bank' and 'jsonl', not for {name!r}")
+        if (blocks, split) != ("semantic", "dialogue"):
+            raise ValueError(f"the corpus {name!r} has its own blocks and split: leave blocks and split out")
         dialogues, held_out = read_dialogues(SAMPLE_FILE) if name == "sample" else _cached_bfcl(documents)
         counted = {}
     else:

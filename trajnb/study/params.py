@@ -231,8 +231,8 @@ def _convert(value: object, kind: str) -> object | None:
             return None
         return number if number is not None and math.isfinite(number) else None
     if kind == "list[str]":
-        if isinstance(value, list):  # levels: [1, 2] is meant as text
-            value = [str(one) if type(one) is int else one for one in value]
+        if isinstance(value, list) and all(type(one) is int for one in value):
+            value = list(map(str, value))  # levels: [1, 2] is meant as text
         return value if isinstance(value, list) and all(isinstance(one, str) for one in value) else None
     expected = {"int": int, "bool": bool, "str": str}[kind]
     return value if type(value) is expected else None  # bool is an int to isinstance
