@@ -66,36 +66,38 @@ def answer(
         tokens = [[example.tokens for example in group] for group in groups]
         rows = trie.pack(tokens, min(row_tokens, wave_tokens), wave_tokens)
         for wave in _waves(rows, groups, wave_tokens):
-            examples = [[groups[g][i] for g, i in row] for row in wave]
-            answers = _answer_wave(model, examples, end_token, max_new_tokens)
-            for (group, index), answered in zip(sum(wave, []), answers, strict=True):
+            members = [(g, i) for row, _ in wave for g, i in row]
+            examples = [groups[g][i] for g, i in members]
+            answers = _answer_wave(model, examples, [packed for _, packed in wave], end_token, max_new_tokens)
+            for (group, index), answered in zip(members, answers, strict=True):
                 yield group, index, answered
     finally:
         model.train(training)
 
 
-def _waves(rows, groups, budget: int) -> Iterator[list[list[tuple[int, int]]]]:
-    """Rows in order, as many together as have at most `budget` tokens, shared ones counted once a row."""
+def _waves(rows, groups, budget: int) -> Iterator[list[tuple[list[tuple[int, int]], trie.Trie]]]:
+    """Rows in order with their tries, as many together as have at most `budget` nodes."""
     wave, size = [], 0
     for row in rows:
-        tokens = len(trie.build([groups[g][i].tokens for g, i in row]).tokens)
-        if wave and size + tokens > budget:
+        packed = trie.build([groups[g][i].tokens for g, i in row])
+        if wave and size + len(packed.tokens) > budget:
             yield wave
             wave, size = [], 0
-        wave.append(row)
-        size += tokens
+        wave.append((row, packed))
+        size += len(packed.tokens)
     if wave:
         yield wave
 
 
-def _answer_wave(model, rows: list[list[Encoded]], end_token: int, max_new_tokens: int) -> list[Answer]:
-    """Answers to the examples of all rows: each row is read by itself, then all are continued together."""
-    examples: list[Encoded] = sum(rows, [])
+def _answer_wave(
+    model, examples: list[Encoded], tries: list[trie.Trie], end_token: int, max_new_tokens: int
+) -> list[Answer]:
+    """Answers to the examples of all tries: each trie is read by itself, then all are continued together."""
     stores: list[Store] = []
     paths, nll, drafts, gaps = [], [], [], []
     offset = 0
-    for row in rows:
-        packed = trie.build([example.tokens for example in row])
+    for packed in tries:
+        row = examples[len(paths) : len(paths) + len(packed.paths)]
         stores.append({})
         before = [packed.nodes(i, e.prompt - 1, len(e.tokens) - 1) for i, e in enumerate(row)]
         layout = TrieLayout(packed.segments, stores[-1])

@@ -124,9 +124,10 @@ def pack(
 
     for g, group in enumerate(groups):
         keys = [_prefix_keys(sequence) for sequence in group]
-        if len(seen.union(*keys)) > budget:
+        whole = set().union(*keys)
+        if len(seen | whole) > budget:
             close()
-        limit = budget if len(set().union(*keys)) <= budget else max(budget, group_budget)
+        limit = budget if len(whole) <= budget else max(budget, group_budget)
         for i, key in enumerate(keys):
             if row and len(seen | key) > limit:
                 close()

@@ -106,6 +106,10 @@ def fetch(assets: tuple[str, ...]) -> None:
             click.echo(f"{asset}: {fetch_asset(asset)}")
 
 
+def _default_documents(corpus: str) -> str:
+    return "ten" if corpus == "bfcl" else "used"  # the others come with these only
+
+
 def _listed(context, option, value: str) -> tuple[str, ...]:
     return tuple(value.split(","))
 
@@ -132,7 +136,7 @@ def corpus(name: str, documents: str | None, path: str, as_json: bool, **arrange
 
         loaded = load_corpus(
             name,
-            documents=documents or ("ten" if name == "bfcl" else "used"),
+            documents=documents or _default_documents(name),
             corpus_path=path,
             **arranged,
         )
@@ -210,7 +214,7 @@ def bench_evaluate(repeats: int, out: Path | None, **work) -> None:
 def _work(options: dict):
     from trajnb.study import bench
 
-    options["documents"] = options["documents"] or ("ten" if options["corpus"] == "bfcl" else "used")
+    options["documents"] = options["documents"] or _default_documents(options["corpus"])
     return bench.Work(**options)
 
 
