@@ -26,20 +26,22 @@ PAPER_INSTRUCTION = (
 
 @dataclass(frozen=True)
 class History:
-    """What stands before a target: API documents, turns, and which call of its user turn it is, from 1; 0
-    where a response to the user is asked for.
-    """
+    """What stands before a target, and what controls put in its place."""
 
     documents: tuple[str, ...]
     turns: tuple[Turn, ...]
-    ordinal: int
+    ordinal: (
+        int  # which call of its user turn the target is, from 1; 0 where a response to the user is asked for
+    )
+    donated: tuple[Turn, ...] = ()  # for each api turn one of another dialogue, see `examples.donors`
+    needed: tuple[str, ...] = ()  # what the target takes from responses: nobody said it, no document has it
 
 
 @dataclass(frozen=True)
 class Line:
     """One line of the history as the prompt writes it."""
 
-    kind: str  # "user" | "ai" | "request" | "response"
+    kind: str  # "user" | "ai" | "request" | "response" | "values"
     text: str
     shown: bool
     turn: int  # the user turn it belongs to, from 0
@@ -60,7 +62,39 @@ def requests(history: History) -> tuple[Line, ...]:
     return lines(history, hidden={"response"})
 
 
-CONDITIONS = {"stripped": stripped, "full": full, "requests": requests}
+def responses(history: History) -> tuple[Line, ...]:
+    """Responses kept, calls dropped: what came of it, not what the model did."""
+    return lines(history, hidden={"request"})
+
+
+def placebo(history: History) -> tuple[Line, ...]:
+    """Calls and responses of another dialogue: as long and as many as in `full`, and of no use."""
+    if len(history.donated) < sum(turn.role == "api" for turn in history.turns):
+        raise ValueError("placebo: there is no other dialogue on this side of the split to take calls from")
+    donated, written = iter(history.donated), []
+    for line in stripped(history):
+        if line.kind == "request":
+            written += [Line(kind, text, True, line.turn) for kind, text in _write(next(donated))]
+        written.append(line)
+    return tuple(written)
+
+
+def stripped_and_values(history: History) -> tuple[Line, ...]:
+    """Stripped, and in one line what the target takes from responses: the information without the trace."""
+    if not history.needed:
+        return stripped(history)
+    values = Line("values", f"Known values: {', '.join(history.needed)}", True, _last_turn(history))
+    return (*stripped(history), values)
+
+
+CONDITIONS = {
+    "stripped": stripped,
+    "full": full,
+    "requests": requests,
+    "responses": responses,
+    "placebo": placebo,
+    "stripped+values": stripped_and_values,
+}
 
 
 def lines(history: History, hidden: Iterable[str] = ()) -> tuple[Line, ...]:
@@ -100,15 +134,14 @@ def paper_messages(history: History, lines: Sequence[Line], condition: str) -> l
     follows the first line of a response stays.
     """
     said = list(history.documents)
-    for line in lines:
-        if line.kind == "response":
-            first, newline, rest = line.text.removeprefix("API-Response: ").partition("\n")
-            if line.shown:
-                said[-1] += f"->{first}{newline}{rest}"
-            elif newline:
-                said.append(rest)
+    for place, line in enumerate(lines):
+        response = line.text.removeprefix("API-Response: ") if line.kind == "response" else ""
+        if response and line.shown and lines[place - 1].shown:
+            said[-1] += f"->{response}"
         elif line.shown:
             said.append(line.text)
+        elif "\n" in response and condition == "stripped":
+            said.append(response.partition("\n")[2])
     if not history.ordinal:
         said.append("Generate AI Response: ")
     elif condition != "stripped":
@@ -117,6 +150,10 @@ def paper_messages(history: History, lines: Sequence[Line], condition: str) -> l
         {"role": "system", "content": PAPER_INSTRUCTION},
         {"role": "user", "content": "\n".join(said)},
     ]
+
+
+def _last_turn(history: History) -> int:
+    return max(sum(turn.role == "user" for turn in history.turns) - 1, 0)
 
 
 def _write(turn: Turn) -> list[tuple[str, str]]:

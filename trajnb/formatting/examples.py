@@ -6,6 +6,7 @@ columns say where an example comes from and what is hard about it.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 
 from datasets import Dataset
 
@@ -14,7 +15,10 @@ from trajnb.formatting.conditions import CONDITIONS, History, messages, paper_me
 from trajnb.formatting.corpus import Corpus
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
 
-STRATA = ("turn", "ordinal", "same_prompt", "response_only", "name_response_only", "seen_target")
+STRATA = (
+    "turn", "ordinal", "same_prompt", "answerable", "response_only", "name_response_only", "seen_target",
+    "prompt_characters",
+)  # fmt: skip
 CountTokens = Callable[[Sequence[Mapping[str, str]]], int]
 
 
@@ -42,19 +46,52 @@ class Step:
         return render(self.call) if self.call else self.target.text
 
 
-def steps(dialogue: Dialogue) -> Iterator[Step]:
-    """Every target of a dialogue in order; without targets of its own, every call."""
+def steps(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
+    """Every target of a dialogue in order; without targets of its own, every call.
+
+    `donor` gives the calls that the condition `placebo` shows; where it has fewer, they are repeated.
+    """
     places = dialogue.places
-    user_turn = ordinal = 0
+    donated = [turn for turn in donor.turns if turn.call] if donor else []
+    user_turn = ordinal = answered = 0
     for place, turn in enumerate(dialogue.turns):
         if turn.role == "user":
             user_turn, ordinal = user_turn + 1, 0
         ordinal += turn.role == "api"
         if place in places:
             history = History(
-                dialogue.documents, dialogue.turns[:place], ordinal if turn.role == "api" else 0
+                dialogue.documents,
+                dialogue.turns[:place],
+                ordinal if turn.role == "api" else 0,
+                donated=tuple(islice(cycle(donated), answered)),
             )
+            history = replace(history, needed=_needed(history, turn.call)) if turn.call else history
             yield Step(dialogue.id, places.index(place), max(user_turn - 1, 0), history, turn)
+        answered += turn.role == "api"
+
+
+def donors(dialogues: Sequence[Dialogue]) -> dict[str, Dialogue]:
+    """For every dialogue, by id, the one whose calls stand in a placebo of it; none where there is no other.
+
+    Of the same block, without a call that the dialogue makes too, of the most similar length of calls and
+    responses, in this order, as far as there are such. `dialogues` are those of one side of a split.
+    """
+    made = {d.id: {render(turn.call) for turn in d.turns if turn.call} for d in dialogues}
+    lengths = {
+        d.id: sum(len(turn.text) for turn in d.turns if turn.call) + sum(map(len, made[d.id]))
+        for d in dialogues
+    }
+
+    def unlike(one: Dialogue, other: Dialogue) -> tuple:
+        shared = not made[one.id].isdisjoint(made[other.id])
+        return other.block != one.block, shared, abs(lengths[other.id] - lengths[one.id]), other.id
+
+    willing = [dialogue for dialogue in dialogues if made[dialogue.id]]
+    return {
+        one.id: min((other for other in willing if other.id != one.id), key=lambda other: unlike(one, other))
+        for one in dialogues
+        if any(other.id != one.id for other in willing)
+    }
 
 
 def build_examples(
@@ -87,7 +124,9 @@ def build_examples(
         same_prompt: no call stands before it, so that its prompt is the same under every condition.
         response_only: an argument value stands in an earlier response but in nothing that was said before.
         name_response_only: the API's name does, and in no document.
+        answerable: neither is so: a stripped prompt does not rule the target out.
         seen_target: the gold text is also that of a training example of this corpus.
+        prompt_characters: the length of the whole history with documents, as `full` shows it uncut.
         cut_turns: user turns cut.
         gold: the call as text.
 
@@ -110,8 +149,10 @@ def build_examples(
     seen = {step.gold for dialogue in train for step in steps(dialogue)}
     with_responses = responses and split == "train"
     rows = []
-    for dialogue in train if split == "train" else held_out:
-        for step in steps(dialogue):
+    side = train if split == "train" else held_out
+    donor_of = donors(side) if condition == "placebo" else {}
+    for dialogue in side:
+        for step in steps(dialogue, donor_of.get(dialogue.id)):
             if step.call is None and not with_responses:
                 continue
             prefix = "AI" if step.target.role == "ai" else "API-Request"
@@ -129,9 +170,11 @@ def build_examples(
                     "turn": step.turn,
                     "ordinal": step.history.ordinal,
                     "same_prompt": all(turn.role != "api" for turn in step.history.turns),
+                    "answerable": not step.history.needed,
                     "response_only": step.call is not None and is_response_only(step),
                     "name_response_only": step.call is not None and is_name_response_only(step),
                     "seen_target": step.gold in seen,
+                    "prompt_characters": _characters(step.history),
                     "cut_turns": cut_turns,
                     "gold": step.gold,
                 }
@@ -144,22 +187,42 @@ def is_response_only(step: Step) -> bool:
 
     A plain search, so a short number may also be found within a longer one.
     """
-    said, answered = _texts(step)
-    values = map(str, step.call.arguments.values())
-    return any(value in answered and value not in said for value in values)
+    return bool(_values_of_responses(step.history, step.call))
 
 
 def is_name_response_only(step: Step) -> bool:
     """Whether the API is named in an earlier response, but in no document and no line that was said."""
-    said, answered = _texts(step)
-    name = step.call.name
-    return name in answered and name not in said and not any(name in line for line in step.history.documents)
+    return _is_named_by_responses(step.history, step.call)
 
 
-def _texts(step: Step) -> tuple[str, str]:
+def _values_of_responses(history: History, call: Call) -> tuple[object, ...]:
+    said, answered = _texts(history)
+    values = dict.fromkeys(map(str, call.arguments.values()))
+    return tuple(value for value in values if value in answered and value not in said)
+
+
+def _is_named_by_responses(history: History, call: Call) -> bool:
+    said, answered = _texts(history)
+    return (
+        call.name in answered
+        and call.name not in said
+        and not any(call.name in line for line in history.documents)
+    )
+
+
+def _needed(history: History, call: Call) -> tuple[str, ...]:
+    """What `call` takes from responses, as text: values of its arguments, and its name."""
+    name = (call.name,) if _is_named_by_responses(history, call) else ()
+    return (*_values_of_responses(history, call), *name)
+
+
+def _characters(history: History) -> int:
+    return sum(len(message["content"]) for message in messages(history, CONDITIONS["full"](history)))
+
+
+def _texts(history: History) -> tuple[str, str]:
     """What was said, and what was answered by APIs, before the call."""
-    turns = step.history.turns
-    sides = ([turn.text for turn in turns if (turn.role == "api") is side] for side in (False, True))
+    sides = ([turn.text for turn in history.turns if (turn.role == "api") is side] for side in (False, True))
     return tuple(map("\n".join, sides))
 
 
@@ -194,7 +257,10 @@ def _fit(
                 f"{name}: documents, last user turn and completion have {length} tokens under condition "
                 f"{condition!r}, over max_length {max_length}; raise max_length or show fewer documents"
             )
-        history = replace(history, turns=history.turns[starts[0] :])
+        left = history.turns[starts[0] :]
+        answered = sum(turn.role == "api" for turn in left)
+        donated = history.donated[len(history.donated) - answered :]
+        history = replace(history, turns=left, donated=donated)
         prompt = written(history)
         cut_turns += 1
     return prompt, cut_turns
