@@ -3,6 +3,7 @@
 import hashlib
 import io
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from peft import (
     prepare_model_for_kbit_training,
     set_peft_model_state_dict,
 )
+from peft.tuners.lora import LoraLayer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -137,6 +139,42 @@ def add_adapter(base, *, rank: int, alpha: int, dropout: float, seed: int) -> Pe
     )
     with quiet():
         return get_peft_model(_prepare(base), config)
+
+
+def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
+    """A copy of the adapter's weights, on the CPU."""
+    return {name: weight.detach().cpu().clone() for name, weight in get_peft_model_state_dict(model).items()}
+
+
+def set_adapter_weights(model: PeftModel, weights: dict[str, torch.Tensor]) -> None:
+    """Put weights that `adapter_weights` gave into `model`, in place."""
+    set_peft_model_state_dict(model, weights)
+
+
+@contextmanager
+def merged(model) -> Iterator[None]:
+    """Within, the adapter of `model` is part of its weights, which saves two products and an addition in
+    every linear layer; afterwards the weights are what they were, to the bit.
+
+    In fp32 only: in fewer bits the sum of weight and adapter would be rounded to another model. Elsewhere,
+    and for a model without an adapter, nothing is done.
+    """
+    if not isinstance(model, PeftModel) or getattr(model, "is_loaded_in_4bit", False):
+        yield
+        return
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    weights = [layer.get_base_layer().weight for layer in layers]
+    if any(weight.dtype != torch.float32 for weight in weights):
+        yield
+        return
+    kept = [weight.detach().clone() for weight in weights]
+    model.merge_adapter()
+    try:
+        yield
+    finally:
+        model.unmerge_adapter()
+        for weight, before in zip(weights, kept, strict=True):
+            weight.data.copy_(before)
 
 
 def restore_adapter(model: PeftModel, folder: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from trajnb.qlora import trie
 from trajnb.qlora.attention import Beam, DecodeLayout, Store, TrieLayout
+from trajnb.qlora.base import merged
 from trajnb.qlora.chat import Encoded
 
 WAVE_TOKENS = 16384
@@ -62,15 +63,17 @@ def answer(
         raise ValueError(f"max_new_tokens is {max_new_tokens}: at least one token must be generated")
     training = model.training
     model.eval()
+    tokens = [[example.tokens for example in group] for group in groups]
+    rows = trie.pack(tokens, min(row_tokens, wave_tokens), wave_tokens)
     try:
-        tokens = [[example.tokens for example in group] for group in groups]
-        rows = trie.pack(tokens, min(row_tokens, wave_tokens), wave_tokens)
-        for wave in _waves(rows, groups, wave_tokens):
-            members = [(g, i) for row, _ in wave for g, i in row]
-            examples = [groups[g][i] for g, i in members]
-            answers = _answer_wave(model, examples, [packed for _, packed in wave], end_token, max_new_tokens)
-            for (group, index), answered in zip(members, answers, strict=True):
-                yield group, index, answered
+        with merged(model):
+            for wave in _waves(rows, groups, wave_tokens):
+                members = [(g, i) for row, _ in wave for g, i in row]
+                examples = [groups[g][i] for g, i in members]
+                tries = [packed for _, packed in wave]
+                answers = _answer_wave(model, examples, tries, end_token, max_new_tokens)
+                for (group, index), answered in zip(members, answers, strict=True):
+                    yield group, index, answered
     finally:
         model.train(training)
 
