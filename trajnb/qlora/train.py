@@ -4,6 +4,7 @@ What a step holds is decided before anything is packed, so that every way to fee
 same examples with the same loss: the mean over the step's supervised tokens.
 """
 
+import itertools
 import json
 import math
 import random
@@ -64,21 +65,45 @@ class Trained:
     """Mean negative log-likelihood (nats a supervised token) of every step."""
 
 
-def plan(dialogue_ids: Sequence[str], recipe: Recipe, seed: int) -> list[Step]:
+def plan(
+    dialogue_ids: Sequence[str],
+    recipe: Recipe,
+    seed: int,
+    tokens: Sequence[int] = (),
+    budget: int | None = None,
+) -> list[Step]:
     """The optimiser steps of a block: dialogues in a seeded order, shuffled anew for every epoch.
 
     `dialogue_ids` names the dialogue of every example, in order. The sampling unit is the dialogue: all its
     examples fall into one step.
+
+    With a `budget`, it and not the number of epochs decides how many dialogues are learnt: pass after pass,
+    until their `tokens` (of every example) come as near to it as whole dialogues can.
     """
     groups: dict[str, list[int]] = {}
     for index, dialogue in enumerate(dialogue_ids):
         groups.setdefault(dialogue, []).append(index)
-    draw, steps = random.Random(seed), []
-    for _ in range(recipe.epochs):
-        order = draw.sample(list(groups), len(groups))
-        for first in range(0, len(order), recipe.dialogues_per_step):
-            steps.append([groups[name] for name in order[first : first + recipe.dialogues_per_step]])
-    return steps
+    draw = random.Random(seed)
+    if budget is None:
+        passes = [draw.sample(list(groups), len(groups)) for _ in range(recipe.epochs)]
+    else:
+        sizes = {name: sum(tokens[index] for index in group) for name, group in groups.items()}
+        passes = _passes_within(budget, sizes, draw)
+    size = recipe.dialogues_per_step
+    chunks = [order[first : first + size] for order in passes for first in range(0, len(order), size)]
+    return [[groups[name] for name in chunk] for chunk in chunks]
+
+
+def _passes_within(budget: int, sizes: dict[str, int], draw: random.Random) -> list[list[str]]:
+    """The dialogues of each pass; the last one ends where more than half of a dialogue would be too much."""
+    passes: list[list[str]] = []
+    while budget > 0:
+        order = draw.sample(list(sizes), len(sizes))
+        ends = itertools.accumulate(sizes[name] for name in order)
+        taken = sum(2 * (end - budget) < sizes[name] for name, end in zip(order, ends, strict=True))
+        passes.append(order[: max(taken, not passes)])
+        budget = budget - sum(sizes.values()) if taken == len(order) else 0
+    return passes
 
 
 def rows(step: Step, examples: Sequence[Encoded], recipe: Recipe) -> list[list[int]]:

@@ -86,7 +86,7 @@ def growth(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict
     """Seconds of shared-prefix training for 1, 2 and 4 times the dialogues.
 
     `four_against_linear` is 1.0 where time grows with the dialogues; dialogues differ in length, so
-    `per_operation` compares the seconds of an operation (`train_flops`) at 4 and at 1 times.
+    `per_operation` compares the seconds of an operation (`train_operations`) at 4 and at 1 times.
     """
     runs: dict[int, list[dict]] = {1: [], 2: [], 4: []}
     for _ in range(repeats):
@@ -201,6 +201,7 @@ def _longest(groups: list[list[int]], examples) -> list[int]:
 def _train_once(arm: str, work: Work) -> dict:
     """One optimiser step over all examples, after an untimed one over those of the longest dialogue."""
     from trajnb.qlora import train as training
+    from trajnb.qlora.operations import train_operations
 
     rows, examples, groups, tokenizer, model = _load(work, "train")
     recipe = training.Recipe(1, len(groups), 1e-4, 0.0, "none" if arm == "none" else "trie", TOKEN_BUDGET)
@@ -215,7 +216,7 @@ def _train_once(arm: str, work: Work) -> dict:
                 )
                 seconds, loss = trained.seconds, trained.losses[0]
     cost = training.cost([groups], examples, recipe)
-    flops = train_flops(model.config, examples, groups, recipe, rank=RANK)
+    flops = train_operations(model.config, examples, [groups], recipe, rank=RANK)
     return {
         **asdict(cost),
         "seconds": seconds,
@@ -311,34 +312,6 @@ def _generate(model, examples, chosen, end: int, batch: int) -> Iterator[tuple[i
             )[:, width:].tolist()
         for i, text in zip(together, written, strict=True):
             yield i, text[: text.index(end) + 1] if end in text else text
-
-
-def train_flops(config, examples, groups, recipe, rank: int) -> float:
-    """Floating-point operations that one step over shared prefixes needs, from the model's shape.
-
-    Per token computed: 2 + 2 for a frozen weight (forward, and backward to its input), 2 + 4 for an
-    adapter's. Per token and ancestor: 4 forward and 8 backward for each channel of attention. Per
-    supervised token: 2 + 2 for each weight of the output layer.
-    """
-    from trajnb.qlora import train as training
-    from trajnb.qlora import trie
-
-    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    head = getattr(config, "head_dim", None) or width // config.num_attention_heads
-    query, shared = head * config.num_attention_heads, head * config.num_key_value_heads
-    shapes = [(width, query), (width, shared), (width, shared), (query, width)]
-    shapes += [(width, inner), (width, inner), (inner, width)]
-    frozen = layers * sum(a * b for a, b in shapes)
-    adapter = layers * rank * sum(a + b for a, b in shapes)
-    tries = [trie.build([examples[i].tokens for i in row]) for row in training.rows(groups, examples, recipe)]
-    tokens = sum(len(one.tokens) for one in tries)
-    pairs = sum(depth + 1 for one in tries for depth in one.depths)
-    supervised = sum(len(examples[i].completion) for group in groups for i in group)
-    return (
-        tokens * (4 * frozen + 6 * adapter)
-        + 12 * pairs * query * layers
-        + 4 * supervised * width * config.vocab_size
-    )
 
 
 def matmul_peak() -> float:
