@@ -35,8 +35,21 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The study's folder [runs/<name of PARAMS>].")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace a value of `common`.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [one per GPU, else one].")
+@click.option(
+    "--records",
+    "kept",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of kept records, see `trajnb records`: what is in it is not run again.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the runs and what they would cost; run none.")
-def run(params: Path, out: Path | None, settings: tuple[str, ...], jobs: int | None, dry_run: bool) -> None:
+def run(
+    params: Path,
+    out: Path | None,
+    settings: tuple[str, ...],
+    jobs: int | None,
+    kept: Path | None,
+    dry_run: bool,
+) -> None:
     """Run the study of a params file and write its report.
 
     Finished runs are skipped and cut ones go on, so the same command continues a study that was stopped.
@@ -61,7 +74,7 @@ def run(params: Path, out: Path | None, settings: tuple[str, ...], jobs: int | N
             return
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end of a job, like Ctrl-C
         try:
-            errors = runner.run_study(study, runs, out, NOTEBOOKS, jobs)
+            errors = runner.run_study(study, runs, out, NOTEBOOKS, jobs, kept)
         except KeyboardInterrupt:
             click.echo("\nStopped. The same command goes on from here.", err=True)
             sys.exit(130)
@@ -82,6 +95,26 @@ def report(folder: Path) -> None:
 
         errors = runner.report(folder, NOTEBOOKS)
     _end(errors, folder)
+
+
+@main.command("records")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+def keep_records(folder: Path, out: Path) -> None:
+    """Copy what the finished runs of FOLDER measured to OUT: to commit, or to carry to another machine.
+
+    \b
+    Examples:
+      trajnb records runs/bfcl kept/bfcl
+      trajnb run params/bfcl.yaml --records kept/bfcl
+    """
+    with _told():
+        from trajnb.study import records
+
+        names = records.keep(folder, out)
+        if not names:
+            raise ValueError(f"{folder} holds no finished run: there is no record.json in it")
+    click.echo("\n".join([*names, f"{len(names)} runs in {out}"]))
 
 
 @main.command()

@@ -4,6 +4,7 @@ lists their keys; keys are only added.
 Every file appears whole or not at all; `record.json` comes last and marks a run as finished.
 """
 
+import gzip
 import hashlib
 import json
 import os
@@ -11,11 +12,14 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import yaml
 
 import trajnb
 
@@ -44,10 +48,11 @@ def read_run(folder: Path) -> Run:
     """One finished run. Raises ValueError, naming the file, where one is missing or damaged."""
     try:
         record = json.loads((folder / "record.json").read_text())
-        return Run(
-            folder, record, read_lines(folder / "items.jsonl"), read_lines(folder / "predictions.jsonl")
+        items, predictions = (
+            read_lines(_present(folder / name)) for name in ("items.jsonl", "predictions.jsonl")
         )
-    except (OSError, ValueError) as error:
+        return Run(folder, record, items, predictions)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ValueError(
             f"the records in {folder} cannot be read ({error}); delete the folder and run again"
         ) from error
@@ -61,30 +66,101 @@ def runs_folder(study: Path) -> Path:
 
 
 def read_study(folder: Path) -> list[Run]:
-    """The finished runs of a study folder, by name."""
-    return [read_run(path.parent) for path in sorted(runs_folder(folder).glob("*/record.json"))]
+    """The finished runs of a study folder, by name. Raises ValueError where they cannot be pooled."""
+    runs = [read_run(path.parent) for path in sorted(runs_folder(folder).glob("*/record.json"))]
+    check_pool(runs)
+    return runs
+
+
+def check_pool(runs: Sequence[Run]) -> None:
+    """Raise ValueError, naming two runs, where runs that ask for the same were made from other things:
+    another corpus hash, other model weights or revision, another major version of trajnb.
+    """
+    from trajnb.study.params import CORPUS  # which imports this module
+
+    found: dict[tuple, tuple[Run, str]] = {}
+    for run in runs:
+        record = run.record
+        parameters, model = record["parameters"], record["model"]
+        asked = json.dumps([parameters.get(name) for name in CORPUS if name != "corpus_path"])
+        major = record["versions"]["trajnb"].partition(".")[0]
+        for what, key, value in (
+            ("corpus hash", asked, record["corpus"]["hash"]),
+            (
+                "model",
+                f"{model['id']} {parameters.get('revision', '')}",
+                f"{model['revision']} {model['sha256']}",
+            ),
+            ("major version of trajnb", "", major),
+        ):
+            first, before = found.setdefault((what, key), (run, value))
+            if value != before:
+                raise ValueError(
+                    f"runs that cannot be pooled: {first.folder.name} has {what} {before}, {run.folder.name} "
+                    f"has {value}; keep them in two folders, or run one of them again"
+                )
+
+
+def keep(study: Path, out: Path) -> list[str]:
+    """Copy the finished runs of a study folder to `out` as records, predictions compressed, with the
+    study's own description; returns their names. `out` is what `trajnb run --records` and `trajnb report`
+    take, on any machine; of the path of a corpus only the last name is kept.
+    """
+    runs = read_study(study)
+    for run in runs:
+        folder = out / "records" / run.folder.name
+        write_json(folder / "record.json", run.record | {"parameters": _at_home(run.record["parameters"])})
+        write_lines(folder / "items.jsonl", run.items)
+        write_lines(folder / "predictions.jsonl.gz", run.predictions)
+    if (study / "study.yaml").is_file():
+        about = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
+        about["runs"] = {name: _at_home(run) for name, run in about["runs"].items()}
+        _write(out / "study.yaml", yaml.safe_dump(about, sort_keys=False, allow_unicode=True).encode())
+    return [run.folder.name for run in runs]
+
+
+def _at_home(parameters: dict) -> dict:
+    """The parameters without the folders of this machine."""
+    path = parameters.get("corpus_path")
+    return parameters | ({"corpus_path": Path(path).name} if path else {})
+
+
+def adopt(folder: Path, kept: Path) -> None:
+    """Take the record of a run, kept elsewhere, as that of `folder`; the marker of the end comes last."""
+    run = read_run(kept)
+    write_lines(folder / "items.jsonl", run.items)
+    write_lines(folder / "predictions.jsonl", run.predictions)
+    write_json(folder / "record.json", run.record)
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The objects of a JSON-lines file."""
-    with path.open() as lines:
+    """The objects of a JSON-lines file, which may be compressed (`.gz`)."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+def _present(path: Path) -> Path:
+    """The file, or the compressed one beside it."""
+    packed = path.with_name(f"{path.name}.gz")
+    return packed if packed.is_file() and not path.is_file() else path
 
 
 def write_json(path: Path, value) -> None:
     """Write `value` as JSON, atomically."""
-    _write(path, json.dumps(value, indent=1) + "\n")
+    _write(path, f"{json.dumps(value, indent=1)}\n".encode())
 
 
 def write_lines(path: Path, rows: Iterable[dict]) -> None:
-    """Write one JSON object a line, atomically."""
-    _write(path, "".join(json.dumps(row) + "\n" for row in rows))
+    """Write one JSON object a line, atomically; compressed where the name ends with `.gz`."""
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    _write(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(text)
+    fresh.write_bytes(content)
     os.replace(fresh, path)
 
 

@@ -7,13 +7,18 @@ import yaml
 
 from trajnb.study.execute import Job, Slots, execute, say, slots
 from trajnb.study.params import Study, notebook_parameters
-from trajnb.study.records import read_study, runs_folder
+from trajnb.study.records import adopt, now, read_study, runs_folder
 
 INSPECT, TRAIN, EVALUATE = "01_inspect.ipynb", "02_train.ipynb", "03_evaluate.ipynb"
 
 
 def run_study(
-    study: Study, runs: dict[str, dict], out: Path, notebooks: Path, jobs: int | None = None
+    study: Study,
+    runs: dict[str, dict],
+    out: Path,
+    notebooks: Path,
+    jobs: int | None = None,
+    kept: Path | None = None,
 ) -> dict[str, str]:
     """Run what is not finished of `runs` in the folder `out`, render all of it, return errors by job name.
 
@@ -21,12 +26,15 @@ def run_study(
         runs: run name -> all parameters of the training notebook, see `grid.expand`.
         notebooks: the folder of the three notebooks; relative paths in parameters start from its parent.
         jobs: runs at a time; None is one per GPU.
+        kept: a folder of records, committed or copied from elsewhere; its runs are not run again.
 
     Raises:
-        ValueError: `out` holds something else.
+        ValueError: `out` holds something else, or records that do not go together.
     """
     out = out.resolve()
     claim_folder(out, study, runs)
+    if kept:
+        adopt_kept(out, runs, kept)
     states = run_states(out, runs)
     write_index(out, states)
     places = slots(jobs)
@@ -61,9 +69,35 @@ def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
             "Choose another folder with --out, or delete them if they are not wanted"
         )
     (out / "runs").mkdir(parents=True, exist_ok=True)
-    content = {"name": study.name, "title": study.title, "description": study.description, "runs": runs}
+    content = {"name": study.name, "title": study.title, "description": study.description}
+    if study.family:
+        content["family"] = _declared(study.family, about)
+    content["runs"] = runs
     content = json.loads(json.dumps(content))  # lists that runs share would become YAML anchors
     about.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _declared(family: dict, about: Path) -> dict:
+    """The family of tests with the time at which this study's folder first named it."""
+    before = yaml.safe_load(about.read_text(encoding="utf-8")).get("family") if about.is_file() else None
+    same = before and {name: before.get(name) for name in family} == family
+    return {**family, "declared": before["declared"] if same else now()}
+
+
+def adopt_kept(out: Path, runs: dict[str, dict], kept: Path) -> None:
+    """Take over from the folder `kept` the records of those `runs` that are not finished in `out`."""
+    if not any(kept.rglob("record.json")):
+        raise ValueError(f"{kept} holds no finished run: there is no record.json in it")
+    found = {path.parent.name: path.parent for path in runs_folder(kept).glob("*/record.json")}
+    for name, run in runs.items():
+        if name not in found or is_finished(out / "runs" / name, run):
+            continue
+        if is_finished(found[name], run):
+            adopt(out / "runs" / name, found[name])
+            say(f"{name}: taken from {kept}")
+        else:
+            say(f"{name}: the record in {kept} lacks an evaluation that is asked for, so it runs anew")
+    read_study(out)  # whether all of it can be pooled
 
 
 def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
