@@ -3,8 +3,10 @@
 import hashlib
 import itertools
 import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from trajnb.study.params import FOLDERS, Parameters, Study, check_run
+from trajnb.study.params import FOLDERS, Parameters, Study, check_run, corpus_of
 
 # Where a run is kept and what it is evaluated on change no weight; everything else is its identity.
 NOT_IDENTITY = (*FOLDERS, "eval_conditions")
@@ -19,8 +21,7 @@ def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     runs: dict[str, dict] = {}
     for place, grid in enumerate(study.grids):
-        for values in itertools.product(*grid.values()):
-            run = defaults | study.common | dict(zip(grid, values, strict=True))
+        for run in _runs_of(grid, defaults | study.common, f"{study.name}: runs[{place}]"):
             try:
                 check_run(run, parameters)
             except ValueError as error:
@@ -32,13 +33,59 @@ def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
     return runs
 
 
+def _runs_of(grid: dict, shared: dict, where: str) -> Iterator[dict]:
+    axes = {name: values for name, values in grid.items() if name != "orders"}
+    if "orders" in grid and "order" in axes:
+        raise ValueError(f"{where}: order and orders both say in which order blocks are learnt: give one")
+    for values in itertools.product(*axes.values()):
+        run = shared | dict(zip(axes, values, strict=True))
+        if "orders" not in grid:
+            yield run
+            continue
+        try:
+            blocks = corpus_of(run).blocks
+            orders = grid["orders"]
+            orders = balanced_orders(blocks, orders) if isinstance(orders, int) else orders
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        for order in orders:  # the corpus's own order is the default, and a run in it the same run
+            yield run | {"order": [] if list(order) == list(blocks) else list(order)}
+
+
+def balanced_orders(blocks: Sequence[str], count: int) -> list[list[str]]:
+    """The first `count` rows of a balanced Latin square of `blocks` (Williams 1949), the first in their own
+    order: over all rows each block stands once in each place and, where their number is even, once behind
+    every other; an odd number of blocks takes twice as many rows, and then twice.
+
+    Raises:
+        ValueError: the square has fewer rows.
+    """
+    size = len(blocks)
+    zigzag = [(place + 1) // 2 if place % 2 else (size - place // 2) % size for place in range(size)]
+    rows = [[(step + shift) % size for step in zigzag] for shift in range(size)]
+    rows += [row[::-1] for row in rows] if size % 2 and size > 1 else []
+    if not 0 < count <= len(rows):
+        raise ValueError(f"orders is {count}: a balanced square of {size} blocks has 1 to {len(rows)} orders")
+    names = dict(zip(rows[0], blocks, strict=True))
+    return [[names[step] for step in row] for row in rows[:count]]
+
+
 def shaping(run: dict, parameters: Parameters) -> dict:
     """The parameters that shape the training of `run` and are not at their default, sorted by name.
 
     Defaults are left out so that a parameter that is added later leaves earlier runs what they are.
     """
     defaults = {name: parameter.default for name, parameter in parameters.items()}
+    run = run | ({"corpus_path": path_identity(run)} if run.get("corpus_path") else {})
     return {n: run[n] for n in sorted(run) if n not in NOT_IDENTITY and run[n] != defaults[n]}
+
+
+def path_identity(run: dict) -> str:
+    """What of `corpus_path` tells runs apart: on other machines the same files lie elsewhere. A file of one's
+    own counts by its name; the publisher's files are the same in every folder, and hashes are compared when
+    runs are pooled.
+    """
+    return Path(run["corpus_path"]).name if run["corpus"] == "jsonl" else ""
 
 
 def run_name(run: dict, parameters: Parameters) -> str:

@@ -5,9 +5,11 @@ A params file is one study::
     title: Stripped against full                # optional, shown on top of the report
     description: One sentence on what it asks.  # optional
     common: {corpus: bfcl, learning_rate: 2e-4} # what all runs share
+    family: {measures: [canonical], effects: [training, prompt]}  # optional: tested together, see the report
     runs:                                       # grids; their union is the study
       - condition: [stripped, full]             # in a grid a list is an axis
         seed: [0, 1, 2]
+        orders: 2                               # block orders: how many, or a list of lists; see `grid`
 
 The parameters, their types and the words allowed for them are read from the training notebook's `parameters`
 cell, so that they stand in one place.
@@ -27,12 +29,12 @@ import yaml
 
 from trajnb.study import records
 
-TOP_LEVEL = ("title", "description", "common", "runs")
+TOP_LEVEL = ("title", "description", "family", "common", "runs")
 KINDS = ("int", "float", "bool", "str", "list[str]")  # annotations of a parameters cell
 FOLDERS = ("run_folder", "zero_shot_folder")  # where a run is kept: chosen by the runner
 CORPUS = (  # what chooses a corpus: the arguments of `load_corpus`
     "corpus", "corpus_path", "documents", "part", "levels", "blocks", "split", "held_out_share",
-    "train_dialogues", "held_out_dialogues",
+    "train_dialogues", "held_out_dialogues", "fresh_ids",
 )  # fmt: skip
 
 
@@ -57,13 +59,16 @@ Parameters = dict[str, Parameter]  # of one notebook, by name
 
 @dataclass(frozen=True)
 class Study:
-    """A params file, read: `common` and `grids` hold checked values, lists in `grids` being axes."""
+    """A params file, read: `common` and `grids` hold checked values, lists in `grids` being axes. `orders`
+    in a grid is not a parameter: `grid.expand` makes an axis `order` of it.
+    """
 
     name: str
     title: str
     description: str
     common: dict
     grids: tuple[dict, ...]
+    family: dict | None = None  # measures and effects whose tests are corrected together; None: not declared
 
 
 def notebook_parameters(notebook: Path) -> Parameters:
@@ -108,12 +113,18 @@ def read_study(file: Path, parameters: Parameters, settings: Sequence[str] = ())
         )
     common = {name: _checked(file, "common", name, value, parameters) for name, value in common.items()}
     grids = tuple(
-        {name: _axis(file, f"runs[{place}]", name, value, parameters) for name, value in grid.items()}
+        {
+            name: _orders(file, place, value)
+            if name == "orders"
+            else _axis(file, f"runs[{place}]", name, value, parameters)
+            for name, value in grid.items()
+        }
         for place, grid in enumerate(grids)
     )
     common |= _read_settings(settings, grids, parameters)
     title, description = (str(content.get(key) or "") for key in ("title", "description"))
-    return Study(file.stem, title or file.stem, description, common, grids)
+    family = _family(file, content["family"]) if content.get("family") is not None else None
+    return Study(file.stem, title or file.stem, description, common, grids, family)
 
 
 def check_run(run: dict, parameters: Parameters) -> None:
@@ -123,6 +134,7 @@ def check_run(run: dict, parameters: Parameters) -> None:
         if words and value not in words:
             raise ValueError(f"unknown {name} {value!r}; known: {', '.join(words)}{nearest(value, words)}")
     _check_conditions(run)
+    _check_strategy(run)
     if "corpus" in run:
         _check_order(run["order"], corpus_of(run).blocks)
     if "model" in run:
@@ -205,6 +217,34 @@ def _axis(file: Path, place: str, name: str, value: object, parameters: Paramete
     return [_checked(file, place, name, one, parameters) for one in values]
 
 
+def _orders(file: Path, place: int, value: object) -> int | list:
+    """A count of block orders, or the orders themselves."""
+    lists = isinstance(value, list) and value and all(isinstance(order, list) for order in value)
+    if lists or (type(value) is int and value > 0):
+        return value
+    raise ValueError(
+        f"{file}: runs[{place}].orders must be a count or a list of lists of blocks, not {_shown(value)}"
+    )
+
+
+def _family(file: Path, value: object) -> dict[str, list[str]]:
+    """The comparisons that are tested together: every effect on every measure."""
+    from trajnb.scoring.crossing import EFFECTS
+    from trajnb.scoring.score import SCORES
+
+    known = {"measures": SCORES, "effects": EFFECTS}
+    if not isinstance(value, dict) or sorted(value) != sorted(known):
+        raise ValueError(f"{file}: family must map measures and effects to lists, not {_shown(value)}")
+    for part, words in known.items():
+        if not isinstance(value[part], list) or not value[part]:
+            raise ValueError(f"{file}: family.{part} must be a list of {', '.join(words)}")
+        for word in value[part]:
+            if word not in words:
+                hint = nearest(str(word), words)
+                raise ValueError(f"{file}: family.{part}: unknown {word!r}{hint}; known: {', '.join(words)}")
+    return value
+
+
 def _checked(file: Path | str, place: str, name: str, value: object, parameters: Parameters) -> object:
     """`value` as the type that the notebook's annotation asks for."""
     where = f"{file}: {place}.{name}" if place else f"{file} {name}"
@@ -241,11 +281,27 @@ def _convert(value: object, kind: str) -> object | None:
 def _check_conditions(run: dict) -> None:
     from trajnb.formatting.conditions import CONDITIONS
 
-    for name, conditions in (("condition", [run["condition"]]), ("eval_conditions", run["eval_conditions"])):
+    matched = [run["match_tokens"]] if run["match_tokens"] else []
+    for name, conditions in (
+        ("condition", [run["condition"]]),
+        ("eval_conditions", run["eval_conditions"]),
+        ("match_tokens", matched),
+    ):
         for condition in conditions:
             if condition not in CONDITIONS:
                 known = f"{', '.join(CONDITIONS)}{nearest(condition, CONDITIONS)}"
                 raise ValueError(f"{name}: unknown condition {condition!r}; known: {known}")
+
+
+def _check_strategy(run: dict) -> None:
+    if not 0 < run["replay_share"] <= 1:
+        raise ValueError(f"replay_share is {run['replay_share']}: it must lie above 0 and be at most 1")
+    if run["shots"] < 1:
+        raise ValueError(f"shots is {run['shots']}: few-shot prompts need at least one worked example")
+    if run["match_tokens"] and run["strategy"] == "few-shot":
+        raise ValueError("match_tokens is about training, and under strategy 'few-shot' nothing is trained")
+    if run["match_tokens"] and run["truncation"] == "paper":
+        raise ValueError("match_tokens counts whole examples: it needs truncation 'turns', not 'paper'")
 
 
 def _check_order(order: list[str], blocks: tuple[str, ...]) -> None:

@@ -105,9 +105,11 @@ def kept(path: Path, measure: Callable[[], list[dict]]) -> list[dict]:
     return records.read_lines(path)
 
 
-def table(predictions: Sequence[Mapping], blocks: Sequence[str], score_name: str = "name") -> pd.DataFrame:
-    """Right answers by stage (rows) and block (columns) so far, as `right/items`, for one evaluation
-    condition's predictions.
+def table(
+    predictions: Sequence[Mapping], blocks: Sequence[str], stages: Sequence[str], score_name: str = "name"
+) -> pd.DataFrame:
+    """Right answers by stage (rows, named `stages`, that before training first) and block (columns) so far,
+    as `right/items`, for one evaluation condition's predictions.
     """
     counts = [[[0, 0] for _ in blocks] for _ in range(1 + max(line["stage"] for line in predictions))]
     for line in predictions:
@@ -115,8 +117,7 @@ def table(predictions: Sequence[Mapping], blocks: Sequence[str], score_name: str
         cell[0] += line[score_name]
         cell[1] += 1
     shown = [[f"{right}/{total}" for right, total in row] for row in counts]
-    stages = ["before training", *(f"after {block}" for block in blocks)][: len(shown)]
-    return pd.DataFrame(shown, index=stages, columns=list(blocks))
+    return pd.DataFrame(shown, index=stages[: len(shown)], columns=list(blocks))
 
 
 def save_block(model, trained: train.Trained, adapter: Path, account: Path) -> None:
