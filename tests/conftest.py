@@ -19,6 +19,15 @@ GOLDS = {
 }
 
 
+@pytest.fixture(scope="session")
+def api_bank_files():
+    """The folder of API-Bank's files as its publisher names them, or the test is skipped."""
+    folder = Path(__file__).parents[2] / "shared" / "api-bank"
+    if not folder.is_dir():
+        pytest.skip("API-Bank's files are not in ../shared/api-bank; this project does not contain them")
+    return folder
+
+
 @pytest.fixture
 def write_run():
     """A function that writes one run's three files, invented but consistent, and returns its folder.

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from pathlib import Path
+from functools import partial
 
 import pytest
 
@@ -12,10 +12,6 @@ from trajnb.formatting.conditions import PAPER_INSTRUCTION
 from trajnb.formatting.corpus import load_corpus
 from trajnb.formatting.examples import build_examples, steps
 
-PUBLISHED = Path(__file__).parents[3] / "shared" / "api-bank"
-published = pytest.mark.skipif(
-    not PUBLISHED.is_dir(), reason="API-Bank's files are not at hand; this project does not contain them"
-)
 DOCUMENT = {
     "apiCode": "Play",
     "description": "Plays.",
@@ -47,27 +43,27 @@ def fresh():
     return {"dropped": {}, "not_extending": []}
 
 
-def load(**settings):
-    return load_corpus("api-bank", documents="used", corpus_path=str(PUBLISHED), **settings)
+@pytest.fixture
+def load(api_bank_files):
+    """A function that loads the publisher's files."""
+    return partial(load_corpus, "api-bank", documents="used", corpus_path=str(api_bank_files))
 
 
-@published
 @pytest.mark.parametrize(
     "level, rows, duplicates, dialogues, examples", [("1", 399, 10, 212, 389), ("2", 135, 16, 49, 119)]
 )
-def test_no_row_is_lost(level, rows, duplicates, dialogues, examples):
+def test_no_row_is_lost(load, level, rows, duplicates, dialogues, examples):
     account = load(levels=[level]).account
     assert account["rows"] == rows and account["dropped"] == {"duplicate": duplicates}
     assert (account["dialogues"], account["examples"]) == (dialogues, examples)
     assert account["not_extending"] == [], "a prompt does not extend the one before it"
 
 
-@published
-def test_every_example_is_a_row_of_the_file():
+def test_every_example_is_a_row_of_the_file(load, api_bank_files):
     corpus = load(levels=["1", "2"])
     asked = Counter()
     for name in ("level-1-api.json", "level-2-api.json"):
-        rows = json.loads((PUBLISHED / name).read_text())
+        rows = json.loads((api_bank_files / name).read_text())
         asked.update(
             {(one["file"], one["input"].count("\nAPI-Request:"), one["expected_output"]) for one in rows}
         )
@@ -79,8 +75,7 @@ def test_every_example_is_a_row_of_the_file():
     assert ours == asked
 
 
-@published
-def test_what_a_stripped_prompt_cannot_know():
+def test_what_a_stripped_prompt_cannot_know(load):
     rows = [one for side in ("train", "held_out") for one in build_examples(load(), "stripped", side)]
     assert sum(one["same_prompt"] for one in rows) == 261
     assert sum(one["response_only"] for one in rows) == 114
@@ -89,8 +84,7 @@ def test_what_a_stripped_prompt_cannot_know():
     assert 1 - unknowable / len(rows) == pytest.approx(0.697, abs=1e-3)
 
 
-@published
-def test_semantic_blocks_have_the_counted_sizes():
+def test_semantic_blocks_have_the_counted_sizes(load):
     sizes = {level: Counter(d.block for d in load(levels=[level]).dialogues) for level in ("1", "2")}
     assert sizes["1"] == {"account_finance": 50, "schedule": 53, "health": 56, "info_home_travel": 53}
     assert sizes["2"] == {"account_finance": 6, "schedule": 22, "health": 14, "info_home_travel": 7}

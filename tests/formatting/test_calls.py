@@ -2,7 +2,6 @@ import json
 import time
 from contextlib import suppress
 from keyword import kwlist
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -19,7 +18,6 @@ from trajnb.formatting.calls import (
 )
 from trajnb.formatting.dialogue import Call
 
-API_BANK = Path(__file__).parents[3] / "shared" / "api-bank"
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True) | st.sampled_from(kwlist)
 SCALARS = st.text(max_size=30) | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS |= st.booleans() | st.none() | st.text(alphabet="[]{}'\"\\,()=a ", max_size=12)
@@ -271,11 +269,8 @@ def test_every_target_of_bfcl_reads_back(bfcl):
 
 
 @pytest.mark.parametrize("level, rows, golds, nested", [(1, 399, 389, 30), (2, 135, 119, 10)])
-def test_every_gold_of_api_bank_reads_back_byte_for_byte(level, rows, golds, nested):
-    file = API_BANK / f"level-{level}-api.json"
-    if not file.is_file():
-        pytest.skip(f"the publisher's {file.name} is not in shared/api-bank beside the clone")
-    content = json.loads(file.read_text("utf-8"))
+def test_every_gold_of_api_bank_reads_back_byte_for_byte(api_bank_files, level, rows, golds, nested):
+    content = json.loads((api_bank_files / f"level-{level}-api.json").read_text("utf-8"))
     kept = [row for row in content if row["id"] % 2 == 0]  # an odd id repeats the even one after it
     assert (len(content), len(kept)) == (rows, golds)
     undocumented = 0

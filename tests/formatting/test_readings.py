@@ -1,7 +1,6 @@
 import json
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 from trajnb.formatting.calls import CallSyntaxError, parse
 from trajnb.formatting.readings import READINGS, official, paper
 
-API_BANK = Path(__file__).parents[3] / "shared" / "api-bank"
 CALL_LIKE = st.text(alphabet="[]()'\"{}=,\\ abB1.-:\n", max_size=60)
 NESTED = "[A(who='['John', 'Jane']', day='2')]"
 
@@ -84,11 +82,9 @@ def test_a_megabyte_is_read_in_under_a_second(unit):
 
 
 @pytest.mark.parametrize("level, golds, nested", [(1, 389, 30), (2, 119, 10)])
-def test_all_but_the_nested_golds_of_api_bank_are_read_as_they_are(level, golds, nested):
-    file = API_BANK / f"level-{level}-api.json"
-    if not file.is_file():
-        pytest.skip(f"the publisher's {file.name} is not in shared/api-bank beside the clone")
-    rows = [row["expected_output"] for row in json.loads(file.read_text("utf-8")) if row["id"] % 2 == 0]
+def test_all_but_the_nested_golds_of_api_bank_are_read_as_they_are(api_bank_files, level, golds, nested):
+    content = json.loads((api_bank_files / f"level-{level}-api.json").read_text("utf-8"))
+    rows = [row["expected_output"] for row in content if row["id"] % 2 == 0]
     calls = [(parse(gold), official(gold), paper(gold)) for gold in rows]
     assert len(calls) == golds
     folded = [

@@ -90,9 +90,9 @@ def load_corpus(
     names = tuple(dict.fromkeys(dialogue.block for dialogue in dialogues))
     kept: set[str] = set()
     for block in names:
-        for is_held_out, count in ((False, train_dialogues), (True, held_out_dialogues)):
-            side = [d for d in dialogues if d.block == block and (d.id in held_out) == is_held_out]
-            kept.update(dialogue.id for dialogue in _spread(side, count))
+        for side, count in (("train", train_dialogues), ("held_out", held_out_dialogues)):
+            spread = _spread(splits.on_side(dialogues, held_out, block, side), count)
+            kept.update(dialogue.id for dialogue in spread)
     chosen = tuple(dialogue for dialogue in dialogues if dialogue.id in kept)
     held_out &= kept
     digest = content_hash([documents, *dump(chosen, held_out)])
@@ -182,11 +182,11 @@ def _account(dialogues: Sequence[Dialogue], held_out: frozenset[str], blocks: Se
     by_block = {}
     for block in blocks:
         row = by_block[block] = {}
-        for split in ("train", "held_out"):
-            side = [d for d in dialogues if d.block == block and (d.id in held_out) == (split == "held_out")]
-            row[f"{split}_dialogues"] = len(side)
-            row[f"{split}_examples"] = sum(
-                d.turns[place].call is not None for d in side for place in d.places
+        for side in ("train", "held_out"):
+            chosen = splits.on_side(dialogues, held_out, block, side)
+            row[f"{side}_dialogues"] = len(chosen)
+            row[f"{side}_examples"] = sum(
+                d.turns[place].call is not None for d in chosen for place in d.places
             )
     return {
         "dialogues": len(dialogues),

@@ -10,6 +10,7 @@ Function-Calling Leaderboard v4 (Patil et al.), Apache-2.0, https://github.com/S
 from trajnb.assets import ASSETS
 from trajnb.formatting.corpus import SAMPLE_FILE, load_corpus
 from trajnb.formatting.dialogue import Dialogue
+from trajnb.formatting.splits import on_side
 from trajnb.formatting.storage import dump, write_dialogues
 
 SOURCE = f"Berkeley Function-Calling Leaderboard, {ASSETS['bfcl'].requirement}, Apache-2.0"
@@ -20,11 +21,9 @@ def write_sample() -> None:
     corpus = load_corpus("bfcl", documents="used")
     chosen: set[str] = set()
     for block in corpus.blocks:
-        for is_held_out, count in ((False, 2), (True, 1)):
-            side = [
-                d for d in corpus.dialogues if d.block == block and (d.id in corpus.held_out) == is_held_out
-            ]
-            chosen.update(dialogue.id for dialogue in sorted(side, key=_size)[:count])
+        for side, count in (("train", 2), ("held_out", 1)):
+            dialogues = on_side(corpus.dialogues, corpus.held_out, block, side)
+            chosen.update(dialogue.id for dialogue in sorted(dialogues, key=_size)[:count])
     dialogues = [dialogue for dialogue in corpus.dialogues if dialogue.id in chosen]
     write_dialogues(SAMPLE_FILE, dialogues, corpus.held_out, SOURCE)
 

@@ -1,11 +1,11 @@
-"""Which dialogues are held out, where the corpus does not say.
+"""The two sides of a split, and which dialogues are held out where the corpus does not say.
 
 A dialogue's side follows from what it says, so that data added later moves none that was there.
 """
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from trajnb.formatting.calls import render
 from trajnb.formatting.dialogue import Dialogue
@@ -13,6 +13,13 @@ from trajnb.formatting.storage import dump
 
 SPLITS = ("dialogue", "gold-disjoint", "row")
 ROW_SEED = 42  # the paper's
+
+
+def on_side(
+    dialogues: Iterable[Dialogue], held_out: Collection[str], block: str, side: str
+) -> list[Dialogue]:
+    """The dialogues of a block that stand on one side, "train" or "held_out", in their order."""
+    return [d for d in dialogues if d.block == block and (d.id in held_out) == (side == "held_out")]
 
 
 def hold_out(dialogues: Sequence[Dialogue], split: str, share: float) -> frozenset[str]:

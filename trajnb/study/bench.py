@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from trajnb.formatting import splits
 from trajnb.study import records
 from trajnb.study.execute import FASTER
 
@@ -182,12 +183,8 @@ def _typical(corpus, split: str, count: int) -> set[str]:
     """
     chosen = set()
     for block in corpus.blocks:
-        side = [d for d in corpus.dialogues if d.block == block]
-        calls = {
-            d.id: sum(turn.call is not None for turn in d.turns)
-            for d in side
-            if (d.id in corpus.held_out) == (split == "held_out")
-        }
+        side = splits.on_side(corpus.dialogues, corpus.held_out, block, split)
+        calls = {d.id: sum(turn.call is not None for turn in d.turns) for d in side}
         mean = statistics.mean(calls.values())
         chosen.update(sorted(calls, key=lambda name: abs(calls[name] - mean))[:count])
     return chosen
