@@ -41,6 +41,8 @@ def test_the_sample_credits_its_source():
         ({"name": ""}, "unknown corpus ''"),
         ({"name": "bfcl", "documents": "tne"}, "unknown documents 'tne'; did you mean 'ten'"),
         ({"name": "sample"}, "sample.*documents 'used' only, not 'ten'"),
+        ({"name": "sample", "documents": "used", "fresh_ids": True}, "fresh_ids is for the corpus 'bfcl'"),
+        ({"name": "jsonl", "documents": "used", "fresh_ids": True}, "not for 'jsonl'"),
         ({"name": "bfcl", "train_dialogues": 0}, "train_dialogues is 0"),
         ({"name": "bfcl", "held_out_dialogues": -1}, "held_out_dialogues is -1"),
     ],
@@ -71,9 +73,9 @@ def own_cache(bfcl, monkeypatch, tmp_path):
     """A cache of this test's own, and a count of how often the corpus was built."""
     built = []
 
-    def build(documents):
-        built.append(documents)
-        return bfcl.dialogues, bfcl.held_out
+    def build(documents, fresh_ids):
+        built.append((documents, fresh_ids))
+        return bfcl.dialogues[fresh_ids:], bfcl.held_out
 
     monkeypatch.setenv("TRAJNB_CACHE", str(tmp_path))
     monkeypatch.setattr(corpus_module.bfcl, "build_bfcl", build)
@@ -83,7 +85,17 @@ def own_cache(bfcl, monkeypatch, tmp_path):
 def test_the_corpus_is_built_once(own_cache, bfcl):
     _, built = own_cache
     assert load_corpus("bfcl") == load_corpus("bfcl") == bfcl
-    assert built == ["ten"]
+    assert built == [("ten", False)]
+
+
+def test_the_corpus_with_fresh_ids_is_kept_beside_the_other(own_cache, bfcl):
+    folder, built = own_cache
+    fresh = load_corpus("bfcl", fresh_ids=True)
+    assert fresh == load_corpus("bfcl", fresh_ids=True) and load_corpus("bfcl") == bfcl
+    assert fresh.dialogues == bfcl.dialogues[1:] and fresh.hash != bfcl.hash
+    assert fresh.account["fresh_ids"] == {"calls_changed": 0, "dialogues_changed": 0}
+    assert "fresh_ids" not in bfcl.account
+    assert built == [("ten", True), ("ten", False)] and len(list(folder.iterdir())) == 2
 
 
 def cut_in_half(text):
@@ -107,7 +119,7 @@ def test_a_damaged_cache_is_built_anew(own_cache, bfcl, damage):
     file.write_text(damage(whole), "utf-8")
     assert file.read_text("utf-8") != whole
     assert load_corpus("bfcl") == bfcl
-    assert built == ["ten", "ten"] and file.read_text("utf-8") == whole
+    assert built == 2 * [("ten", False)] and file.read_text("utf-8") == whole
 
 
 def test_an_interrupted_write_leaves_the_old_file(sample, monkeypatch, tmp_path):

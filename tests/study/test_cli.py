@@ -69,6 +69,7 @@ def test_corpus_prints_its_account(trajnb):
     assert account["dialogues"] == 12 and account["examples"] > 0 and len(account["hash"]) == 64
     assert "dialogues: 12" in trajnb("corpus", "sample").output
     assert "did you mean 'sample'" in trajnb("corpus", "smaple").output
+    assert "fresh_ids is for the corpus 'bfcl'" in trajnb("corpus", "sample", "--fresh-ids").output
 
 
 def test_fetch_names_an_unknown_asset(trajnb):

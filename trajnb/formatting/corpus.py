@@ -35,6 +35,7 @@ def load_corpus(
     name: str,
     *,
     documents: str = "ten",
+    fresh_ids: bool = False,
     train_dialogues: int = 1000,
     held_out_dialogues: int = 1000,
     corpus_path: str = "",
@@ -51,6 +52,7 @@ def load_corpus(
         name: "bfcl" (200 dialogues; fetches 1.9 MB the first time), "sample" (12 of them, shipped with the
             package), "api-bank", or "jsonl", a file of one's own.
         documents: of "bfcl" "used", "ten" or "all", see `bfcl.build_bfcl`; the others have what they need.
+        fresh_ids: of "bfcl": ids that no other dialogue has, so that none can be known by heart.
         train_dialogues, held_out_dialogues: at most this many per block, spread evenly over the split order.
         corpus_path: the folder with API-Bank's files (empty: from the hub), or the JSON lines of "jsonl".
         part, levels: which files of API-Bank, see `api_bank.FILES`.
@@ -71,12 +73,17 @@ def load_corpus(
             raise ValueError(f"{parameter} is {count}; a block needs at least one dialogue")
     if name != "bfcl" and documents != "used":
         raise ValueError(f"the corpus {name!r} comes with documents 'used' only, not {documents!r}")
+    if name != "bfcl" and fresh_ids:
+        raise ValueError(f"fresh_ids is for the corpus 'bfcl', not for {name!r}")
     if name in ("bfcl", "sample"):
         if corpus_path:
             raise ValueError(f"corpus_path is for the corpora 'api-bank' and 'jsonl', not for {name!r}")
         if (blocks, split) != ("semantic", "dialogue"):
             raise ValueError(f"the corpus {name!r} has its own blocks and split: leave blocks and split out")
-        dialogues, held_out = read_dialogues(SAMPLE_FILE) if name == "sample" else _cached_bfcl(documents)
+        if name == "sample":
+            dialogues, held_out = read_dialogues(SAMPLE_FILE)
+        else:
+            dialogues, held_out = _cached_bfcl(documents, fresh_ids)
         counted = {}
     else:
         _check(blocks, BLOCK_RULES, "blocks")
@@ -96,6 +103,8 @@ def load_corpus(
     chosen = tuple(dialogue for dialogue in dialogues if dialogue.id in kept)
     held_out &= kept
     digest = content_hash([documents, *dump(chosen, held_out)])
+    if fresh_ids:
+        counted["fresh_ids"] = _changes(chosen, _cached_bfcl(documents, False)[0])
     account = _account(chosen, held_out, names) | counted
     account |= {"dialogues_left_out": len(dialogues) - len(chosen), "documents": documents, "hash": digest}
     return Corpus(name, names, chosen, held_out, account, digest)
@@ -107,18 +116,29 @@ def _check(value: str, known: Sequence[str], what: str) -> None:
         raise ValueError(f"unknown {what} {value!r}; did you mean {nearest!r}? (known: {', '.join(known)})")
 
 
-def _cached_bfcl(documents: str) -> tuple[tuple[Dialogue, ...], frozenset[str]]:
+def _cached_bfcl(documents: str, fresh_ids: bool) -> tuple[tuple[Dialogue, ...], frozenset[str]]:
     """Built once per version of the builder's own code, checked by content hash, built anew where damaged."""
     version = hashlib.sha256(ASSETS["bfcl"].sha256.encode())
     for module in (bfcl, calls, arguments, environment):
         version.update(Path(module.__file__).read_bytes())
-    path = cache_folder() / "corpora" / f"bfcl-{documents}-{version.hexdigest()[:16]}.jsonl"
+    kind = f"{documents}-fresh" if fresh_ids else documents
+    path = cache_folder() / "corpora" / f"bfcl-{kind}-{version.hexdigest()[:16]}.jsonl"
     try:
         return read_dialogues(path)
     except (FileNotFoundError, ValueError):
-        dialogues, held_out = bfcl.build_bfcl(documents)
+        dialogues, held_out = bfcl.build_bfcl(documents, fresh_ids)
     write_dialogues(path, dialogues, held_out, ASSETS["bfcl"].requirement)
     return dialogues, held_out
+
+
+def _changes(dialogues: Sequence[Dialogue], plain: Sequence[Dialogue]) -> dict[str, int]:
+    """How many calls, and of how many dialogues, are others than in the plain corpus."""
+    turns = {dialogue.id: dialogue.turns for dialogue in plain}
+    changed = [
+        sum(turn.call != was.call for turn, was in zip(dialogue.turns, turns[dialogue.id], strict=True))
+        for dialogue in dialogues
+    ]
+    return {"calls_changed": sum(changed), "dialogues_changed": sum(map(bool, changed))}
 
 
 def _api_bank(

@@ -150,6 +150,7 @@ def _listed(context, option, value: str) -> tuple[str, ...]:
 @main.command()
 @click.argument("name")
 @click.option("--documents", help="API documents of bfcl: used, ten or all [ten].")
+@click.option("--fresh-ids", is_flag=True, help="Of bfcl: give every dialogue ids of its own.")
 @click.option("--path", default="", help="Folder of api-bank's files [from the hub]; file of jsonl.")
 @click.option("--part", default="test-data", show_default=True, help="Of api-bank; or training-data.")
 @click.option("--levels", default="1,2", show_default=True, callback=_listed, help="Of api-bank.")
