@@ -14,7 +14,7 @@ from trajnb.formatting.bfcl import BLOCKS, build_bfcl, scenarios
 from trajnb.formatting.calls import render
 from trajnb.formatting.corpus import load_corpus
 from trajnb.formatting.dialogue import Call, Turn
-from trajnb.formatting.documents import parameter_names
+from trajnb.formatting.documents import apis_of
 from trajnb.formatting.examples import is_response_only, steps
 from trajnb.world.environment import MODULES
 
@@ -62,13 +62,13 @@ def test_responses(bfcl):
 @pytest.mark.parametrize("documents", ["used", "ten", "all"])
 def test_documents(bfcl, documents):
     dialogues, _ = build_bfcl(documents)
-    everything = {d.id: parameter_names(d.documents) for d in build_bfcl("all")[0]}
+    everything = {d.id: apis_of(d.documents) for d in build_bfcl("all")[0]}
     for dialogue in dialogues:
         called = {turn.call.name: turn.call for turn in dialogue.turns if turn.call}
-        names = parameter_names(dialogue.documents)
+        names = apis_of(dialogue.documents)
         assert set(called) <= set(names), f"{dialogue.id} calls what it does not document"
         for name, call in called.items():
-            assert set(call.arguments) <= set(names[name]), (
+            assert set(call.arguments) <= set(names[name].names), (
                 f"{dialogue.id}: {name} has undocumented arguments"
             )
         assert list(names) == [name for name in everything[dialogue.id] if name in names], (

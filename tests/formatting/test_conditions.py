@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from trajnb.formatting.conditions import CONDITIONS, History, Line, lines, messages
+from trajnb.formatting.conditions import CONDITIONS, History, Line, lines, messages, paper_messages
 from trajnb.formatting.dialogue import Call, Turn
 
 TURNS = (
@@ -10,15 +12,18 @@ TURNS = (
     Turn("user", "Show it."),
     Turn("api", "hello", Call("cat", {"file_name": "a.txt"})),
 )
-HISTORY = History(('{"name": "ls"}', '{"name": "cat"}'), TURNS, 2)
+OTHERS = (Turn("api", "12", Call("du")), Turn("api", "done", Call("rm", {"file_name": "b.txt"})))
+HISTORY = History(('{"name": "ls"}', '{"name": "cat"}'), TURNS, 2, donated=OTHERS, needed=("a.txt", "42"))
 
 
 def test_every_condition_marks_the_same_lines_and_leaves_the_history_alone():
+    own = [(line.kind, line.text) for line in lines(HISTORY)]
     for name, condition in CONDITIONS.items():
         marked = condition(HISTORY)
-        assert [(line.kind, line.text) for line in marked] == [
-            (line.kind, line.text) for line in lines(HISTORY)
-        ]
+        controls = [line for line in marked if (line.kind, line.text) not in own]
+        assert [(line.kind, line.text) for line in marked if line not in controls] == own
+        assert all(line.shown for line in controls), f"{name} hides what it has added itself"
+        assert not controls or name in ("placebo", "stripped+values")
         assert marked == condition(HISTORY), f"{name} is not a pure function"
     assert HISTORY.turns == TURNS
 
@@ -29,6 +34,9 @@ def test_every_condition_marks_the_same_lines_and_leaves_the_history_alone():
         ("full", ["user", "request", "response", "ai", "user", "request", "response"]),
         ("stripped", ["user", "ai", "user"]),
         ("requests", ["user", "request", "ai", "user", "request"]),
+        ("responses", ["user", "response", "ai", "user", "response"]),
+        ("placebo", ["user", "request", "response", "ai", "user", "request", "response"]),
+        ("stripped+values", ["user", "ai", "user", "values"]),
     ],
 )
 def test_what_a_condition_shows(name, kinds):
@@ -64,3 +72,40 @@ def test_the_cue_is_the_same_under_every_condition():
 def test_lines_know_their_user_turn():
     assert [line.turn for line in lines(HISTORY)] == [0, 0, 0, 0, 1, 1, 1]
     assert lines(History((), (Turn("ai", "Hello."),), 1)) == (Line("ai", "AI: Hello.", True, 0),)
+
+
+def test_a_placebo_shows_the_calls_of_another_dialogue_and_none_of_its_own():
+    _, user = messages(HISTORY, CONDITIONS["placebo"](HISTORY))
+    assert user["content"] == (
+        "User: List my files.\n"
+        "API-Request: [du()]\n"
+        "API-Response: 12\n"
+        "AI: You have a.txt.\n"
+        "User: Show it.\n"
+        "API-Request: [rm(file_name='b.txt')]\n"
+        "API-Response: done\n"
+        "Generate API Request 2:"
+    )
+    with pytest.raises(ValueError, match="no other dialogue"):
+        CONDITIONS["placebo"](replace(HISTORY, donated=OTHERS[:1]))
+
+
+def test_needed_values_stand_in_one_line_or_in_none():
+    condition = CONDITIONS["stripped+values"]
+    assert condition(HISTORY)[-1] == Line("values", "Known values: a.txt, 42", True, 1)
+    nothing = replace(HISTORY, needed=())
+    assert condition(nothing) == CONDITIONS["stripped"](nothing)
+
+
+@pytest.mark.parametrize(
+    "name, lines",
+    [
+        ("full", ['API-Request: [ls(a=True)]->["a.txt"]', "API-Request: [cat(file_name='a.txt')]->hello"]),
+        ("responses", ['API-Response: ["a.txt"]', "API-Response: hello"]),
+        ("placebo", ["API-Request: [du()]->12", "API-Request: [rm(file_name='b.txt')]->done"]),
+        ("stripped", []),
+    ],
+)
+def test_the_form_of_the_paper_takes_every_condition(name, lines):
+    _, user = paper_messages(HISTORY, CONDITIONS[name](HISTORY), name)
+    assert [line for line in user["content"].splitlines() if line.startswith("API-")] == lines

@@ -27,10 +27,10 @@ def parameter(name, *types, required=True):
 
 def test_parameter_names_come_from_all_forms_of_documents():
     lines = [documents.write(MV), json.dumps([PLAY, SEARCH])]
-    assert documents.parameter_names(lines) == {
-        "mv": ["source", "destination"],
-        "Play": ["song"],
-        "Search": ["keywords"],
+    assert {api.name: api.names for api in apis_of(lines).values()} == {
+        "mv": ("source", "destination"),
+        "Play": ("song",),
+        "Search": ("keywords",),
     }
 
 

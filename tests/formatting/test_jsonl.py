@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trajnb.formatting import jsonl
 from trajnb.formatting.dialogue import Call, Turn
-from trajnb.formatting.documents import parameter_names
+from trajnb.formatting.documents import apis_of
 from trajnb.formatting.jsonl import read_jsonl
 from trajnb.formatting.storage import read_dialogues, write_dialogues
 
@@ -59,7 +59,7 @@ def test_the_readmes_example_is_read(read):
     assert [turn.role for turn in dialogue.turns] == ["user", "api", "ai"]
     assert dialogue.turns[1].call == Call("get_weather", {"city": "Oslo", "days": 1})
     assert dialogue.turns[1].text == '{"rain_mm": 4}'
-    assert parameter_names(dialogue.documents) == {"get_weather": ["city", "days"]}
+    assert apis_of(dialogue.documents)["get_weather"].names == ("city", "days")
     assert set(left_out.values()) == {0}
 
 

@@ -3,8 +3,6 @@ import math
 import pytest
 from click.testing import CliRunner
 
-from trajnb.qlora import base, train
-from trajnb.qlora.chat import Encoded
 from trajnb.study import bench
 from trajnb.study.cli import main
 
@@ -35,22 +33,6 @@ def test_growth_is_told_by_dialogues_and_by_operations(monkeypatch):
     (once,), (four,) = result["runs"][1], result["runs"][4]
     assert four["examples"] > once["examples"], "more dialogues hold more examples"
     assert result["four_against_linear"] == pytest.approx(four["seconds"] / once["seconds"] / 4)
-
-
-def test_operations_are_counted_from_the_shape(tiny_config):
-    recipe = train.Recipe(1, 1, 1e-4, 0.0, "trie", 100)
-    # one linear layer's worth by hand: 4 tokens, of which 2 are supervised
-    flops = bench.train_flops(tiny_config, [Encoded([1, 2, 3, 4], 2)], [[0]], recipe, rank=2)
-    shapes = [(64, 64), (64, 32), (64, 32), (64, 64), (64, 192), (64, 192), (192, 64)]
-    linear = 4 * (4 * sum(a * b for a, b in shapes) + 6 * 2 * sum(a + b for a, b in shapes))
-    attention = 12 * (1 + 2 + 3 + 4) * 64
-    output = 4 * 2 * 64 * tiny_config.vocab_size
-    assert flops == 2 * (linear + attention) + output
-
-
-@pytest.fixture
-def tiny_config():
-    return base.load_base(base.find_model("tiny")).config
 
 
 def test_dialogues_must_be_shared_by_the_blocks():

@@ -37,7 +37,9 @@ def test_the_table_shows_counts_by_stage_and_block():
     wanted = pd.DataFrame(
         [["0/1", "1/2"], ["1/1", "0/0"]], index=["before training", "after a"], columns=["a", "b"]
     )
-    pd.testing.assert_frame_equal(stages.table(lines, ["a", "b"]), wanted)
+    pd.testing.assert_frame_equal(
+        stages.table(lines, ["a", "b"], ["before training", "after a", "after b"]), wanted
+    )
 
 
 def test_records_read_back(tmp_path, write_run):

@@ -73,11 +73,6 @@ def write(document: Mapping) -> str:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
-def parameter_names(lines: Iterable[str]) -> dict[str, list[str]]:
-    """API name to its argument names in documented order, from the documents of a dialogue."""
-    return {document["name"]: list(document["parameters"]) for document in read(lines)}
-
-
 def apis_of(lines: Iterable[str]) -> dict[str, Api]:
     """API name to what its document says of its arguments, from the documents of a dialogue.
 

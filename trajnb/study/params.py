@@ -134,7 +134,8 @@ def check_run(run: dict, parameters: Parameters) -> None:
         if words and value not in words:
             raise ValueError(f"unknown {name} {value!r}; known: {', '.join(words)}{nearest(value, words)}")
     _check_conditions(run)
-    _check_strategy(run)
+    if "strategy" in run:
+        _check_strategy(run)
     if "corpus" in run:
         _check_order(run["order"], corpus_of(run).blocks)
     if "model" in run:
@@ -281,7 +282,7 @@ def _convert(value: object, kind: str) -> object | None:
 def _check_conditions(run: dict) -> None:
     from trajnb.formatting.conditions import CONDITIONS
 
-    matched = [run["match_tokens"]] if run["match_tokens"] else []
+    matched = [run["match_tokens"]] if run.get("match_tokens") else []
     for name, conditions in (
         ("condition", [run["condition"]]),
         ("eval_conditions", run["eval_conditions"]),

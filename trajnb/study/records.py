@@ -83,7 +83,7 @@ def check_pool(runs: Sequence[Run]) -> None:
         record = run.record
         parameters, model = record["parameters"], record["model"]
         asked = json.dumps([parameters.get(name) for name in CORPUS if name != "corpus_path"])
-        major = record["versions"]["trajnb"].partition(".")[0]
+        major = record["versions"].get("trajnb", "").partition(".")[0]
         for what, key, value in (
             ("corpus hash", asked, record["corpus"]["hash"]),
             (

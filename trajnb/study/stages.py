@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from trajnb.formatting.calls import parse_all
+from trajnb.formatting.documents import Api
 from trajnb.qlora import chat, generate, train
-from trajnb.scoring import score
+from trajnb.scoring import errors, score
 from trajnb.study import records
 
 
@@ -20,7 +21,7 @@ def predict(
     model,
     tokenizer,
     rows: Sequence[Mapping],
-    parameters: Mapping[str, Mapping[str, Sequence[str]]],
+    apis: Mapping[str, Mapping[str, Api]],
     *,
     stage: int,
     train_condition: str,
@@ -32,9 +33,10 @@ def predict(
     """Answer and score every row of held-out examples: the lines of `predictions.jsonl`, in the order of
     `rows`.
 
-    `parameters` gives, for every dialogue id, the argument names of its documented APIs; a positional
-    prediction is bound by them.
+    `apis` gives for every dialogue id what its documents say, see `documents.apis_of`: positional arguments
+    are bound by it, and errors told apart.
     """
+    names = {name: {api.name: api.names for api in known.values()} for name, known in apis.items()}
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         groups.setdefault(row["dialogue_id"], []).append(index)
@@ -65,7 +67,8 @@ def predict(
             "gold_nll": answer.gold_nll,
             "gold_tokens": len(example.completion),
             "calls": len(parse_all(text)),
-            **score.score(text, row["gold"], parameters[row["dialogue_id"]]),
+            **score.score(text, row["gold"], names[row["dialogue_id"]]),
+            "error": errors.kind(text, row["gold"], apis[row["dialogue_id"]]),
         }
         if time.monotonic() - said > 5 and len(lines) < len(rows):
             said = time.monotonic()
