@@ -24,6 +24,7 @@ _STYLE = """<style>
   overflow-wrap: anywhere}
 .trajnb .user, .trajnb .ai {border-color: #666; background: #f2f2f2}
 .trajnb .request {border-color: #0072b2; background: #e8f2f9; font-family: monospace; font-size: 12px}
+.trajnb .values {border-color: #6a4c93; background: #f1ebf7}
 .trajnb .response {border-color: #b8860b; background: #fbf4e0; font-family: monospace; font-size: 12px}
 .trajnb .hidden {border-color: #ddd; background: none; color: #999; text-decoration: line-through}
 .trajnb .cue {border-color: #222; background: none; font-weight: bold}
@@ -40,16 +41,22 @@ def show_conditions(
     dialogue: Dialogue,
     step: int,
     conditions: Mapping[str, Callable[[History], Sequence[Line]]] = CONDITIONS,
+    donor: Dialogue | None = None,
 ) -> HTML:
     """One example under every condition, side by side; hidden lines are struck out, the target is green.
+
+    `donor`: the dialogue whose calls a placebo shows, see `examples.donors`; without one, no placebo is drawn
+    where the history holds calls.
 
     Raises:
         ValueError: the dialogue has no call number `step` (from 0).
     """
-    chosen = next((found for found in steps(dialogue) if found.step == step), None)
+    chosen = next((found for found in steps(dialogue, donor) if found.step == step), None)
     if chosen is None:
         raise ValueError(f"dialogue {dialogue.id} has no step {step}; they run from 0 to {_last(dialogue)}")
     columns = []
+    if any(turn.role == "api" for turn in chosen.history.turns) and not chosen.history.donated:
+        conditions = {name: condition for name, condition in conditions.items() if name != "placebo"}
     for name, condition in conditions.items():
         lines = condition(chosen.history)
         shown = sum(line.shown for line in lines)
