@@ -16,8 +16,8 @@ from trajnb.formatting.examples import steps
 
 _STYLE = """<style>
 .trajnb {font: 13px/1.45 system-ui, sans-serif; color: #222; background: #fff; text-align: left; padding: 4px}
-.trajnb.columns {display: flex; gap: 12px; align-items: flex-start; overflow-x: auto}
-.trajnb .column {flex: 1 1 0; min-width: 240px}
+.trajnb.columns {display: flex; flex-wrap: wrap; gap: 12px; align-items: flex-start}
+.trajnb .column {flex: 1 1 30%; min-width: 240px}
 .trajnb .head {border-bottom: 2px solid #444; margin-bottom: 6px; padding-bottom: 2px}
 .trajnb .head b {font-size: 14px}
 .trajnb .line {margin: 3px 0; padding: 2px 7px; border-left: 4px solid; white-space: pre-wrap;
