@@ -1,3 +1,5 @@
+from itertools import chain
+
 import pytest
 import torch
 
@@ -25,10 +27,14 @@ def reference(model, example, end, limit):
     return output[0, example.prompt :].tolist(), nll
 
 
+def answers(model, groups, **settings):
+    return list(chain.from_iterable(generate.answer(model, groups, **settings)))
+
+
 def check(model, groups, end, limit, **budgets):
     model.eval()
     ties, got = [], {}
-    for g, i, answer in generate.answer(model, groups, end_token=end, max_new_tokens=limit, **budgets):
+    for g, i, answer in answers(model, groups, end_token=end, max_new_tokens=limit, **budgets):
         got[g, i] = answer
         tokens, nll = reference(model, groups[g][i], end, limit)
         assert answer.gold_nll == pytest.approx(nll, rel=1e-4)
@@ -48,7 +54,7 @@ def test_answers_are_those_of_generate(model, dialogues, tokenizer, wave, row):
 
 def own_words(model, groups, end, limit):
     """The same prompts with what the model itself says as gold: drafts that are confirmed to the end."""
-    said = {(g, i): a for g, i, a in generate.answer(model, groups, end_token=end, max_new_tokens=limit)}
+    said = {(g, i): a for g, i, a in answers(model, groups, end_token=end, max_new_tokens=limit)}
     return [
         [Encoded(e.tokens[: e.prompt] + said[g, i].tokens, e.prompt) for i, e in enumerate(group)]
         for g, group in enumerate(groups)
@@ -58,10 +64,10 @@ def own_words(model, groups, end, limit):
 def test_confirmed_drafts_need_no_decoding(model, dialogues, tokenizer, monkeypatch):
     end = tokenizer.eos_token_id
     confirmed = own_words(model, dialogues, end, 12)
-    answers = check(model, confirmed, end, 12)
+    found = check(model, confirmed, end, 12)
     monkeypatch.setattr(generate, "_decode", None)  # calling it would raise
-    again = list(generate.answer(model, confirmed, end_token=end, max_new_tokens=12))
-    assert {(g, i): a.tokens for g, i, a in again} == {key: a.tokens for key, a in answers.items()}
+    again = answers(model, confirmed, end_token=end, max_new_tokens=12)
+    assert {(g, i): a.tokens for g, i, a in again} == {key: a.tokens for key, a in found.items()}
 
 
 def test_a_draft_right_up_to_its_last_tokens_goes_on_from_there(model, dialogues, tokenizer):
@@ -75,12 +81,12 @@ def test_a_draft_right_up_to_its_last_tokens_goes_on_from_there(model, dialogues
 
 def test_a_gold_longer_than_the_limit_is_cut_as_generate_cuts(model, dialogues, tokenizer):
     end = tokenizer.eos_token_id
-    answers = check(model, own_words(model, dialogues, end, 12), end, 5)
-    assert all(len(answer.tokens) <= 5 for answer in answers.values())
+    found = check(model, own_words(model, dialogues, end, 12), end, 5)
+    assert all(len(answer.tokens) <= 5 for answer in found.values())
 
 
 def test_stopping_tokens_count_as_generate_counts_them(model, dialogues):
-    first = next(generate.answer(model, dialogues, end_token=300, max_new_tokens=10))[2].tokens
+    first = answers(model, dialogues, end_token=300, max_new_tokens=10)[0][2].tokens
     check(model, dialogues, first[3], 10)  # a token that the model does write ends the answer
 
 
@@ -110,5 +116,14 @@ def test_answers_of_a_trained_smollm2_are_those_of_generate(condition, tmp_path)
     groups = {}
     for row in build_examples(data, condition, "held_out"):
         groups.setdefault(row["dialogue_id"], []).append(chat.encode(tokenizer, row))
-    answers = check(model, list(groups.values()), tokenizer.eos_token_id, 96)
-    assert any(answer.stopped for answer in answers.values()), "training taught it nothing: no answer ends"
+    found = check(model, list(groups.values()), tokenizer.eos_token_id, 96)
+    assert any(answer.stopped for answer in found.values()), "training taught it nothing: no answer ends"
+
+
+def test_merging_the_adapter_leaves_every_weight_as_it_was(model, dialogues, tokenizer):
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    waves = generate.answer(model, dialogues, end_token=tokenizer.eos_token_id, max_new_tokens=3)
+    next(waves)
+    assert any(not torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+    waves.close()  # in the middle
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())

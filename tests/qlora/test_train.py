@@ -86,6 +86,20 @@ def test_a_plan_is_seeded_and_keeps_dialogues_whole():
     assert all(len({names[i] for i in group}) == 1 for step in steps for group in step)
 
 
+def test_a_budget_of_tokens_decides_how_much_is_learnt():
+    names = [name for name in "abcdefghij" for _ in range(2)]
+    tokens = list(range(1, 21))  # dialogues of 3, 7, 11 .. 39 tokens, 210 in all
+    for budget in (1, 60, 105, 210, 300, 500):
+        steps = train.plan(names, RECIPE, 0, tokens, budget)
+        learnt = [group for step in steps for group in step]
+        total = sum(tokens[index] for group in learnt for index in group)
+        assert learnt and (abs(total - budget) <= 20 or len(learnt) == 1), (budget, total)
+        assert all(len(step) <= RECIPE.dialogues_per_step for step in steps)
+        first = learnt[:10]
+        assert len({group[0] for group in first}) == len(first), "nothing twice before all was learnt once"
+    assert train.plan(names, RECIPE, 0, tokens, 210) == train.plan(names, RECIPE, 0)[:5], "one pass"
+
+
 def test_packing_changes_rows_but_not_what_a_step_holds(dialogues):
     flat = sum(dialogues, [])
     names = [str(d) for d, group in enumerate(dialogues) for _ in group]

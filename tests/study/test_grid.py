@@ -1,9 +1,12 @@
+import itertools
 import re
+from collections import Counter
 
 import pytest
 
 from trajnb.study import grid
 from trajnb.study.params import Study, notebook_parameters
+from trajnb.study.records import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +44,76 @@ def test_a_run_is_named_for_what_shapes_its_training(expand):
     ):
         assert set(expand({"seed": [3], **same})) == {name}  # 2e-4 is the default, spelt out
     assert set(expand({"seed": [3], "learning_rate": [3e-4]})) != {name}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6])
+def test_balanced_orders_put_each_block_everywhere_and_behind_every_other(size):
+    blocks = "abcdef"[:size]
+    rows = grid.balanced_orders(blocks, 2 * size if size % 2 and size > 1 else size)
+    times = 2 if size % 2 and size > 1 else 1
+    assert rows[0] == list(blocks)
+    for column in zip(*rows, strict=True):
+        assert sorted(column) == sorted(list(blocks) * times)
+    neighbours = Counter(pair for row in rows for pair in itertools.pairwise(row))
+    assert all(neighbours[pair] == times for pair in itertools.permutations(blocks, 2))
+
+
+def test_a_count_of_orders_that_no_square_has_is_an_error():
+    with pytest.raises(ValueError, match="orders is 5: a balanced square of 4 blocks has 1 to 4 orders"):
+        grid.balanced_orders("abcd", 5)
+
+
+@pytest.fixture(scope="module")
+def real():
+    """The notebook's own parameters, on the sample."""
+    parameters = notebook_parameters(ROOT / "notebooks" / "02_train.ipynb")
+    return lambda *grids, **common: grid.expand(Study("s", "s", "", common, grids), parameters)
+
+
+def test_orders_are_an_axis_and_the_corpus_own_order_is_the_default(real):
+    (plain,) = real({})
+    runs = real({"orders": 2})
+    assert list(runs)[0] == plain, "the first order is that of the corpus: the same run"
+    assert [run["order"] for run in runs.values()] == [
+        [], ["vehicle_control", "travel", "file_system", "trading"],
+    ]  # fmt: skip
+    own = ["file_system", "vehicle_control", "trading", "travel"]
+    assert list(real({"orders": [own, own[::-1]]}))[0] == plain
+    with pytest.raises(ValueError, match="order and orders"):
+        real({"orders": 2, "order": [[]]})
+    with pytest.raises(ValueError, match="order must name each of"):
+        real({"orders": [["travel"]]})
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"strategy": ["rehearsal"]}, "unknown strategy 'rehearsal'"),
+        ({"replay_share": [0.0]}, "replay_share is 0.0"),
+        ({"shots": [0]}, "shots is 0"),
+        ({"match_tokens": ["fulll"]}, "match_tokens: unknown condition 'fulll'.*did you mean 'full'"),
+        ({"match_tokens": ["full"], "strategy": ["few-shot"]}, "nothing is trained"),
+        ({"match_tokens": ["full"], "truncation": ["paper"]}, "whole examples"),
+    ],
+)
+def test_runs_that_cannot_be_are_refused_before_anything_starts(real, values, message):
+    with pytest.raises(ValueError, match=message):
+        real(values)
+
+
+def test_a_run_is_the_same_wherever_its_corpus_lies(real, tmp_path):
+    line = (
+        '{"block": "%s", "held_out": %s, "messages": [{"role": "user", "content": "Hi."}, '
+        '{"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": {}}}]}], '
+        '"tools": []}'
+    )
+    text = "\n".join(line % (block, side) for block in "ab" for side in ("true", "false"))
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.jsonl").write_text(text)
+    (tmp_path / "here" / "other.jsonl").write_text(text)
+    names = [
+        list(real({}, corpus="jsonl", corpus_path=str(tmp_path / path)))
+        for path in ("here/mine.jsonl", "there/mine.jsonl", "here/other.jsonl")
+    ]
+    assert names[0] == names[1] != names[2]

@@ -153,3 +153,31 @@ def test_a_parameters_line_that_papermill_passes_over_is_named(tmp_path):
             notebook_parameters(tmp_path / "some.ipynb")
     with pytest.raises(ValueError, match="other.ipynb is missing"):
         notebook_parameters(tmp_path / "other.ipynb")
+
+
+def test_a_family_of_tests_is_declared_in_the_file(read):
+    study = read("family: {measures: [canonical], effects: [training, prompt]}\nruns: [{}]")
+    assert study.family == {"measures": ["canonical"], "effects": ["training", "prompt"]}
+    assert read("runs: [{}]").family is None
+
+
+@pytest.mark.parametrize(
+    "family, message",
+    [
+        ("[training]", "family must map measures and effects"),
+        ("{measures: [canonical]}", "family must map measures and effects"),
+        ("{measures: canonical, effects: [training]}", "family.measures must be a list"),
+        ("{measures: [canonical], effects: [trainin]}", "unknown 'trainin'.*did you mean 'training'"),
+    ],
+)
+def test_a_family_that_cannot_be_is_an_error(read, family, message):
+    with pytest.raises(ValueError, match=message):
+        read(f"family: {family}\nruns: [{{}}]")
+
+
+@pytest.mark.parametrize("orders", ["0", "[]", "[a, b]", "two"])
+def test_orders_are_a_count_or_lists(read, orders):
+    assert read("runs: [{orders: 4}]").grids == ({"orders": 4},)
+    assert read("runs: [{orders: [[a, b]]}]").grids == ({"orders": [["a", "b"]]},)
+    with pytest.raises(ValueError, match="orders must be a count or a list of lists"):
+        read(f"runs: [{{orders: {orders}}}]")

@@ -52,9 +52,9 @@ def answer(
     max_new_tokens: int,
     wave_tokens: int = WAVE_TOKENS,
     row_tokens: int = ROW_TOKENS,
-) -> Iterator[tuple[int, int, Answer]]:
-    """Greedy answers to groups of examples that share much (the examples of a dialogue); yields (group,
-    index, answer) by waves.
+) -> Iterator[list[tuple[int, int, Answer]]]:
+    """Greedy answers to groups of examples that share much (the examples of a dialogue); yields lists of
+    (group, index, answer), a wave at a time.
 
     `model` must be loaded with `attn_implementation="trie"`. Up to `max_new_tokens` tokens, the end token
     counted, as `generate` counts.
@@ -72,8 +72,7 @@ def answer(
                 examples = [groups[g][i] for g, i in members]
                 tries = [packed for _, packed in wave]
                 answers = _answer_wave(model, examples, tries, end_token, max_new_tokens)
-                for (group, index), answered in zip(members, answers, strict=True):
-                    yield group, index, answered
+                yield [(g, i, answered) for (g, i), answered in zip(members, answers, strict=True)]
     finally:
         model.train(training)
 

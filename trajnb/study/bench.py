@@ -268,7 +268,7 @@ def _evaluate_once(arm: str, work: Work) -> dict:
         if arm == "trie":
             packed = [[examples[index] for index in group] for group in chosen]
             done = generate.answer(model, packed, end_token=end, max_new_tokens=MAX_NEW_TOKENS)
-            found = {chosen[g][i]: answer for g, i, answer in done}
+            found = {chosen[g][i]: answer for wave in done for g, i, answer in wave}
             answers = {i: answer.tokens for i, answer in found.items()}
         else:
             answers = dict(_generate(model, examples, sum(chosen, []), end, work.batch))

@@ -20,6 +20,7 @@ CHARACTERS_PER_UNSHARED_TOKEN = 3.0
 TRAIN_TOKENS_PER_SECOND = 230
 READ_TOKENS_PER_SECOND = 560
 SECONDS_PER_ANSWER = 0.2  # decoding alone
+TOKENS_PER_SHOT = 200
 ADAPTER_BYTES_PER_RANK = 4 * 4_900_000 / 16
 
 
@@ -38,17 +39,32 @@ def estimate(run: dict) -> Cost:
     corpus = corpus_choice(run)
     shared = run["packing"] == "trie"
     blocks = len(corpus_of(run).blocks)
-    trained = _pass(corpus, run["condition"], "train", shared)[0] * run["epochs"]
+    trained = round(_pass(corpus, run["condition"], "train", shared)[0] * _passes(run, corpus, blocks))
     conditions = run["eval_conditions"] or [run["condition"]]
-    stages = blocks + 1  # before training and after each block
+    stages = 2 if run["strategy"] in ("joint", "few-shot") else blocks + 1  # one is before training
     passes = [_pass(corpus, condition, "held_out", shared) for condition in conditions]
     read, answers = (stages * sum(counts) for counts in zip(*passes, strict=True))
+    if run["strategy"] == "few-shot":  # a shot is about as long as an example without its documents
+        read += sum(count for _, count in passes) * run["shots"] * TOKENS_PER_SHOT
     if run["model"] != "smollm2-135m":
         return Cost(trained, read, None, None)
     seconds = trained / TRAIN_TOKENS_PER_SECOND + read / READ_TOKENS_PER_SECOND
     seconds += answers * SECONDS_PER_ANSWER
     # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
     return Cost(trained, read, seconds, ADAPTER_BYTES_PER_RANK * run["lora_rank"] * (blocks + 3))
+
+
+def _passes(run: dict, corpus: tuple, blocks: int) -> float:
+    """How often the training examples of a run are learnt."""
+    if run["strategy"] == "few-shot":
+        return 0
+    passes = float(run["epochs"])
+    if run["match_tokens"]:
+        as_many, own = (
+            _pass(corpus, name, "train", False)[0] for name in (run["match_tokens"], run["condition"])
+        )
+        passes *= as_many / own
+    return passes * (1 + run["replay_share"] * (blocks - 1) / 2 if run["strategy"] == "replay" else 1)
 
 
 @cache

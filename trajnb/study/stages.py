@@ -4,7 +4,7 @@ go on after a kill.
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,13 +43,13 @@ def predict(
     encoded = chat.encode_all(tokenizer, rows, cut)
     members = list(groups.values())
     began, lines = time.monotonic(), {}
-    said = began
-    for group, position, answer in generate.answer(
+    waves = generate.answer(
         model,
         [[encoded[index] for index in indices] for indices in members],
         end_token=tokenizer.eos_token_id,
         max_new_tokens=max_new_tokens,
-    ):
+    )
+    for group, position, answer in _told(waves, len(rows), f"stage {stage} · {eval_condition} prompts", say):
         index = members[group][position]
         row, example = rows[index], encoded[index]
         text = tokenizer.decode(answer.tokens[: -1 if answer.stopped else None], skip_special_tokens=True)
@@ -70,15 +70,21 @@ def predict(
             **score.score(text, row["gold"], names[row["dialogue_id"]]),
             "error": errors.kind(text, row["gold"], apis[row["dialogue_id"]]),
         }
-        if time.monotonic() - said > 5 and len(lines) < len(rows):
-            said = time.monotonic()
-            left = (said - began) * (len(rows) / len(lines) - 1)
-            answered = f"{len(lines)} of {len(rows)} answered · {left:.0f} s left"
-            say(f"stage {stage} · {eval_condition} prompts · {answered}")
     seconds = time.monotonic() - began
     right = sum(line["canonical"] for line in lines.values())
     say(f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} calls exact · {seconds:.0f} s")
     return [lines[index] for index in range(len(rows))]
+
+
+def _told(waves: Iterable[list], count: int, what: str, say: Callable[[str], None]) -> Iterator:
+    """What the waves hold, one by one; after each wave a line says how far they are of `count`."""
+    began, answered = time.monotonic(), 0
+    for wave in waves:
+        answered += len(wave)
+        left = (time.monotonic() - began) * (count / answered - 1)
+        if answered < count:
+            say(f"{what} · {answered} of {count} answered · {left:.0f} s left")
+        yield from wave
 
 
 def claim(folder: Path, shaping: Mapping) -> None:

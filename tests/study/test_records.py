@@ -1,0 +1,112 @@
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from trajnb.study import grid, records, runner
+from trajnb.study.cli import main
+from trajnb.study.params import Study, notebook_parameters
+
+
+@pytest.fixture
+def study(tmp_path, write_run):
+    folder = tmp_path / "study"
+    for condition in ("stripped", "full"):
+        write_run(folder / "runs" / f"{condition}-s0", condition, corpus_path="/home/me/data/mine.jsonl")
+    about = {"name": "s", "runs": {"full-s0": {"corpus_path": "/home/me/data/mine.jsonl", "seed": 0}}}
+    (folder / "study.yaml").write_text(yaml.safe_dump(about))
+    return folder
+
+
+def test_records_are_kept_compressed_and_read_the_same(study, tmp_path):
+    told = CliRunner().invoke(main, ["records", str(study), str(tmp_path / "kept")])
+    assert told.exit_code == 0 and "2 runs in" in told.output
+    names = sorted(path.name for path in (tmp_path / "kept" / "records" / "full-s0").iterdir())
+    assert names == ["items.jsonl", "predictions.jsonl.gz", "record.json"]
+    before, after = records.read_study(study), records.read_study(tmp_path / "kept")
+    for there, here in zip(before, after, strict=True):
+        assert (here.items, here.predictions) == (there.items, there.predictions)
+        assert here.record["matrix"] == there.record["matrix"]
+    texts = [path.read_text() for path in (tmp_path / "kept").rglob("*.[jy]*") if path.suffix != ".gz"]
+    assert not any("/home/me" in text for text in texts) and any("mine.jsonl" in text for text in texts)
+
+
+def test_keeping_twice_gives_the_same_bytes(study, tmp_path):
+    kept = []
+    for name in ("one", "two"):
+        records.keep(study, tmp_path / name)
+        kept.append({p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.*")})
+    assert kept[0] == kept[1]
+
+
+def test_a_folder_without_runs_is_an_error(tmp_path):
+    told = CliRunner().invoke(main, ["records", str(tmp_path), str(tmp_path / "kept")])
+    assert told.exit_code == 1 and "holds no finished run" in told.output
+
+
+def test_a_cut_archive_names_the_folder(study, tmp_path):
+    records.keep(study, tmp_path / "kept")
+    packed = tmp_path / "kept" / "records" / "full-s0" / "predictions.jsonl.gz"
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="full-s0 cannot be read"):
+        records.read_study(tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        (("corpus", "hash"), "2" * 64, "corpus hash"),
+        (("model", "sha256"), "3" * 64, "model"),
+        (("model", "revision"), "abc", "model"),
+        (("versions", "trajnb"), "9.0", "major version of trajnb"),
+    ],
+)
+def test_runs_made_from_other_things_are_not_pooled(study, path, value, message):
+    file = study / "runs" / "full-s0" / "record.json"
+    record = json.loads(file.read_text())
+    record[path[0]][path[1]] = value
+    file.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"full-s0 has {message} .*stripped-s0 has") as told:
+        records.read_study(study)
+    assert value.partition(".")[0] in str(told.value)
+
+
+def test_another_corpus_that_was_asked_for_may_stand_beside(study):
+    file = study / "runs" / "full-s0" / "record.json"
+    record = json.loads(file.read_text())
+    record["corpus"]["hash"], record["parameters"]["documents"] = "2" * 64, "all"
+    file.write_text(json.dumps(record))
+    assert len(records.read_study(study)) == 2
+
+
+def test_kept_records_are_taken_over_and_only_the_rest_would_run(study, notebooks, tmp_path, capsys):
+    asked = Study("s", "s", "", {}, ({"condition": ["full", "stripped"], "seed": [0]},))
+    runs = grid.expand(asked, notebook_parameters(notebooks / runner.TRAIN))
+    full, stripped = runs
+    for name, condition in ((full, "full"), (stripped, "stripped")):
+        (study / "runs" / f"{condition}-s0").rename(study / "runs" / name)
+    records.keep(study, tmp_path / "kept")
+    runs[stripped]["eval_conditions"] = ["stripped", "full"]
+    out = tmp_path / "out"
+    (out / "runs").mkdir(parents=True)
+    runner.adopt_kept(out, runs, tmp_path / "kept")
+    assert runner.run_states(out, runs) == {full: "finished", stripped: "waiting"}
+    said = capsys.readouterr().out
+    assert f"{full}: taken from" in said and f"{stripped}: the record in" in said
+    with pytest.raises(ValueError, match="holds no finished run"):
+        runner.adopt_kept(out, runs, out / "nothing")
+
+
+def test_a_family_remembers_when_it_was_declared(tmp_path, monkeypatch):
+    study = Study("s", "s", "", {}, (), {"measures": ["name"], "effects": ["prompt"]})
+    about = tmp_path / "out" / "study.yaml"
+    for time in ("first", "later"):
+        monkeypatch.setattr(runner, "now", lambda time=time: time)
+        runner.claim_folder(tmp_path / "out", study, {})
+        assert yaml.safe_load(about.read_text())["family"]["declared"] == "first"
+    other = Study("s", "s", "", {}, (), {"measures": ["canonical"], "effects": ["prompt"]})
+    runner.claim_folder(tmp_path / "out", other, {})
+    assert yaml.safe_load(about.read_text())["family"] == {
+        "measures": ["canonical"], "effects": ["prompt"], "declared": "later",
+    }  # fmt: skip
