@@ -20,10 +20,10 @@ def clone(tmp_path_factory):
     for folder in ("trajnb", "notebooks"):
         shutil.copytree(ROOT / folder, clone / folder, ignore=shutil.ignore_patterns("__pycache__"))
     section = (ROOT / "README.md").read_text().split("## Add a condition")[1]
-    function, line = re.search(r"```python\n(.*?)\n\n\n(.*?)\n```", section, re.DOTALL).groups()
+    function, line = re.findall(r"```python\n(.*?)\n```", section, re.DOTALL)[:2]
     conditions = clone / "trajnb" / "formatting" / "conditions.py"
-    before, after = re.split(r"^CONDITIONS = .*$", conditions.read_text(), flags=re.MULTILINE)
-    conditions.write_text(f"{before}{function}\n\n\n{line}{after}")
+    before, after = conditions.read_text().split("\nCONDITIONS = {\n")
+    conditions.write_text(f"{before}\n{function}\n\n\nCONDITIONS = {{\n{line}\n{after}")
     return clone
 
 
