@@ -1,7 +1,30 @@
+import itertools
+import time
+
 import numpy as np
 import pytest
+import statsmodels.api as sm
+from scipy import stats
 
-from trajnb.scoring.stats import Interval, clustered_bootstrap, reading
+from trajnb.scoring.stats import (
+    Interval,
+    clustered_bootstrap,
+    crossed_bootstrap,
+    detectable,
+    holm,
+    mcnemar,
+    reading,
+    sign_flip,
+)
+
+# items of the 40 held-out dialogues of params/bfcl.yaml, ten a block: 229 in all
+SIZES = (
+    [2, 3, 4, 4, 5, 5, 6, 6, 7, 9]
+    + [5, 6, 7, 7, 8, 8, 9, 9, 9, 10]
+    + [3, 3, 3, 4, 5, 5, 5, 6, 6, 6]
+    + [3, 3, 4, 5, 5, 6, 6, 7, 7, 8]
+)
+DIALOGUES = np.repeat(np.arange(40), SIZES)
 
 
 @pytest.mark.parametrize("dialogues, least", [(8, 0.85), (40, 0.90)])
@@ -36,6 +59,214 @@ def test_too_little_data_gives_no_interval():
     assert np.isnan(clustered_bootstrap([], [])).all()
     with pytest.raises(ValueError, match="2 values, 1 clusters"):
         clustered_bootstrap([1.0, 0.0], ["a"])
+
+
+def long_form(values):
+    """Values (seeds, items) as crossed_bootstrap takes them: values, dialogues, seeds, orders."""
+    seeds = np.repeat(np.arange(len(values)), values.shape[1])
+    return values.ravel(), np.tile(DIALOGUES, len(values)), seeds, np.zeros(values.size)
+
+
+def effects(rng, seeds, *, seed=0.0, dialogue=0.2, shared=0.15, item=0.2, noise=0.5):
+    """Differences (seeds, 229) whose true mean is 0.1, as standard deviations of normal effects; `shared` is
+    the interaction of seed and dialogue, `noise` is new for each seed and item."""
+    values = 0.1 + rng.normal(0, dialogue, 40)[DIALOGUES] + rng.normal(0, item, len(DIALOGUES))
+    values = values + rng.normal(0, seed, (seeds, 1)) + rng.normal(0, shared, (seeds, 40))[:, DIALOGUES]
+    return values + rng.normal(0, noise, (seeds, len(DIALOGUES))), 0.1
+
+
+def calls(rng, seeds, *, seed, levels=(-0.3, 0.2), dialogue=0.6, item=0.8, own=0.45, shared=0.4, noise=0.7):
+    """Differences in {-1, 0, 1} of two arms' right calls, and their true mean. A call is right where a sum of
+    normal effects is positive; dialogues and items are easy for both arms and (`own`) for one of them."""
+    common = rng.normal(0, dialogue, 40)[DIALOGUES] + rng.normal(0, item, len(DIALOGUES))
+    spread = np.sqrt(dialogue**2 + item**2 + 2 * own**2 + seed**2 + shared**2 + noise**2)
+    right = []
+    for level in levels:
+        ease, _ = effects(rng, seeds, seed=seed, dialogue=own, shared=shared, item=own, noise=noise)
+        right.append(level + common + ease - 0.1 > 0)
+    low, high = stats.norm.cdf(np.divide(levels, spread))
+    return right[1].astype(float) - right[0], high - low
+
+
+def coverage(simulate, seeds, studies, **settings):
+    rng, held = np.random.default_rng(1), 0
+    for study in range(studies):
+        values, truth = simulate(rng, seeds, **settings)
+        _, low, high = crossed_bootstrap(*long_form(values), resamples=1000, seed=study)
+        held += low <= truth <= high
+    return held / studies
+
+
+@pytest.mark.parametrize("seed", [0, 0.06, 0.2])
+def test_coverage_of_crossed_seeds_and_dialogues(seed):
+    """A quick look at what the slow test below measures."""
+    assert 0.91 <= coverage(effects, 3, 150, seed=seed) <= 0.99
+
+
+EVERY_REGIME = {
+    "seeds do not matter": (effects, {"seed": 0}),
+    "a little": (effects, {"seed": 0.03}),
+    "as much as dialogues": (effects, {"seed": 0.06}),
+    "much more": (effects, {"seed": 0.2}),
+    "most of all": (effects, {"seed": 0.5}),
+    "mostly their interaction": (effects, {"seed": 0.06, "dialogue": 0.1, "shared": 0.3}),
+    "calls, seeds do not matter": (calls, {"seed": 0}),
+    "calls, a little": (calls, {"seed": 0.1}),
+    "calls, more": (calls, {"seed": 0.5}),
+    "rare calls": (calls, {"seed": 0.1, "levels": (-3, -2.2)}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("regime", EVERY_REGIME)
+def test_coverage_in_studies_of_the_size_of_bfcl(regime, seeds):
+    simulate, settings = EVERY_REGIME[regime]
+    assert 0.93 <= coverage(simulate, seeds, 2000, **settings) <= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds, least", [(3, 0.90), (5, 0.93)])
+def test_coverage_where_dialogues_are_all_alike(seeds, least):
+    """The regime that three seeds do not hold: neither dialogues nor items differ, but seeds do, a little."""
+    noise = {"dialogue": 0, "item": 0, "shared": 0}
+    assert least <= coverage(effects, seeds, 2000, seed=0.06, **noise) <= 0.97
+
+
+def test_seeds_that_carry_nothing_leave_the_clustered_bootstrap():
+    values, _ = effects(np.random.default_rng(2), 1)
+    for seeds in (1, 4):
+        crossed = crossed_bootstrap(*long_form(np.repeat(values, seeds, axis=0)))
+        clustered = clustered_bootstrap(values[0], DIALOGUES)
+        assert crossed.mean == pytest.approx(clustered.mean)
+        # the percentile interval lacks the t quantile and one of 40 degrees of freedom: 4.5 %
+        assert crossed.high - crossed.low == pytest.approx(1.045 * (clustered.high - clustered.low), rel=0.03)
+
+
+def test_one_seed_gives_the_cluster_robust_interval():
+    values, _ = effects(np.random.default_rng(3), 1)
+    robust = sm.OLS(values[0], np.ones(values.size)).fit(
+        cov_type="cluster", cov_kwds={"groups": DIALOGUES}, use_t=True
+    )
+    assert crossed_bootstrap(*long_form(values), resamples=40_000)[1:] == pytest.approx(
+        robust.conf_int()[0], abs=0.002
+    )
+
+
+def test_missing_cells_weights_and_labels():
+    values, dialogues, seeds, orders = long_form(effects(np.random.default_rng(4), 3, seed=0.1)[0])
+    whole = crossed_bootstrap(values, dialogues, seeds, orders)
+    assert whole == crossed_bootstrap(values, dialogues, seeds, orders)
+    assert whole != crossed_bootstrap(values, dialogues, seeds, orders, seed=1)
+    backwards = crossed_bootstrap(values[::-1], dialogues[::-1], seeds[::-1], orders[::-1])
+    assert tuple(backwards) == pytest.approx(tuple(whole))
+
+    names = [("multi_turn", chr(65 + d)) for d in dialogues]
+    assert crossed_bootstrap(values, names, [f"s{s}" for s in seeds], ["a > b"] * len(values)) == whole
+    doubled = crossed_bootstrap(values, dialogues, seeds, orders, np.full(len(values), 2.0))
+    assert tuple(doubled) == pytest.approx(tuple(whole))
+    # a weight of zero is a missing value
+    kept = np.random.default_rng(0).random(len(values)) < 0.7
+    missing = crossed_bootstrap(values[kept], dialogues[kept], seeds[kept], orders[kept])
+    assert missing.mean == pytest.approx(values[kept].mean())
+    weightless = crossed_bootstrap(values, dialogues, seeds, orders, kept.astype(float))
+    assert tuple(weightless) == pytest.approx(tuple(missing))
+    assert 0.5 < (missing.high - missing.low) / (whole.high - whole.low) < 2
+
+
+def test_a_failed_run_of_crossed_seeds_and_orders():
+    """Draws that hit nothing but the run that is missing are left out."""
+    values, dialogues, runs, _ = long_form(effects(np.random.default_rng(5), 6, seed=0.1)[0])
+    seeds, orders = runs // 2, runs % 2
+    whole = crossed_bootstrap(values, dialogues, seeds, orders)
+    left = runs != 5
+    part = crossed_bootstrap(values[left], dialogues[left], seeds[left], orders[left])
+    assert part.mean == pytest.approx(values[left].mean())
+    assert 0.3 < (part.high - part.low) / (whole.high - whole.low) < 3
+    # an order for every seed: the seed alone says which run it is
+    confounded = crossed_bootstrap(values, dialogues, runs, [f"order {run}" for run in runs])
+    assert confounded == crossed_bootstrap(values, dialogues, runs, np.zeros(len(runs)))
+
+
+def test_an_interval_needs_two_dialogues():
+    mean, low, high = crossed_bootstrap([1, 2, 3, 4], ["a"] * 4, [0, 0, 1, 1], [0] * 4)
+    assert mean == 2.5 and np.isnan([low, high]).all()
+    assert np.isnan(crossed_bootstrap([], [], [], [])).all()
+    assert crossed_bootstrap([0.0] * 4, ["a", "b"] * 2, [0, 0, 1, 1], [0] * 4) == (0, 0, 0)
+    with pytest.raises(ValueError, match="2 values, 2 dialogues, 1 seeds, 2 orders, 2 weights"):
+        crossed_bootstrap([1, 2], ["a", "b"], [0], [0, 0])
+
+
+def test_a_whole_study_takes_no_time():
+    study = long_form(effects(np.random.default_rng(5), 3)[0])
+    start = time.perf_counter()
+    crossed_bootstrap(*study)
+    assert time.perf_counter() - start < 1
+
+
+def test_signs_are_flipped_by_dialogue():
+    rng = np.random.default_rng(6)
+    sums = np.array([3.0, 1, 4, -1, 5, 9, -2, 6])
+    flips = np.array(list(itertools.product([-1, 1], repeat=8))) @ sums
+    expected = np.mean(np.abs(flips) >= abs(sums.sum()))
+    assert sign_flip(sums, range(8)) == expected
+    # split over items, with weights, beside dialogues that cancel out
+    dialogues = [*"abcdefgh", *"abcdefgh", "i", "i"]
+    values = [*sums / 4, *sums / 8, 1, -1]
+    weights = [2] * 8 + [4] * 8 + [1, 1]
+    assert sign_flip(values, dialogues, weights) == expected
+    # too many dialogues to try every flip
+    many = rng.normal(0.4, 1, 40)
+    assert sign_flip(many, range(40), flips=100_000) == pytest.approx(
+        stats.ttest_1samp(many, 0).pvalue, abs=0.01
+    )
+    assert sign_flip(many, range(40)) == sign_flip(many, range(40))
+    assert sign_flip(np.ones(40), range(40)) == pytest.approx(2 / 10_001)
+
+
+def test_sign_flips_are_right_as_often_as_they_say():
+    rng = np.random.default_rng(7)
+    p = np.array([sign_flip(rng.integers(-1, 2, 200), np.arange(200) // 10, flips=500) for _ in range(400)])
+    assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.03) and np.mean(p < 0.5) == pytest.approx(
+        0.5, abs=0.08
+    )
+
+
+def test_too_few_dialogues_are_no_test():
+    assert sign_flip(np.ones(6), range(6)) == 2 / 64
+    assert np.isnan(sign_flip(np.ones(5), range(5)))
+    assert np.isnan(sign_flip([1, 1, 1, 1, 1, 0, 0], range(7)))  # two of them do not differ
+    assert sign_flip([0, 0, 0], ["a", "b", "b"]) == 1.0
+    assert np.isnan(sign_flip([], []))
+    with pytest.raises(ValueError, match="1 values, 2 dialogues"):
+        sign_flip([1], ["a", "b"])
+
+
+def test_holm():
+    p = [0.01, 0.04, 0.03, 0.005]  # p.adjust(p, "holm") of R
+    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    with_nan = holm([0.01, np.nan, 0.04, 0.03, 0.005])
+    assert np.isnan(with_nan[1]) and with_nan[:1] + with_nan[2:] == holm(p)
+    assert holm([]) == [] and np.isnan(holm([np.nan])).all()
+
+
+def test_mcnemar():
+    left = np.repeat([True, True, False, False], [5, 9, 2, 7])
+    right = np.repeat([True, False, True, False], [5, 9, 2, 7])
+    assert mcnemar(left, right) == (9, 2, pytest.approx(stats.binomtest(2, 11).pvalue))
+    assert mcnemar(right, left)[:2] == (2, 9)
+    assert mcnemar(left, left) == (0, 0, 1.0)
+    with pytest.raises(ValueError, match="23 items on the left, 22 on the right"):
+        mcnemar(left, right[1:])
+
+
+def test_what_a_study_could_have_detected():
+    smallest = detectable(Interval(0.3, 0.3 - 1.96, 0.3 + 1.96))  # a standard error of 1
+    assert smallest == pytest.approx(2.80, abs=0.01)
+    estimates = np.random.default_rng(8).normal(smallest, 1, 20_000)
+    assert np.mean(estimates > 1.96) == pytest.approx(0.8, abs=0.01)
+    assert detectable(Interval(0, -2, 2), power=0.9) > detectable(Interval(0, -2, 2)) > 2
+    assert np.isnan([detectable(Interval(1, np.nan, np.nan)), detectable(Interval(0, 0, 0))]).all()
 
 
 @pytest.mark.parametrize(

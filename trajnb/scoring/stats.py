@@ -1,15 +1,22 @@
-"""Intervals that respect dialogues, and sentences that say no more than the interval does."""
+"""Intervals and tests that respect dialogues and seeds, and sentences that say no more than they do."""
 
 from collections.abc import Sequence
 from math import isnan
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import norm, permutation_test
+from statsmodels.stats import contingency_tables
+from statsmodels.stats.multitest import multipletests
+
+from trajnb.scoring.crossed import codes, half_width, run_codes
 
 # Below this many dialogues a report says that the interval is too narrow. Simulated coverage of the 95 %
 # interval, normal effects of dialogues and of their 3 to 7 calls, 2000 trials: 81 % with 4 dialogues, 90 %
 # with 8, 92 % with 12, 93 % with 20, 95 % with 80 (tests/scoring/test_stats.py repeats a part of it).
 FEW_CLUSTERS = 20
+# Below this many seeds a report says that the variance between seeds is poorly known (see scoring.crossed).
+FEW_SEEDS = 5
 
 
 class Interval(NamedTuple):
@@ -54,6 +61,132 @@ def clustered_bootstrap(
     )
     low, high = np.quantile(draws @ sums / (draws @ sizes), [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high))
+
+
+def crossed_bootstrap(
+    values: Sequence[float],
+    dialogues: Sequence,
+    seeds: Sequence,
+    orders: Sequence,
+    weights: Sequence[float] | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = 5000,
+    seed: int = 0,
+) -> Interval:
+    """The (weighted) mean of `values` (n,), and an interval for other dialogues, seeds and orders than these.
+
+    One value a run and item, most often a paired difference of two arms; `dialogues`, `seeds` and `orders`
+    (n,) are labels. The three are resampled independently, items stay in their dialogue. How resamples become
+    an interval, and how often it holds the truth, stands in `scoring.crossed`. Cells may be missing. One seed
+    or one order is taken as fixed; where every seed has an order of its own, the two are one factor. Fewer
+    than two dialogues give nan for low and high, no values give nan throughout.
+    """
+    values = np.asarray(values, float)
+    weights = np.ones_like(values) if weights is None else np.asarray(weights, float)
+    if not len(values) == len(dialogues) == len(seeds) == len(orders) == len(weights):
+        raise ValueError(
+            f"{len(values)} values, {len(dialogues)} dialogues, {len(seeds)} seeds, {len(orders)} orders, "
+            f"{len(weights)} weights: not one each"
+        )
+    if not len(values):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    mean = float(weights @ values / weights.sum())
+    index = codes(dialogues), *run_codes(seeds, orders)
+    shape = tuple(int(code.max()) + 1 for code in index)
+    if shape[0] < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    cells = np.ravel_multi_index(index, shape)
+    sums, sizes = (
+        np.bincount(cells, amounts, np.prod(shape)).reshape(shape[0], -1)
+        for amounts in (weights * values, weights)
+    )
+
+    def means(by_dialogue, by_seed, by_order):
+        by_run = (by_seed[:, :, None] * by_order[:, None, :]).reshape(-1, sums.shape[1])
+        with np.errstate(invalid="ignore"):  # a draw may hit missing cells only
+            return ((by_dialogue @ sums) * by_run).sum(1) / ((by_dialogue @ sizes) * by_run).sum(1)
+
+    half = half_width(means, [(levels,) for levels in shape], level=level, resamples=resamples, seed=seed)
+    return Interval(mean, float(mean - half), float(mean + half))
+
+
+def sign_flip(
+    values: Sequence[float],
+    dialogues: Sequence,
+    weights: Sequence[float] | None = None,
+    *,
+    flips: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """Two-sided p value of no difference: if the arms were alike, any dialogue could have the other sign.
+
+    `values` (n,) are paired differences, summed (times `weights`) within `dialogues` (n,) over seeds and
+    items. All flips are tried where there are at most `flips` of them, else that many at random, the one
+    observed counted among them (Phipson and Smyth 2010). It speaks about other dialogues, given these seeds,
+    so it may be sure where the interval of `crossed_bootstrap` is not.
+
+    1.0 where no value differs from zero. nan where too few dialogues differ: with fewer than six, even all of
+    them on one side give more than 0.05, so there is no test.
+    """
+    values = np.asarray(values, float)
+    weights = np.ones_like(values) if weights is None else np.asarray(weights, float)
+    if not len(values) == len(dialogues) == len(weights):
+        raise ValueError(
+            f"{len(values)} values, {len(dialogues)} dialogues, {len(weights)} weights: not one each"
+        )
+    if not len(values):
+        return float("nan")
+    sums = np.bincount(codes(dialogues), weights * values)
+    sums = sums[sums != 0]  # the sign of a zero changes nothing
+    if not values.any():
+        return 1.0
+    if 2 * 0.5 ** len(sums) > 0.05:
+        return float("nan")
+    test = permutation_test((sums,), np.sum, permutation_type="samples", n_resamples=flips, rng=seed)
+    return float(test.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values of one family, adjusted by Holm's step-down; nan stays nan and is not of the family."""
+    adjusted = np.array(p_values, float)
+    known = ~np.isnan(adjusted)
+    if known.any():
+        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    return adjusted.tolist()
+
+
+class McNemar(NamedTuple):
+    """How many items only one of two arms has right, and the exact p value of as many on either side."""
+
+    left_only: int
+    right_only: int
+    p: float
+
+
+def mcnemar(left: Sequence[bool], right: Sequence[bool]) -> McNemar:
+    """Counts of items (n,) that only one arm has right. Its p value is description: it takes calls of one
+    dialogue as independent, and so overstates what they show."""
+    left, right = np.asarray(left, bool), np.asarray(right, bool)
+    if left.shape != right.shape:
+        raise ValueError(f"{len(left)} items on the left, {len(right)} on the right: not the same items")
+    left_only, right_only = int((left & ~right).sum()), int((right & ~left).sum())
+    if not left_only + right_only:
+        return McNemar(0, 0, 1.0)
+    table = [[(left & right).sum(), left_only], [right_only, (~left & ~right).sum()]]
+    return McNemar(left_only, right_only, float(contingency_tables.mcnemar(table, exact=True).pvalue))
+
+
+def detectable(interval: Interval, *, level: float = 0.95, power: float = 0.8) -> float:
+    """The smallest true difference whose interval would exclude zero with probability `power`.
+
+    h (1 + z_power / z_level), with h half the interval's width and z_level the normal quantile of
+    (1 + level) / 2: 1.43 h at 95 % and 80 %. The interval's own quantile is at least z_level, so this is, if
+    anything, too large. nan where there is no interval, or one without width: items that do not differ do not
+    say how much they could have.
+    """
+    half = (interval.high - interval.low) / 2
+    return half * (1 + norm.ppf(power) / norm.ppf((1 + level) / 2)) if half else float("nan")
 
 
 def reading(what: str, change: Interval, unit: str = "points", digits: int = 1) -> str:
