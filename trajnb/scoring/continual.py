@@ -76,7 +76,7 @@ def intervals(
     `crossed_bootstrap`. nan for low and high where a block has fewer than two dialogues, nan throughout for
     figures that a single block does not have. A stage without a block's items is a ValueError.
     """
-    return _intervals([rows], measure, level, resamples, seed)
+    return _intervals([rows], measure, level=level, resamples=resamples, seed=seed)
 
 
 def difference_intervals(
@@ -98,17 +98,15 @@ def difference_intervals(
         right = right.merge(left[key].drop_duplicates(), on=key)
         if left.empty:
             raise ValueError(f"the arms have no ({', '.join(key)}) in common: there is nothing to pair")
-    return _intervals([left, right], measure, level, resamples, seed)
+    return _intervals([left, right], measure, level=level, resamples=resamples, seed=seed)
 
 
-def _intervals(arms: list[pd.DataFrame], measure: str, level, resamples, seed) -> dict[str, Interval]:
-    """Of the only arm, or of the first minus the second."""
-    rows = arms[0]
-    runs = list(dict.fromkeys(zip(rows.seed, rows.order, strict=True)))
+def _intervals(arms: list[pd.DataFrame], measure: str, **settings) -> dict[str, Interval]:
+    """Of the only arm, or of the first minus the second; `settings` are those of `half_width`."""
+    runs = list(dict.fromkeys(zip(arms[0].seed, arms[0].order, strict=True)))
     seed_of, order_of = run_codes(*zip(*runs, strict=True))
-    block_of = rows[["block", "dialogue_id"]].drop_duplicates().sort_values(["block", "dialogue_id"])
-    dialogues = list(block_of.dialogue_id)
-    cells = [_cells(arm, measure, runs, dialogues) for arm in arms]
+    dialogues = arms[0][["block", "dialogue_id"]].drop_duplicates().sort_values(["block", "dialogue_id"])
+    cells = [_cells(arm, measure, runs, list(dialogues.dialogue_id)) for arm in arms]
 
     def means(by_dialogue, by_seed, by_order):
         left, *right = [_per_run(*part, by_dialogue) for part in cells]
@@ -116,16 +114,13 @@ def _intervals(arms: list[pd.DataFrame], measure: str, level, resamples, seed) -
         with np.errstate(invalid="ignore"):  # a draw may hit missing cells only
             return ((left - sum(right)) * by_run).sum(1) / by_run.sum(1)
 
-    strata = [tuple(block_of.groupby("block").size()), (seed_of.max() + 1,), (order_of.max() + 1,)]
-    mean = means(*(np.ones((1, sum(levels))) for levels in strata))[0]
-    half = np.full(len(FIGURES), np.nan)
-    known = ~np.isnan(mean)
-    if min(strata[0]) > 1:
-        half[known] = half_width(
-            lambda *weights: means(*weights)[:, known], strata, level=level, resamples=resamples, seed=seed
-        )
+    factors = [tuple(dialogues.groupby("block").size()), (seed_of.max() + 1,), (order_of.max() + 1,)]
+    mean = means(*(np.ones((1, sum(strata))) for strata in factors))[0]
+    known, half = ~np.isnan(mean), np.full(len(FIGURES), np.nan)
+    if min(factors[0]) > 1:
+        half[known] = half_width(lambda *weights: means(*weights)[:, known], factors, **settings)
     low, high = mean - half, mean + half
-    if len(arms) == 1 and measure != "logp":
+    if len(arms) == 1 and measure != "logp":  # a rate is not below 0 or above 100 %, whatever t says
         rates = np.isin(FIGURES, ("average", "learning", "aulc"))
         low[rates], high[rates] = low[rates].clip(0), high[rates].clip(max=100)
     bounds = zip(mean.tolist(), low.tolist(), high.tolist(), strict=True)
