@@ -74,7 +74,8 @@ def intervals(
     figure is that of a run (or of the runs that share seed and order), in its own block order, averaged over
     runs. Dialogues are drawn within their block (the blocks are fixed), seeds and orders as in
     `crossed_bootstrap`. nan for low and high where a block has fewer than two dialogues, nan throughout for
-    figures that a single block does not have. A stage without a block's items is a ValueError.
+    figures that a single block does not have. A stage without a block's items is a ValueError. Forgetting
+    takes the maximum of noisy scores and so is a little too high, in every draw as in the matrix itself.
     """
     return _intervals([rows], measure, level=level, resamples=resamples, seed=seed)
 
