@@ -106,10 +106,11 @@ def test_whole_oldest_turns_are_cut_and_counted(sample):
 
 def test_what_cannot_be_cut_is_an_error_by_name(sample):
     with pytest.raises(
-        ValueError, match=r"dialogue multi_turn_base_\d+, step \d+: documents, last user turn"
+        ValueError,
+        match=r"dialogue multi_turn_base_\d+, step \d+, condition 'full': documents, last user turn",
     ):
         build_examples(sample, "full", "train", max_length=20, count_tokens=count_words)
-    with pytest.raises(ValueError, match=r"dialogue multi_turn_base_\d+, step \d+: the completion alone has"):
+    with pytest.raises(ValueError, match=r"multi_turn_base_\d+, step \d+, .*: the completion alone has"):
         build_examples(sample, "full", "train", max_length=1, count_tokens=count_words)
 
 

@@ -22,6 +22,7 @@ from trajnb.formatting.arguments import (
 from trajnb.formatting.dialogue import Call
 
 LIMIT = 20_000  # characters of a text that are looked at; the longest target of any corpus has under 1,000
+NO_CALL = "[]"  # written in place of a call where the user's turn asks for no further one
 MOST = 20  # openings after the first call that are looked at: a model that repeats itself says no more
 
 _OPENINGS = (  # tried in this order, so that a word of prose such as "file(s)" does not hide a bracketed call
@@ -68,6 +69,11 @@ def parse_all(text: str) -> tuple[Call, ...]:
                 call, end = _read(text, opening)
                 calls.append(call)
     return tuple(calls)
+
+
+def is_no_call(text: str) -> bool:
+    """Whether a text says, with or without the line's opening, that there is no further call."""
+    return text.strip().removeprefix("API-Request:").strip() == NO_CALL
 
 
 def render(call: Call) -> str:

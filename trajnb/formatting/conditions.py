@@ -159,6 +159,8 @@ def _last_turn(history: History) -> int:
 def _write(turn: Turn) -> list[tuple[str, str]]:
     if turn.call is not None:
         return [("request", f"API-Request: {render(turn.call)}"), ("response", f"API-Response: {turn.text}")]
+    if turn.request:
+        return [("request", f"API-Request: {turn.request}"), ("response", f"API-Response: {turn.text}")]
     if turn.role == "api":  # a request that cannot be read
         return [("request", f"API-Request: {turn.text}")]
     prefix = {"user": "User", "ai": "AI"}[turn.role]

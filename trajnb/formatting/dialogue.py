@@ -16,9 +16,10 @@ class Call:
 class Turn:
     """What a user or the assistant says, or a call together with its response text."""
 
-    role: str  # "user" | "ai" | "api"
+    role: str  # "user" | "ai" | "api", and "end" of a target: no further call
     text: str  # for an api turn: the response
     call: Call | None = None  # api turns only; None there where the call cannot be read and `text` is all
+    request: str = ""  # where the call cannot be read: what was written, and `text` is what it got
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from itertools import cycle, islice
 
 from datasets import Dataset
 
-from trajnb.formatting.calls import render
+from trajnb.formatting.calls import NO_CALL, render
 from trajnb.formatting.conditions import CONDITIONS, History, messages, paper_messages
 from trajnb.formatting.corpus import Corpus
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
@@ -23,6 +23,7 @@ CountTokens = Callable[[Sequence[Mapping[str, str]]], int]
 
 
 FORMATS = ("own", "paper")
+TARGETS = {"api": "call", "ai": "response", "end": "stop"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Step:
 
     @property
     def call(self) -> Call | None:
-        """None where the target is a response to the user, or a call that cannot be read."""
+        """None for a response to the user, the end of a turn, and a call that cannot be read."""
         return self.target.call
 
     @property
@@ -68,6 +69,18 @@ def steps(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
             history = replace(history, needed=_needed(history, turn.call)) if turn.call else history
             yield Step(dialogue.id, places.index(place), max(user_turn - 1, 0), history, turn)
         answered += turn.role == "api"
+
+
+def ends(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
+    """The end of every user turn, as a target: no further call. `step` is the index of the user turn."""
+    starts = [place for place, turn in enumerate(dialogue.turns) if turn.role == "user"]
+    stops = [*starts[1:], len(dialogue.turns)]
+    for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        calls = [place for place in range(start, stop) if dialogue.turns[place].role == "api"]
+        last = max(calls, default=start)  # what is said to the user comes behind the end
+        turns = (*dialogue.turns[: last + 1], Turn("end", NO_CALL))
+        *_, step = steps(replace(dialogue, turns=turns, targets=(last + 1,)), donor)
+        yield replace(step, step=number, history=replace(step.history, ordinal=len(calls) + 1))
 
 
 def donors(dialogues: Sequence[Dialogue]) -> dict[str, Dialogue]:
@@ -103,6 +116,7 @@ def build_examples(
     count_tokens: CountTokens | None = None,
     prompt_format: str = "own",
     responses: bool = False,
+    stops: bool = False,
 ) -> Dataset:
     """All examples of one side of the split: dialogues in corpus order, steps ascending.
 
@@ -116,10 +130,11 @@ def build_examples(
         prompt_format: "own", or "paper" for prompts as arXiv 2605.09734 has them.
         responses: train on responses to the user and on calls that cannot be read too, where the corpus has
             such targets; the paper does.
+        stops: the ends of turns instead, see `ends`, with the strata of calls left false.
 
     Columns beside `prompt` and `completion`:
         dialogue_id, step, block, split: where the example comes from.
-        target: "call" or "response".
+        target: "call", "response" or "stop".
         turn, ordinal: its user turn from 0, and which call of that turn it is, from 1 (0: a response).
         same_prompt: no call stands before it, so that its prompt is the same under every condition.
         response_only: an argument value stands in an earlier response but in nothing that was said before.
@@ -152,8 +167,8 @@ def build_examples(
     side = train if split == "train" else held_out
     donor_of = donors(side) if condition == "placebo" else {}
     for dialogue in side:
-        for step in steps(dialogue, donor_of.get(dialogue.id)):
-            if step.call is None and not with_responses:
+        for step in (ends if stops else steps)(dialogue, donor_of.get(dialogue.id)):
+            if step.call is None and not (with_responses or stops):
                 continue
             prefix = "AI" if step.target.role == "ai" else "API-Request"
             completion = [{"role": "assistant", "content": f"{prefix}: {step.gold}"}]
@@ -166,7 +181,7 @@ def build_examples(
                     "step": step.step,
                     "block": dialogue.block,
                     "split": split,
-                    "target": "response" if step.target.role == "ai" else "call",
+                    "target": TARGETS[step.target.role],
                     "turn": step.turn,
                     "ordinal": step.history.ordinal,
                     "same_prompt": all(turn.role != "api" for turn in step.history.turns),
@@ -242,25 +257,40 @@ def _fit(
             return paper_messages(history, lines, condition)
         return messages(history, lines)
 
-    history = step.history
-    prompt = written(history)
     if max_length is None:
-        return prompt, 0
-    name = f"dialogue {step.dialogue_id}, step {step.step}"
+        return written(step.history), 0
+    name = f"dialogue {step.dialogue_id}, step {step.step}, condition {condition!r}"
     if (length := count_tokens(completion)) > max_length:
         raise ValueError(f"{name}: the completion alone has {length} tokens, over max_length {max_length}")
-    cut_turns = 0
-    while (length := count_tokens([*prompt, *completion])) > max_length:
+    return cut_to_fit(
+        step.history, written, lambda prompt: count_tokens([*prompt, *completion]), max_length, name
+    )
+
+
+def cut_to_fit(
+    history: History,
+    written: Callable[[History], list[dict]],
+    count_tokens: CountTokens,
+    max_length: int,
+    name: str,
+) -> tuple[list[dict], int]:
+    """The prompt that `written` makes of a history, and how many of the oldest user turns had to be cut for
+    it to have at most `max_length` tokens.
+
+    Raises:
+        ValueError: documents and the last user turn alone have more; `name` says whose.
+    """
+    prompt, cut_turns = written(history), 0
+    while (length := count_tokens(prompt)) > max_length:
         starts = [i for i, turn in enumerate(history.turns) if turn.role == "user" and i > 0]
         if not starts:
             raise ValueError(
-                f"{name}: documents, last user turn and completion have {length} tokens under condition "
-                f"{condition!r}, over max_length {max_length}; raise max_length or show fewer documents"
+                f"{name}: documents, last user turn and call have {length} tokens, over max_length "
+                f"{max_length}; raise max_length or show fewer documents"
             )
         left = history.turns[starts[0] :]
         answered = sum(turn.role == "api" for turn in left)
         donated = history.donated[len(history.donated) - answered :]
         history = replace(history, turns=left, donated=donated)
-        prompt = written(history)
-        cut_turns += 1
+        prompt, cut_turns = written(history), cut_turns + 1
     return prompt, cut_turns

@@ -9,7 +9,7 @@ from pathlib import Path
 from trajnb.study.params import FOLDERS, Parameters, Study, check_run, corpus_of
 
 # Where a run is kept and what it is evaluated on change no weight; everything else is its identity.
-NOT_IDENTITY = (*FOLDERS, "eval_conditions")
+NOT_IDENTITY = (*FOLDERS, "eval_conditions", "rollout_dialogues", "rollout_calls")
 
 
 def expand(study: Study, parameters: Parameters) -> dict[str, dict]:

@@ -299,10 +299,23 @@ def _check_strategy(run: dict) -> None:
         raise ValueError(f"replay_share is {run['replay_share']}: it must lie above 0 and be at most 1")
     if run["shots"] < 1:
         raise ValueError(f"shots is {run['shots']}: few-shot prompts need at least one worked example")
+    if run["rollout_dialogues"] > 0:
+        _check_rollout(run)
     if run["match_tokens"] and run["strategy"] == "few-shot":
         raise ValueError("match_tokens is about training, and under strategy 'few-shot' nothing is trained")
     if run["match_tokens"] and run["truncation"] == "paper":
         raise ValueError("match_tokens counts whole examples: it needs truncation 'turns', not 'paper'")
+
+
+def _check_rollout(run: dict) -> None:
+    if run["corpus"] not in ("bfcl", "sample"):
+        raise ValueError(f"rollout_dialogues: the calls of the corpus {run['corpus']!r} cannot be executed")
+    if run["strategy"] in ("independent", "few-shot"):
+        raise ValueError(
+            f"rollout_dialogues: strategy {run['strategy']!r} ends with no one model to be played"
+        )
+    if "stripped+values" in (run["eval_conditions"] or [run["condition"]]):
+        raise ValueError("rollout_dialogues: stripped+values shows what the right call needs; leave it out")
 
 
 def _check_order(order: list[str], blocks: tuple[str, ...]) -> None:

@@ -26,6 +26,7 @@ import trajnb
 ROOT = Path(trajnb.__file__).parents[1]
 """The clone: notebooks, params and reports lie here."""
 
+BESIDE = ("stops.jsonl", "rollouts.jsonl", "rollout.json")  # of runs that learn to stop, or are rolled out
 PACKAGES = ("trajnb", "torch", "transformers", "peft", "bitsandbytes", "datasets", "tokenizers", "numpy")
 
 
@@ -112,6 +113,9 @@ def keep(study: Path, out: Path) -> list[str]:
         write_json(folder / "record.json", run.record | {"parameters": _at_home(run.record["parameters"])})
         write_lines(folder / "items.jsonl", run.items)
         write_lines(folder / "predictions.jsonl.gz", run.predictions)
+        for name in BESIDE:
+            if (run.folder / name).is_file():
+                _write(folder / name, (run.folder / name).read_bytes())
     if (study / "study.yaml").is_file():
         about = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
         about["runs"] = {name: _at_home(run) for name, run in about["runs"].items()}
@@ -130,6 +134,9 @@ def adopt(folder: Path, kept: Path) -> None:
     run = read_run(kept)
     write_lines(folder / "items.jsonl", run.items)
     write_lines(folder / "predictions.jsonl", run.predictions)
+    for name in BESIDE:
+        if (kept / name).is_file():
+            _write(folder / name, (kept / name).read_bytes())
     write_json(folder / "record.json", run.record)
 
 

@@ -10,6 +10,7 @@ from trajnb.study.params import Study, notebook_parameters
 from trajnb.study.records import adopt, now, read_study, runs_folder
 
 INSPECT, TRAIN, EVALUATE = "01_inspect.ipynb", "02_train.ipynb", "03_evaluate.ipynb"
+ROLLOUT = "04_rollout.ipynb"
 
 
 def run_study(
@@ -24,7 +25,7 @@ def run_study(
 
     Args:
         runs: run name -> all parameters of the training notebook, see `grid.expand`.
-        notebooks: the folder of the three notebooks; relative paths in parameters start from its parent.
+        notebooks: the folder of the four notebooks; relative paths in parameters start from its parent.
         jobs: runs at a time; None is one per GPU.
         kept: a folder of records, committed or copied from elsewhere; its runs are not run again.
 
@@ -49,7 +50,11 @@ def run_study(
     errors = inspect(out, runs, notebooks, places)
     waiting = [training_job(out, name, runs[name], notebooks) for name in runs if states[name] != "finished"]
     errors |= execute(waiting, places, lambda job: is_finished(job.log.parent, runs[job.name]), changed)
-    if "finished" in states.values():
+    done = [name for name in runs if states[name] == "finished"]
+    rollouts = [rollout_job(out, name, runs[name], notebooks) for name in done if asks_rollout(runs[name])]
+    rollouts = [job for job in rollouts if not is_rolled_out(job)]
+    errors |= execute(rollouts, places, is_rolled_out, _render_when_done)
+    if done:
         errors |= evaluate(out, notebooks, places)
     write_index(out, states)
     return errors
@@ -128,6 +133,33 @@ def training_job(out: Path, name: str, run: dict, notebooks: Path) -> Job:
     return Job(name, notebooks / TRAIN, folder / TRAIN, folder / "parameters.yaml", folder / "log.txt", run)
 
 
+def asks_rollout(run: dict) -> bool:
+    """Whether the dialogues of a run are to be played to their end as well."""
+    return run.get("rollout_dialogues", 0) > 0
+
+
+def rollout_job(out: Path, name: str, run: dict, notebooks: Path) -> Job:
+    """The job that plays held-out dialogues with the model that `run` trained."""
+    folder = out / "runs" / name
+    parameters = {
+        "run_folder": _from(notebooks.parent, folder),
+        "rollout_dialogues": run["rollout_dialogues"],
+        "rollout_calls": run["rollout_calls"],
+        "eval_conditions": run["eval_conditions"] or [run["condition"]],
+    }
+    files = (folder / ROLLOUT, folder / "rollout.yaml", folder / "rollout.log")
+    return Job(f"{name} rollout", notebooks / ROLLOUT, *files, parameters)
+
+
+def is_rolled_out(job: Job) -> bool:
+    """Whether the rollout of `job` is kept, with the same parameters."""
+    try:
+        kept = json.loads((job.log.parent / "rollout.json").read_text(encoding="utf-8"))["parameters"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return kept.items() <= job.parameters.items()
+
+
 def inspect(out: Path, runs: dict[str, dict], notebooks: Path, places: Slots) -> dict[str, str]:
     """Execute 01 on what the first run learns from, unless that page is there; errors by job name."""
     first = next(iter(runs.values()))
@@ -148,7 +180,7 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
     if not any(out.rglob("record.json")):
         raise ValueError(f"{out} holds no finished run: there is no record.json in it")
     errors = evaluate(out, notebooks, slots(1))
-    for executed in [*out.glob("*.ipynb"), *out.glob(f"runs/*/{TRAIN}")]:
+    for executed in [*out.glob("*.ipynb"), *out.glob(f"runs/*/{TRAIN}"), *out.glob(f"runs/*/{ROLLOUT}")]:
         render(executed)
     about = out / "study.yaml"
     runs = yaml.safe_load(about.read_text(encoding="utf-8"))["runs"] if about.is_file() else {}
@@ -187,11 +219,12 @@ def _is_shown(job: Job) -> bool:
 
 
 def _execute_page(job: Job, places: Slots) -> dict[str, str]:
-    def changed(job: Job, state: str) -> None:
-        if state != "running" and job.executed.is_file():
-            render(job.executed)
+    return execute([job], places[:1], lambda job: False, _render_when_done)
 
-    return execute([job], places[:1], lambda job: False, changed)
+
+def _render_when_done(job: Job, state: str) -> None:
+    if state != "running" and job.executed.is_file():
+        render(job.executed)
 
 
 def _count(states: dict[str, str]) -> str:

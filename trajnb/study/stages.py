@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from trajnb.formatting.calls import parse_all
+from trajnb.formatting.calls import is_no_call, parse_all
 from trajnb.formatting.documents import Api
 from trajnb.qlora import chat, generate, train
 from trajnb.scoring import errors, score
@@ -21,7 +21,7 @@ def predict(
     model,
     tokenizer,
     rows: Sequence[Mapping],
-    apis: Mapping[str, Mapping[str, Api]],
+    scored: Callable[[str, Mapping], dict],
     *,
     stage: int,
     train_condition: str,
@@ -33,10 +33,8 @@ def predict(
     """Answer and score every row of held-out examples: the lines of `predictions.jsonl`, in the order of
     `rows`.
 
-    `apis` gives for every dialogue id what its documents say, see `documents.apis_of`: positional arguments
-    are bound by it, and errors told apart.
+    `scored` gives what is right about the answer to a row: `score_calls`, or `score_stop`.
     """
-    names = {name: {api.name: api.names for api in known.values()} for name, known in apis.items()}
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         groups.setdefault(row["dialogue_id"], []).append(index)
@@ -66,14 +64,31 @@ def predict(
             "prediction": text,
             "gold_nll": answer.gold_nll,
             "gold_tokens": len(example.completion),
-            "calls": len(parse_all(text)),
-            **score.score(text, row["gold"], names[row["dialogue_id"]]),
-            "error": errors.kind(text, row["gold"], apis[row["dialogue_id"]]),
+            **scored(text, row),
         }
     seconds = time.monotonic() - began
     right = sum(line["canonical"] for line in lines.values())
-    say(f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} calls exact · {seconds:.0f} s")
+    say(f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} exact · {seconds:.0f} s")
     return [lines[index] for index in range(len(rows))]
+
+
+def score_calls(apis: Mapping[str, Mapping[str, Api]]) -> Callable[[str, Mapping], dict]:
+    """The scores of calls. `apis` gives for every dialogue id what its documents say, see
+    `documents.apis_of`: positional arguments are bound by it, and errors told apart.
+    """
+    names = {name: {api.name: api.names for api in known.values()} for name, known in apis.items()}
+
+    def scored(text: str, row: Mapping) -> dict:
+        dialogue, gold = row["dialogue_id"], row["gold"]
+        scores = score.score(text, gold, names[dialogue])
+        return {"calls": len(parse_all(text)), **scores, "error": errors.kind(text, gold, apis[dialogue])}
+
+    return scored
+
+
+def score_stop(text: str, row: Mapping) -> dict:
+    """The score of the end of a turn: whether the answer is that there is no further call."""
+    return {"canonical": is_no_call(text)}
 
 
 def _told(waves: Iterable[list], count: int, what: str, say: Callable[[str], None]) -> Iterator:
