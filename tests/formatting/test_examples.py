@@ -133,6 +133,25 @@ def test_a_user_turn_may_have_no_call(bfcl):
     assert sum(turn.role == "user" for turn in dialogue.turns) > 4
 
 
+def test_the_end_of_every_turn_is_an_example_of_its_own(bfcl, rows):
+    stops = build_examples(bfcl, "full", "held_out", stops=True)
+    turns = {d.id: sum(turn.role == "user" for turn in d.turns) for d in bfcl.dialogues}
+    assert len(stops) == sum(turns[name] for name in bfcl.held_out)
+    assert set(stops["target"]) == {"stop"} and set(stops["gold"]) == {"[]"}
+    calls = {}
+    for row in rows["full"]:
+        calls.setdefault((row["dialogue_id"], row["turn"]), []).append(row)
+    for row in stops:
+        made = calls.get((row["dialogue_id"], row["turn"]), [])
+        assert row["ordinal"] == len(made) + 1
+        prompt = row["prompt"][1]["content"]
+        assert prompt.endswith(f"\nGenerate API Request {len(made) + 1}:")
+        assert row["completion"] == [{"role": "assistant", "content": "API-Request: []"}]
+        if made:
+            last = f"\nAPI-Request: {made[-1]['gold']}\nAPI-Response: "
+            assert last in prompt and prompt.rindex(last) > prompt.rindex("User: ")
+
+
 def test_formatting_imports_neither_torch_nor_transformers():
     code = "import sys, trajnb.formatting.examples; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
