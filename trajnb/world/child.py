@@ -45,7 +45,8 @@ def lock_down(megabytes: int) -> None:
         return
     free = os.open(os.devnull, os.O_RDONLY)  # the lowest descriptor that is not in use
     os.close(free)
-    limits = {"AS": megabytes * 2**20, "NOFILE": free, "FSIZE": 0, "NPROC": 0, "CORE": 0}
+    # DATA and not AS: what a system maps of its own files (locales: 200 MB and more on some) is no harm
+    limits = {"DATA": megabytes * 2**20, "NOFILE": free, "FSIZE": 0, "NPROC": 0, "CORE": 0}
     for name, limit in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]

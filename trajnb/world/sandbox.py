@@ -47,7 +47,7 @@ class Sandbox:
     Args:
         cpu_seconds: that a call may compute.
         wall_seconds: that it may last on the clock.
-        megabytes: of address space, for the child with all its dialogues.
+        megabytes: of memory, for the child with all its dialogues.
     """
 
     def __init__(self, *, cpu_seconds: int = 2, wall_seconds: float = 20, megabytes: int = 256):
