@@ -6,7 +6,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trajnb.qlora import attention, base, train, trie
+from trajnb.formatting.conditions import CONDITIONS
+from trajnb.formatting.corpus import load_corpus
+from trajnb.formatting.examples import build_examples
+from trajnb.qlora import attention, base, chat, train, trie
 from trajnb.qlora.chat import Encoded
 
 RECIPE = train.Recipe(
@@ -43,6 +46,23 @@ def test_packed_gradients_equal_those_one_by_one_in_nf4(make_model, dialogues):
     model = make_model("nf4")
     assert any(type(module).__name__ == "Linear4bit" for module in model.modules())
     check_gradients(model, sum(dialogues, []))
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_packed_gradients_equal_on_real_rows_under_every_condition(model, tokenizer, condition):
+    check_rows(model, tokenizer, load_corpus("sample", documents="used"), condition, dialogues=2)
+
+
+@pytest.mark.parametrize("condition", ["stripped", "full"])
+def test_packed_gradients_equal_on_rows_of_api_bank(model, tokenizer, condition, api_bank_files):
+    data = load_corpus("api-bank", documents="used", corpus_path=str(api_bank_files), levels=("1",))
+    check_rows(model, tokenizer, data, condition, dialogues=4)
+
+
+def check_rows(model, tokenizer, corpus, condition, dialogues):
+    rows = build_examples(corpus, condition, "train")
+    names = list(dict.fromkeys(rows["dialogue_id"]))[:dialogues]
+    check_gradients(model, chat.encode_all(tokenizer, [row for row in rows if row["dialogue_id"] in names]))
 
 
 examples = st.builds(

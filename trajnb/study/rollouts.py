@@ -7,7 +7,7 @@ from trajnb.formatting.conditions import CONDITIONS, History, messages
 from trajnb.formatting.dialogue import Dialogue
 from trajnb.formatting.examples import cut_to_fit
 from trajnb.qlora import chat
-from trajnb.qlora.session import Session
+from trajnb.qlora.session import Session, open_session
 from trajnb.world.rollout import Ask, Rollout, roll
 from trajnb.world.sandbox import Sandbox
 
@@ -34,7 +34,7 @@ def play(
         batch = dialogues[first : first + TOGETHER]
         with (
             Sandbox() as sandbox,
-            Session(model, end_token=tokenizer.eos_token_id, max_new_tokens=max_new_tokens) as session,
+            open_session(model, end_token=tokenizer.eos_token_id, max_new_tokens=max_new_tokens) as session,
         ):
             ask = _ask(session, tokenizer, eval_condition, max_length, say)
             done = roll(sandbox, batch, scenarios, ask, ends=ends, max_calls=max_calls)

@@ -1,0 +1,106 @@
+"""What else a run can be, each as a user runs it with the tiny model: strategies, matched tokens, learning to
+stop, rollouts.
+"""
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+import yaml
+
+from trajnb.study import records
+
+COMMON = {
+    "corpus": "sample",
+    "documents": "used",
+    "model": "tiny",
+    "dialogues_per_step": 1,
+    "learning_rate": 0.01,
+    "max_new_tokens": 24,
+}
+RUNS = [
+    {"strategy": "joint", "epochs": 3},
+    {"strategy": "independent"},
+    {"strategy": "few-shot", "shots": 2, "eval_conditions": [["stripped", "full"]]},
+    {
+        "strategy": "replay", "replay_share": 0.5, "match_tokens": "stripped", "stop_targets": True,
+        "rollout_dialogues": 1, "rollout_calls": 3,
+    },
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("variants")
+    (folder / "params.yaml").write_text(yaml.safe_dump({"common": COMMON, "runs": RUNS}))
+    command = "from trajnb.study.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "run", "params.yaml", "--out", "out", "--jobs", "2"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {run.record["parameters"]["strategy"]: run for run in records.read_study(folder / "out")}
+
+
+def stages_of(run):
+    return sorted({line["stage"] for line in run.predictions})
+
+
+def test_joint_learns_all_blocks_in_one_stage(runs):
+    joint, blocks = runs["joint"], runs["joint"].record["blocks"]
+    assert stages_of(joint) == [0, 1] and joint.record["stages"] == [blocks]
+    assert [path.name for path in (joint.folder / "adapters").iterdir()] == ["1-joint"]
+    assert joint.record["tokens"]["train_total"] == 3 * sum(runs["independent"].record["tokens"]["by_block"])
+
+
+def test_independent_adapters_do_not_follow_from_each_other(runs):
+    run = runs["independent"]
+    assert run.record["stages"] == [[block] for block in run.record["blocks"]]
+    assert len(list((run.folder / "adapters").iterdir())) == 4 and stages_of(run) == [0, 1, 2, 3, 4]
+
+
+def test_few_shot_trains_nothing_and_shows_more(runs):
+    run = runs["few-shot"]
+    assert run.record["stages"] == [[]] and run.record["steps"] == run.record["flops"] == 0
+    assert not (run.folder / "adapters").exists() and stages_of(run) == [0, 1]
+    lengths = Counter()
+    for line in run.predictions:
+        lengths[line["stage"], line["eval_condition"]] += line["prompt_tokens"]
+    more = {name: lengths[1, name] - lengths[0, name] for name in ("stripped", "full")}
+    assert more["full"] > more["stripped"] > 0, "shots are of the condition that is asked"
+
+
+def test_replay_learns_more_dialogues_and_a_budget_fewer_tokens(runs):
+    plain, run = runs["independent"].record, runs["replay"].record
+    assert run["stages"] == plain["stages"]
+    first, *later = zip(run["tokens"]["by_block"], plain["tokens"]["by_block"], strict=True)
+    assert first[0] < 1.2 * first[1], "the first block has nothing to learn again"
+    assert sum(one for one, _ in later) > sum(other for _, other in later)
+
+
+def test_ends_of_turns_are_answered_apart_from_the_items(runs):
+    run = runs["replay"]
+    stops = records.read_lines(run.folder / "stops.jsonl")
+    turns = {(line["dialogue_id"], line["step"]) for line in stops}
+    assert len(stops) == 4 * len(turns) and all(isinstance(line["canonical"], bool) for line in stops)
+    assert all(item["gold"] != "[]" for item in run.items)
+
+
+def test_rollouts_are_played_both_ways_and_kept(runs, tmp_path):
+    run = runs["replay"]
+    lines = records.read_lines(run.folder / "rollouts.jsonl")
+    assert [line["ends"] for line in lines] == ["oracle"] * 4 + ["model"] * 4
+    assert {line["dialogue_id"] for line in lines} == {item["dialogue_id"] for item in run.items}
+    for line in lines:
+        made = [sum(call["turn"] == turn for call in line["calls"]) for turn in range(len(line["gold"]))]
+        if line["ends"] == "oracle":
+            assert made == list(map(len, line["gold"]))
+        else:
+            assert max(made) <= 3
+    assert (run.folder / "04_rollout.html").is_file()
+    records.keep(run.folder.parents[1], tmp_path)
+    kept = tmp_path / "records" / run.folder.name
+    assert records.read_lines(kept / "rollouts.jsonl") == lines and (kept / "rollout.json").is_file()
