@@ -1,8 +1,6 @@
-import math
-
 import pytest
 
-from trajnb.scoring.rollouts import by_depth, measures, table
+from trajnb.scoring.rollouts import KEYS, by_depth, measures, summary, table
 
 GOLD = [["[cd(folder='a')]", "[ls(a=True)]"], [], ["[rm(file_name='x')]"]]
 
@@ -25,7 +23,7 @@ def test_the_reference_itself_is_perfect():
     assert (found["made"], found["gold"], found["failed"]) == (3, 3, 0)
     assert (found["repeated identical call"], found["too few calls"]) == (0, 0)
     assert (found["trajectory match"], found["inclusion"], found["usage"]) == (1, 1, 1)
-    assert math.isnan(found["recovered"]), "nothing failed"
+    assert found["recovered"] is None, "nothing failed"
 
 
 def test_calls_are_compared_at_their_place_in_their_turn():
@@ -50,12 +48,16 @@ def test_recovery_is_a_call_that_works_after_one_that_fails_in_the_same_turn():
 
 def test_no_calls_leave_no_share_to_tell():
     found = measures(row(turns=(False, False)), {})
-    assert found["made"] == 0 and math.isnan(found["failed"]) and found["exact"] == 0
+    assert found["made"] == 0 and found["failed"] is None and found["exact"] == 0
 
 
-def test_the_table_has_a_line_per_rollout():
-    found = table([PERFECT, row(turns=(False, True))], {"d": {}})
+def test_the_table_has_a_line_per_rollout_and_its_summary_counts_and_averages():
+    lines = [PERFECT, row(turns=(False, True))]
+    found = table([{**line, "figures": measures(line, {})} for line in lines])
+    assert list(found.columns[:6]) == list(KEYS)
     assert list(found.success) == [1, 0] and list(found.turns) == [1, 0.5]
-    assert list(found.columns[:6]) == [
-        "dialogue_id", "block", "stage", "train_condition", "eval_condition", "ends",
-    ]  # fmt: skip
+    (both,) = summary(found, ["eval_condition", "ends"]).to_dict("records")
+    assert (both["dialogues"], both["made"], both["gold"]) == (2, 3, 6)
+    assert (both["success"], both["turns"], both["failed"]) == (0.5, 0.75, 0), (
+        "shares are means of those there"
+    )

@@ -5,6 +5,7 @@ the comparison of calls is by position in their turn, which a rollout may depart
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 
 import pandas as pd
 
@@ -13,9 +14,12 @@ from trajnb.formatting.dialogue import Call
 from trajnb.formatting.documents import Api
 from trajnb.scoring import errors
 
+KEYS = ("dialogue_id", "block", "stage", "train_condition", "eval_condition", "ends")
+COUNTS = ("made", "gold", *errors.ROLLOUT_KINDS)
 
-def measures(row: Mapping, apis: Mapping[str, Api]) -> dict[str, float]:
-    """The figures of one dialogue; all but counts lie between 0 and 1, nan where nothing is there to count.
+
+def measures(row: Mapping, apis: Mapping[str, Api]) -> dict[str, float | None]:
+    """The figures of one dialogue; all but counts lie between 0 and 1, None where nothing is there to count.
 
     `success`, `turns` (share of turns that succeed), `progress` (share before the first failure); `made` and
     `gold`, counts of calls; `exact`, the share of gold calls made at their place in their turn; `failed`, the
@@ -30,7 +34,7 @@ def measures(row: Mapping, apis: Mapping[str, Api]) -> dict[str, float]:
     flat, wanted = [call for turn in readable for call in turn], [call for turn in gold for call in turn]
     failed = [call["failed"] for turn in _by_turn(row) for call in turn]
     after = [turn[place + 1]["failed"] for turn in _by_turn(row) for place in _failures(turn)]
-    return {
+    found = {
         "success": float(row["success"]),
         "turns": _mean(row["turns"]),
         "progress": row["progress"],
@@ -44,6 +48,7 @@ def measures(row: Mapping, apis: Mapping[str, Api]) -> dict[str, float]:
         "inclusion": errors.inclusion(flat, wanted),
         "usage": errors.usage(flat, wanted, apis),
     }
+    return {name: None if isnan(value) else value for name, value in found.items()}
 
 
 def by_depth(row: Mapping, apis: Mapping[str, Api]) -> list[tuple[int, bool]]:
@@ -59,12 +64,20 @@ def by_depth(row: Mapping, apis: Mapping[str, Api]) -> list[tuple[int, bool]]:
     return found
 
 
-def table(rows: Iterable[Mapping], apis: Mapping[str, Mapping[str, Api]]) -> pd.DataFrame:
-    """One line per rollout: where it comes from, and its `measures`. `apis` by dialogue id."""
-    keys = ("dialogue_id", "block", "stage", "train_condition", "eval_condition", "ends")
-    return pd.DataFrame(
-        [{key: row[key] for key in keys} | measures(row, apis[row["dialogue_id"]]) for row in rows]
-    )
+def table(rows: Iterable[Mapping]) -> pd.DataFrame:
+    """One line per rollout: where it comes from (`KEYS`) and its `measures`, kept in it as `figures`."""
+    return pd.DataFrame([{key: row[key] for key in KEYS} | row["figures"] for row in rows])
+
+
+def summary(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The figures of `table` by columns `by`: sums of counts, means over dialogues of all else, and how many
+    dialogues they rest on.
+    """
+    groups = rows.groupby(list(by), sort=False)
+    figures = [name for name in rows if name not in {*KEYS, *by}]
+    found = groups[figures].agg({name: "sum" if name in COUNTS else "mean" for name in figures})
+    found.insert(0, "dialogues", groups.size())
+    return found
 
 
 def _by_turn(row: Mapping) -> list[list[Mapping]]:
