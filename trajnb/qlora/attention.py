@@ -3,11 +3,12 @@ pluggable.
 
 A dense 4-D mask gives the same numbers but computes every pair of tokens: on bfcl it spent 41 % of a
 training step. Here the trunk is one plainly causal product and each branch a small one over its ancestors;
-while decoding, a new token meets its own dialogue's keys and no others, and no key is ever copied. A
-forward pass carries its layout in the keyword argument `layout`; without one this is transformers' own
-sdpa.
+while decoding, a new token meets its own dialogue's keys and no others, and no key is ever copied. In a
+rollout every dialogue has a cache of its own, which outlives the answer. A forward pass carries its layout
+in the keyword argument `layout`; without one this is transformers' own sdpa.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -124,6 +125,72 @@ class DecodeLayout:
         """Go on with some of the sequences only (`rows` are indices into the present ones)."""
         self.beams = beams
         self.own = {layer: (key[rows], value[rows]) for layer, (key, value) in self.own.items()}
+
+
+@dataclass
+class Cache:
+    """Keys and values of one sequence, in buffers that new tokens are written into.
+
+    A buffer has room for a power of two of tokens, so it is copied only when the sequence has doubled.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    """Those whose keys and values are held: what the buffers have behind them is left over."""
+    store: Store = field(default_factory=dict)
+
+    def keep(self, tokens: Sequence[int]) -> None:
+        """Hold no more than what `tokens` begin with, and never all of them: the last one is asked."""
+        both = min(len(self.tokens), len(tokens) - 1)
+        del self.tokens[next((n for n in range(both) if self.tokens[n] != tokens[n]), both) :]
+
+    def write(self, layer: int, key, value) -> list[torch.Tensor]:
+        """Put keys and values of new tokens behind those held; returns all of them, as views."""
+        start, stop = len(self.tokens), len(self.tokens) + key.shape[2]
+        buffers = self.store.get(layer)
+        if buffers is None or buffers[0].shape[2] < stop:
+            room = 1 << (stop - 1).bit_length()
+            grown = tuple(new.new_empty(*new.shape[:2], room, new.shape[3]) for new in (key, value))
+            if buffers is not None:
+                for wide, narrow in zip(grown, buffers, strict=True):
+                    wide[:, :, :start] = narrow[:, :, :start]
+            buffers = self.store[layer] = grown
+        for buffer, new in zip(buffers, (key, value), strict=True):
+            buffer[:, :, start:stop] = new
+        return [buffer[:, :, :stop] for buffer in buffers]
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """New tokens of several sequences side by side, each run of them on top of its own cache.
+
+    The caller adds the tokens to the caches after the pass: until then their keys are left over.
+    """
+
+    runs: list[tuple[Cache, int]]
+    """A cache, and how many of the new tokens go on from it; no cache stands here twice."""
+
+    def attend(self, layer: int, query, key, value, scale: float) -> torch.Tensor:
+        counts = [count for _, count in self.runs]
+        new = zip(*(tensor.split(counts, 2) for tensor in (query, key, value)), strict=True)
+        parts = []
+        for (cache, rows), (asked, *pair) in zip(self.runs, new, strict=True):
+            keys, values = cache.write(layer, *pair)
+            heads, columns = keys.shape[1:3]
+            if rows == 1:  # the queries of a key head become its rows: while decoding no key is repeated
+                asked = asked.reshape(1, heads, -1, asked.shape[3])
+            else:
+                repeat = asked.shape[1] // heads
+                keys, values = keys.repeat_interleave(repeat, 1), values.repeat_interleave(repeat, 1)
+            read = scaled_dot_product_attention(
+                asked,
+                keys,
+                values,
+                attn_mask=None if rows in (1, columns) else _ends_at(rows, columns, query.device),
+                is_causal=rows == columns > 1,
+                scale=scale,
+            )
+            parts.append(read.reshape(1, query.shape[1], rows, -1))
+        return torch.cat(parts, 2)
 
 
 def _attention(module, query, key, value, attention_mask, scaling=None, layout=None, **kwargs):
