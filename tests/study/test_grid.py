@@ -94,6 +94,8 @@ def test_orders_are_an_axis_and_the_corpus_own_order_is_the_default(real):
         ({"match_tokens": ["fulll"]}, "match_tokens: unknown condition 'fulll'.*did you mean 'full'"),
         ({"match_tokens": ["full"], "strategy": ["few-shot"]}, "nothing is trained"),
         ({"match_tokens": ["full"], "truncation": ["paper"]}, "whole examples"),
+        ({"rollout_dialogues": [1], "strategy": ["independent"]}, "ends with no one model"),
+        ({"rollout_dialogues": [1], "eval_conditions": [["stripped+values"]]}, "what the right call needs"),
     ],
 )
 def test_runs_that_cannot_be_are_refused_before_anything_starts(real, values, message):

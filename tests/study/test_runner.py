@@ -189,3 +189,28 @@ def test_without_a_gpu_runs_share_the_cores(monkeypatch):
     assert execute.slots(cores + 1) == [{"OMP_NUM_THREADS": "1"}] * (cores + 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert execute.slots(2) == [{}, {}]
+
+
+@pytest.fixture
+def job(tmp_path):
+    run = {"condition": "full", "eval_conditions": [], "rollout_dialogues": 2, "rollout_calls": 5}
+    return runner.rollout_job(tmp_path / "out", "full-s0", run, tmp_path / "notebooks")
+
+
+def test_a_rollout_is_asked_for_by_the_run_and_stands_beside_its_record(job, tmp_path):
+    assert not runner.asks_rollout({"rollout_dialogues": 0}) and not runner.asks_rollout({})
+    assert job.parameters == {
+        "run_folder": "out/runs/full-s0", "rollout_dialogues": 2, "rollout_calls": 5, "eval_conditions": ["full"],
+    }  # fmt: skip
+    assert job.executed == tmp_path / "out" / "runs" / "full-s0" / "04_rollout.ipynb"
+
+
+def test_a_rollout_is_played_again_only_where_it_would_be_another(job):
+    folder = job.log.parent
+    folder.mkdir(parents=True)
+    assert not runner.is_rolled_out(job)
+    kept = {name: job.parameters[name] for name in ("rollout_dialogues", "rollout_calls", "eval_conditions")}
+    (folder / "rollout.json").write_text(json.dumps({"parameters": kept}))
+    assert runner.is_rolled_out(job)
+    (folder / "rollout.json").write_text(json.dumps({"parameters": kept | {"rollout_calls": 6}}))
+    assert not runner.is_rolled_out(job)
