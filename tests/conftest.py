@@ -43,6 +43,9 @@ def _write_run(
     from trajnb.scoring.score import matrix, score
 
     eval_conditions = list(eval_conditions) or [condition]
+    stages = {"joint": [list(order)], "few-shot": [[]]}.get(
+        more.get("strategy"), [[block] for block in order]
+    )
     items = [
         {
             "dialogue_id": f"multi_turn_base_{50 * BLOCKS.index(block) + d}", "step": step, "block": block,
@@ -51,13 +54,14 @@ def _write_run(
         }
         for block in order for d in range(dialogues) for step, gold in enumerate(GOLDS[block])
     ]  # fmt: skip
-    rng = np.random.default_rng(seed + 100 * (condition == "full"))
+    trained, untrained = np.random.default_rng(seed + 100 * (condition == "full")), np.random.default_rng(7)
     predictions = []
     for asked in eval_conditions:
-        for stage in range(len(order) + 1):
+        for stage in range(len(stages) + 1):
+            rng = trained if stage else untrained  # before training there is one model
             for item in items:
                 skill = 0.05 + 0.1 * stage + 0.1 * (asked == "full")
-                skill += 0.25 * (order.index(item["block"]) < stage)
+                skill += 0.25 * any(item["block"] in learnt for learnt in stages[:stage])
                 name = item["gold"].split("(")[0]
                 text = rng.choice(
                     [item["gold"], f"{name}(x='y')]", "[ls()]", "I would look at the files."],
@@ -76,6 +80,7 @@ def _write_run(
         "parameters": {"corpus": "bfcl", "model": "smollm2-135m", "condition": condition, "seed": seed,
                        "order": list(order), "eval_conditions": eval_conditions, **more},
         "blocks": list(order),
+        "stages": stages,
         "items": [sum(item["block"] == block for item in items) for block in order],
         "matrix": matrix(predictions, order),
         "tokens": {"train_total": 29_000 + 8_000 * (condition == "full"), "train_supervised": 2_100,

@@ -1,25 +1,7 @@
-import json
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from trajnb.scoring import tables
-
-
-@pytest.fixture
-def read(tmp_path, write_run):
-    """Writes a run and reads it the plain way (trajnb.study.records has its own tests)."""
-
-    def write_and_read(name, **settings):
-        folder = write_run(tmp_path / name, **settings)
-        rows = {
-            part: [json.loads(line) for line in (folder / f"{part}.jsonl").read_text("utf-8").splitlines()]
-            for part in ("items", "predictions")
-        }
-        return SimpleNamespace(folder=folder, record=json.loads((folder / "record.json").read_text()), **rows)
-
-    return write_and_read
 
 
 def test_the_headline_counts_what_the_matrix_counts(read):
@@ -48,7 +30,7 @@ def test_seeds_and_orders_share_an_arm_and_anything_else_sets_apart(read):
     row = tables.headline(table).iloc[0]
     assert row.runs == 2 and row.n == 2 * sum(runs[0].record["items"])
     other = tables.frame([*runs, read("c", lora_rank=64)])
-    assert sorted(other.arm.unique()) == ["full, lora_rank 64", "full, lora_rank None"]
+    assert sorted(other.arm.unique()) == ["full", "full, lora_rank 64"]
 
 
 def test_crossed_evaluation_is_part_of_the_arm(read):
@@ -56,15 +38,64 @@ def test_crossed_evaluation_is_part_of_the_arm(read):
     assert list(tables.frame(runs).arm.unique()) == ["stripped → stripped", "stripped → full", "full → full"]
 
 
-def test_the_gain_of_a_gap_is_what_training_added(read):
-    table = tables.frame([read("a", condition="stripped"), read("b", condition="full")])
-    zero, final, gain = (
-        tables.gap(table, "full", "stripped", "name", when) for when in ("zero", "final", "gain")
+def test_what_is_plain_is_not_written_and_what_is_not_heeded_does_not_count():
+    plain = {"condition": "full", "strategy": "sequential", "match_tokens": "", "fresh_ids": False}
+    heard = {"replay_share": 0.1, "shots": 3}
+    names = tables.arm_names(
+        [
+            {"condition": "full"},  # an older record
+            plain | heard,
+            plain | {"replay_share": 0.5, "shots": 9},
+            plain | {"condition": "stripped", "match_tokens": "full"},
+            plain | {"fresh_ids": True},
+            plain | heard | {"strategy": "joint"},
+            plain | heard | {"strategy": "replay"},
+            plain | heard | {"strategy": "replay", "replay_share": 0.5},
+            plain | heard | {"strategy": "few-shot"},
+        ]
     )
-    assert gain.mean == pytest.approx(final.mean - zero.mean)
-    assert gain.low <= gain.mean <= gain.high
-    back = tables.gap(table, "stripped", "full", "name", "final")
-    assert back.mean == pytest.approx(-final.mean)
+    assert names == [
+        "full",
+        "full",
+        "full",
+        "stripped, match_tokens full",
+        "full, fresh_ids True",
+        "full, strategy joint",
+        "full, strategy replay, replay_share 0.1",
+        "full, strategy replay, replay_share 0.5",
+        "full, strategy few-shot",
+    ]
+
+
+def test_the_final_stage_is_that_of_the_strategy(read):
+    runs = [
+        read(strategy, strategy=strategy) for strategy in ("sequential", "joint", "independent", "few-shot")
+    ]
+    table = tables.frame(runs)
+    final = table[table["last"]].groupby("strategy").stage.unique().map(sorted)
+    assert final.to_dict() == {
+        "sequential": [4], "joint": [1], "few-shot": [1], "independent": [1, 2, 3, 4]
+    }  # fmt: skip
+    own = table[table["last"] & (table.strategy == "independent")]
+    order = runs[0].record["blocks"]
+    assert (own.stage == own.block.map({block: i for i, block in enumerate(order, 1)})).all()
+    assert table[table.strategy == "few-shot"].learnt.isna().all()
+    assert (table.groupby("strategy")["last"].sum() == sum(runs[0].record["items"])).all()
+
+
+def test_the_papers_prompts_are_never_the_same(read):
+    table = tables.frame([read("a"), read("b", condition="stripped", prompt_format="paper")])
+    assert table.groupby("run").same_prompt.any().to_dict() == {"a": True, "b": False}
+
+
+def test_plain_runs_come_first_and_stripped_ones_before_others(read):
+    runs = [
+        read("a", strategy="joint"),
+        read("b"),
+        read("c", condition="stripped", match_tokens="full"),
+        read("d", condition="stripped"),
+    ]
+    assert [run.folder.name for run in tables.in_order(runs)] == ["d", "b", "c", "a"]
 
 
 def test_one_dialogue_gives_counts_but_no_interval(read):
@@ -90,48 +121,3 @@ def test_the_published_figures_come_with_their_source():
     assert tables.published("stripped", "stripped")["canonical"] == pytest.approx((8.6, 39.2), abs=0.05)
     assert tables.published("full", "full")["name"] == pytest.approx((66.4, 74.3), abs=0.05)
     assert np.isnan(tables.published("full", "stripped")["name"]).all()
-
-
-def test_readings_differ_where_the_texts_give_them_reason_to(read):
-    run = read("a", condition="stripped", eval_conditions=["stripped", "full"])
-    texts = [
-        ("[f(a='x')]", "[f(a='x')]", True),
-        ("[f(a='x')]", "API-Request: [F(a='X')]", False),  # only the paper folds case
-        ("[f(a='x')]", 'f(a="x")', True),  # only trajnb reads it
-        ("[f(a='['x', 'y']')]", "[f(a='['z']')]", False),  # both others cut it to a bracket
-        ("[f(a=3.5)]", "[f(a=3)]", False),  # one cuts the number, one does not see it
-        ("f(a='x')", "f(a='x')", True),  # a gold that only trajnb reads
-    ]
-    last = [row for row in run.predictions if row["stage"] == 4 and row["eval_condition"] == "stripped"]
-    for item, row, (gold, prediction, exact) in zip(run.items, last, texts, strict=False):
-        assert (item["dialogue_id"], item["step"]) == (row["dialogue_id"], row["step"])
-        item["gold"], row["prediction"] = gold, prediction
-        row |= {"canonical": exact, "parsed": True}
-    kept = {(item["dialogue_id"], item["step"]) for item in run.items[: len(texts)]}
-    run.predictions = [row for row in run.predictions if (row["dialogue_id"], row["step"]) in kept]
-    shown = tables.by_reading(tables.frame([run]))
-    assert list(shown.index.get_level_values("arm").unique()) == ["stripped → stripped"], "own condition only"
-    columns = ["calls", "exact", "no call", "unread golds", "gained", "lost"]
-    assert shown[columns].to_numpy().tolist() == [[6, 3, 0, 0, 0, 0], [6, 3, 2, 1, 2, 2], [6, 4, 2, 1, 3, 2]]
-    assert shown.percent.tolist() == pytest.approx([50, 50, 400 / 6])
-
-
-def test_gold_is_exact_under_every_reading_that_reads_it(read):
-    table = tables.frame([read("a"), read("b", condition="stripped")])
-    table = table.assign(prediction=table.gold, canonical=True, parsed=True)
-    shown = tables.by_reading(table)
-    assert len(shown) == 6 and (shown.exact == shown.calls).all() and shown["unread golds"].eq(0).all()
-    assert tables.by_reading(table.assign(condition="requests")).empty, "no arm asked in its own condition"
-
-
-def test_a_verdict_for_each_of_the_papers_figures(read):
-    right = read("a", condition="full", tamper=lambda row: row.update(prediction="[ls()]"))
-    items = {(item["dialogue_id"], item["step"]): item["gold"] for item in right.items}
-    for row in right.predictions:
-        row["prediction"] = items[row["dialogue_id"], row["step"]].upper()  # the paper folds case
-        row["name"] = False
-    shown = tables.verdicts(tables.frame([right, read("b", condition="requests")]))
-    assert len(shown) == 10 and set(shown.index.get_level_values("condition")) == {"B"}
-    assert shown.ours["B", "exact"].to_numpy() == pytest.approx(100) and shown.ours["B", "name"].eq(0).all()
-    assert shown.verdict.eq("does not").all()
-    assert shown.paper["B", "exact", "mean"] == pytest.approx(56.9, abs=0.05)

@@ -1,24 +1,15 @@
-"""The predictions of all runs of a study as one table, and the comparisons a report opens with.
-
-Rows that are compared stand on the same items. An item is (dialogue_id, step); where several runs (seeds,
-orders) share an arm, an item's value is its mean over those runs before dialogues are drawn, so intervals
-speak about other dialogues, never about other seeds.
-"""
+"""The predictions of all runs of a study as one table, its headline, and the published figures."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 
-from trajnb.formatting.calls import CallSyntaxError
-from trajnb.formatting.dialogue import Call
-from trajnb.formatting.readings import READINGS
+from trajnb.scoring.paired import ITEM, change
 from trajnb.scoring.score import outcome
-from trajnb.scoring.stats import Interval, clustered_bootstrap
 
-ITEM = ["dialogue_id", "step"]
 # measure -> (heading, share of calls in percent or nats a token); in all of them higher is better
 MEASURES = {
     "canonical": ("exact call (canonical)", "%"),
@@ -29,21 +20,30 @@ MEASURES = {
 }
 # what may differ between runs of one arm: repetitions, places, and what is already a column
 _NOT_AN_ARM = {"condition", "seed", "data_seed", "order", "eval_conditions", "run_folder", "zero_shot_folder"}
+_STRATEGIES = ("sequential", "replay", "joint", "independent", "few-shot")
+_PLAIN = {"strategy": "sequential", "match_tokens": "", "fresh_ids": False}  # never written
+_ONLY_UNDER = {"replay_share": "replay", "shots": "few-shot"}  # parameter -> the strategy that heeds it
 
 
 def frame(runs: Iterable) -> pd.DataFrame:
     """One row per item, stage, evaluation condition and run: the prediction, its item and its arm.
 
-    An arm is the training condition, every other parameter in which the runs differ (seeds and orders apart),
-    and, where any run was evaluated under another condition than its own, ` → ` and the evaluation condition.
-    Adds `run, condition, seed, order, last` (is this the final stage), `logp` (nats a token) and `outcome`.
+    Adds:
+        run, condition, strategy, match_tokens, seed, order: of the run.
+        trained: its training arm, see `arm_names`; `variant`: what of it is neither condition nor strategy.
+        arm: the same, and where any run was asked in another condition than its own, ` → ` and that one.
+        learnt: the stage that learnt the item's block; nan where none did.
+        last: whether this stage counts as final: the run's last one, or, with an adapter for every block, the
+            stage of the item's own.
+        logp: nats a token; `outcome`: one word, see `score.outcome`.
+
+    What older records lack is filled: nothing but sequential runs, and strata as far as they follow.
     """
     runs = in_order(runs)
-    arms = arm_names([run.record["parameters"] for run in runs])
+    parameters = [run.record["parameters"] for run in runs]
     parts = []
-    for run, arm in zip(runs, arms, strict=True):
-        rows = pd.DataFrame(run.predictions)
-        items = pd.DataFrame(run.items)
+    for run, trained, variant in zip(runs, arm_names(parameters), _variants(parameters), strict=True):
+        rows, items = pd.DataFrame(run.predictions), _items(run)
         items = items[[*ITEM, *items.columns.difference(rows.columns)]]
         rows = rows.merge(items, on=ITEM, how="left", validate="many_to_one", indicator="known")
         unknown = rows[rows.known != "both"]
@@ -53,15 +53,23 @@ def frame(runs: Iterable) -> pd.DataFrame:
                 f"{run.folder}: {len(unknown)} predictions have no item, the first is {first.dialogue_id} "
                 f"step {first.step}; predictions.jsonl and items.jsonl are not of one run"
             )
-        parameters = run.record["parameters"]
+        own, blocks = run.record["parameters"], run.record["blocks"]
+        stages = run.record.get("stages", [[block] for block in blocks])
+        strategy = _get(own, "strategy")
+        learnt = rows.block.map({block: stage for stage, those in enumerate(stages, 1) for block in those})
         parts.append(
             rows.drop(columns="known").assign(
                 run=run.folder.name,
-                arm=arm,
-                condition=parameters["condition"],
-                seed=parameters["seed"],
-                order=" > ".join(run.record["blocks"]),
-                last=rows.stage == len(run.record["blocks"]),
+                arm=trained,
+                trained=trained,
+                variant=variant,
+                condition=own["condition"],
+                strategy=strategy,
+                match_tokens=_get(own, "match_tokens"),
+                seed=own["seed"],
+                order=" > ".join(blocks),
+                learnt=learnt.astype(float),
+                last=rows.stage == (learnt if strategy == "independent" else len(stages)),
             )
         )
     table = pd.concat(parts, ignore_index=True)
@@ -72,47 +80,68 @@ def frame(runs: Iterable) -> pd.DataFrame:
     return table
 
 
+def _items(run) -> pd.DataFrame:
+    items = pd.DataFrame(run.items)
+    if "name_response_only" not in items:
+        items["name_response_only"] = False
+    if "answerable" not in items:
+        items["answerable"] = ~(items.response_only | items.name_response_only)
+    if "prompt_characters" not in items:
+        items["prompt_characters"] = np.nan
+    if run.record["parameters"].get("prompt_format") == "paper":  # its stripped prompts lose the cue too
+        items["same_prompt"] = False
+    return items
+
+
 def in_order(runs: Iterable) -> list:
-    """Runs by name, those of the paper's A (stripped), the usual baseline, first."""
-    return sorted(
-        runs, key=lambda run: (run.record["parameters"]["condition"] != "stripped", run.folder.name)
-    )
-
-
-def arm_names(parameters: Sequence[dict]) -> list[str]:
-    """The arm of each run: its condition and whatever else sets it apart from the other runs."""
-    keys = sorted({key for p in parameters for key in p} - _NOT_AN_ARM)
-    varying = [key for key in keys if len({json.dumps(p.get(key)) for p in parameters}) > 1]
-    return [", ".join([p["condition"], *(f"{key} {p.get(key)}" for key in varying)]) for p in parameters]
-
-
-def change(table: pd.DataFrame, measure: str) -> Interval:
-    """Final stage minus stage 0 on the same items, in points (nats a token for `logp`)."""
-    return _interval(_values(table, measure, "gain"), table, measure)
-
-
-def gap(table: pd.DataFrame, left: str, right: str, measure: str, when: str) -> Interval:
-    """Arm `left` minus arm `right` on the items both have, in points (nats a token for `logp`).
-
-    `when` is `zero` (before training), `final`, or `gain` (what training added to the gap).
+    """Runs by name: plain ones first, other strategies last, and among equals those of the paper's A
+    (stripped), the usual baseline.
     """
-    values = [_values(table[table.arm == arm], measure, when) for arm in (left, right)]
-    return _interval((values[0] - values[1]).dropna(), table, measure)
+
+    def place(run) -> tuple:
+        own = run.record["parameters"]
+        strategy = _STRATEGIES.index(_get(own, "strategy"))
+        others = [_get(own, key) != plain for key, plain in _PLAIN.items()]
+        return strategy, others, own["condition"] != "stripped", run.folder.name
+
+    return sorted(runs, key=place)
 
 
-def _values(table: pd.DataFrame, measure: str, when: str) -> pd.Series:
-    """Mean over runs of a measure, indexed by item."""
-    if when == "gain":
-        return _values(table, measure, "final") - _values(table, measure, "zero")
-    rows = table[table["last"] if when == "final" else table.stage == 0]
-    return rows.groupby(ITEM)[measure].mean()
+def arm_names(parameters: Sequence[Mapping]) -> list[str]:
+    """The training arm of each run: condition, strategy, and whatever else sets it apart from the other runs.
+
+    Not written are what is plain (sequential, all tokens, the corpus's own ids), what an older record lacks,
+    and what a strategy does not heed: `full`, `full, strategy joint`, `full, lora_rank 64`.
+    """
+    names = []
+    for own, variant in zip(parameters, _variants(parameters), strict=True):
+        strategy = _get(own, "strategy")
+        alike = [p for p in parameters if _get(p, "strategy") == strategy]
+        heeded = [key for key, needs in _ONLY_UNDER.items() if needs == strategy]
+        parts = [
+            own["condition"],
+            f"strategy {strategy}" * (strategy != "sequential"),
+            *_differing(alike, heeded, own),
+            variant,
+        ]
+        names.append(", ".join(filter(None, parts)))
+    return names
 
 
-def _interval(values: pd.Series, table: pd.DataFrame, measure: str) -> Interval:
-    dialogues = values.index.get_level_values("dialogue_id")
-    if measure == "logp":  # a mean over tokens, as a perplexity is, not over calls of unequal length
-        return clustered_bootstrap(values, dialogues, table.groupby(ITEM).gold_tokens.first()[values.index])
-    return clustered_bootstrap(100 * values.astype(float), dialogues)
+def _variants(parameters: Sequence[Mapping]) -> list[str]:
+    """Of each run, the parameters in which the runs differ, condition and strategy apart."""
+    keys = sorted({key for own in parameters for key in own} - _NOT_AN_ARM - {"strategy", *_ONLY_UNDER})
+    return [", ".join(_differing(parameters, keys, own)) for own in parameters]
+
+
+def _differing(runs: Sequence[Mapping], keys: Iterable[str], own: Mapping) -> list[str]:
+    """Those of `keys` in which the `runs` differ, with the value of `own` unless it is plain or missing."""
+    varying = [key for key in keys if len({json.dumps(_get(run, key)) for run in runs}) > 1]
+    return [f"{key} {own[key]}" for key in varying if key in own and own[key] != _PLAIN.get(key)]
+
+
+def _get(parameters: Mapping, key: str) -> object:
+    return parameters.get(key, _PLAIN.get(key))
 
 
 def headline(table: pd.DataFrame) -> pd.DataFrame:
@@ -169,68 +198,3 @@ def published(condition: str, eval_condition: str) -> dict[str, tuple[float, flo
             zero = 100 * np.mean(results["sampled_32_per_block"][arm][f"zero_shot_{theirs}"])
             figures[measure] = (float(zero), float(np.mean(results["full_percent"][theirs][arm][-1])))
     return figures
-
-
-def by_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Per arm, asked in its own condition, and per reading of calls: exact calls at the final stage.
-
-    `trajnb` stands as recorded (`canonical`), the others are read anew from the texts (see
-    `trajnb.formatting.readings`), gold and prediction alike. Columns: `calls`, `exact`, `percent`; `no call`
-    and `unread golds` (a gold that a reading cannot read counts as wrong); `gained` and `lost`, the calls
-    that are exact under this reading only, or as recorded only.
-    """
-    rows = []
-    own = table[table["last"] & (table.condition == table.eval_condition)]
-    for arm, part in own.groupby("arm", sort=False):
-        recorded, parsed = part.canonical.to_numpy(bool), part.parsed.to_numpy(bool)
-        counts = {"trajnb": (recorded, int((~parsed).sum()), 0)}
-        for reading, read in READINGS.items():
-            golds = [_read(read, text) for text in part.gold]
-            calls = [_read(read, text) for text in part.prediction]
-            exact = np.array([c is not None and c == gold for c, gold in zip(calls, golds, strict=True)])
-            counts[reading] = exact, calls.count(None), golds.count(None)
-        rows += [
-            (arm, reading, len(exact), exact.sum(), 100 * exact.mean(), *unread)
-            + ((exact & ~recorded).sum(), (recorded & ~exact).sum())
-            for reading, (exact, *unread) in counts.items()
-        ]
-    columns = ["arm", "reading", "calls", "exact", "percent", "no call", "unread golds", "gained", "lost"]
-    return pd.DataFrame(rows, columns=columns).set_index(["arm", "reading"])
-
-
-def _read(read: Callable[[str], Call], text: str) -> Call | None:
-    try:
-        return read(text)
-    except CallSyntaxError:
-        return None
-
-
-def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """The paper's final figures beside those of runs of its recipe (params/paper.yaml), each with a verdict:
-    does our 95 % interval contain the published figure?
-
-    Indexed by paper's condition, measure and block in the order learnt, `mean` being that of the blocks;
-    columns `paper`, `ours`, `low`, `high` (percent) and `verdict`. Calls are read as the paper reads them.
-    Its items are rows, and so are ours: rows of one conversation count as if they were independent.
-    """
-    read = READINGS["arXiv 2605.09734"]
-    rows = []
-    own = table[table["last"] & (table.condition == table.eval_condition)]
-    for condition, part in own[own.condition.isin(PAPER_ARM)].groupby("condition", sort=False):
-        calls = [[_read(read, text) for text in part[column]] for column in ("prediction", "gold")]
-        part = part.assign(
-            exact=[call is not None and call == gold for call, gold in zip(*calls, strict=True)]
-        )
-        blocks = part.order.iloc[0].split(" > ")
-        size = part.groupby("block").size()
-        for measure in ("exact", "name"):
-            published = paper()["full_percent"][measure][PAPER_ARM[condition]][-1]
-            figures = dict(zip(blocks, published, strict=False)) | {"mean": float(np.mean(published))}
-            for block, figure in figures.items():
-                side = part if block == "mean" else part[part.block == block]
-                weights = 1 / size[side.block].to_numpy(float)
-                ours = clustered_bootstrap(100 * side[measure].astype(float), side.dialogue_id, weights)
-                verdict = "contains it" if ours.low <= figure <= ours.high else "does not"
-                rows.append((PAPER_ARM[condition], measure, block, figure, *ours, verdict))
-    columns = ["condition", "measure", "block", "paper", "ours", "low", "high", "verdict"]
-    return pd.DataFrame(rows, columns=columns).set_index(columns[:3])

@@ -1,0 +1,78 @@
+"""Invented studies: as files of runs, and as tables whose effects are known to the point."""
+
+import json
+from collections.abc import Iterable
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+
+@pytest.fixture
+def read(tmp_path, write_run):
+    """Writes a run and reads it the plain way (trajnb.study.records has its own tests)."""
+
+    def write_and_read(name, **settings):
+        folder = write_run(tmp_path / name, **settings)
+        rows = {
+            part: [json.loads(line) for line in (folder / f"{part}.jsonl").read_text("utf-8").splitlines()]
+            for part in ("items", "predictions")
+        }
+        return SimpleNamespace(folder=folder, record=json.loads((folder / "record.json").read_text()), **rows)
+
+    return write_and_read
+
+
+RIGHT = {  # of the ten calls of a dialogue, by training and test prompt
+    ("none", "stripped"): 0, ("none", "full"): 2,
+    ("stripped", "stripped"): 3, ("stripped", "full"): 4,
+    ("full", "stripped"): 4, ("full", "full"): 8,
+}  # fmt: skip
+
+
+@pytest.fixture
+def crossed_table():
+    """A function that makes a table as `tables.frame` does, of runs that answer exactly as RIGHT says."""
+    return _crossed_table
+
+
+def _crossed_table(
+    right: dict = RIGHT,
+    asked: dict[str, Iterable[str]] | None = None,
+    seeds: dict[str, Iterable[int]] | None = None,
+    dialogues=8,
+    strategy="sequential",
+    variant="",
+) -> pd.DataFrame:
+    """`asked` and `seeds`: by training condition; both prompts and seeds 0 and 1 where they are not given.
+
+    Calls 0 and 1 of a dialogue have the same prompt in both conditions: there `full` is right where it is
+    asked with full prompts, whatever it is asked with, and so is `stripped` with stripped ones.
+    """
+    rows = []
+    for train in ("stripped", "full"):
+        trained = ", ".join(
+            filter(None, [train, f"strategy {strategy}" * (strategy != "sequential"), variant])
+        )
+        for seed in (seeds or {}).get(train, (0, 1)):
+            for prompt in (asked or {}).get(train, ("stripped", "full")):
+                for stage, model in enumerate(("none", train)):
+                    for dialogue in range(dialogues):
+                        for step in range(10):
+                            correct = (step + dialogue) % 10 < right[model, prompt]
+                            rows.append(
+                                {
+                                    "run": f"{trained}-s{seed}", "trained": trained, "condition": train,
+                                    "arm": f"{trained} → {prompt}", "strategy": strategy, "variant": variant,
+                                    "match_tokens": "", "seed": seed, "order": "a > b", "stage": stage,
+                                    "last": stage == 1, "learnt": 1.0, "eval_condition": prompt,
+                                    "block": "ab"[dialogue % 2], "dialogue_id": f"d{dialogue}", "step": step,
+                                    "canonical": correct, "name": correct or step == 9, "string": correct,
+                                    "parsed": True, "logp": -1.0 + correct, "gold_nll": 10.0 * (1 - correct),
+                                    "gold_tokens": 10, "prompt_tokens": 500, "same_prompt": step < 2,
+                                    "answerable": step < 8, "response_only": step == 8,
+                                    "name_response_only": step == 9, "seen_target": dialogue % 4 == 0,
+                                    "ordinal": 1 + step % 2, "prompt_characters": 1000 + 100 * step,
+                                }
+                            )  # fmt: skip
+    return pd.DataFrame(rows)
