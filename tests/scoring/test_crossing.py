@@ -1,0 +1,152 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from trajnb.scoring import crossing
+
+
+def by_effect(found: pd.DataFrame, column: str, measure: str = "canonical") -> dict:
+    return found[found.measure == measure].set_index("effect")[column].to_dict()
+
+
+def test_known_effects_are_recovered_to_the_point(crossed_table):
+    table = crossed_table()
+    found = crossing.effects(table)
+    assert list(found.effect.unique()) == list(crossing.EFFECTS)
+    means = by_effect(found, "mean")
+    assert {name: pytest.approx(mean) for name, mean in means.items()} == {
+        "training": 25, "training@stripped": 10, "training@full": 40,
+        "prompt": 25, "prompt@none": 20, "prompt@stripped": 10, "prompt@full": 40,
+        "interaction": 30, "same-prompt": means["same-prompt"],
+    }  # fmt: skip
+    nats = by_effect(found, "mean", "logp")
+    assert nats["training"] == pytest.approx(0.25) and nats["interaction"] == pytest.approx(0.3)
+    assert (found.low <= found["mean"]).all() and (found["mean"] <= found.high).all()
+
+
+def test_the_effect_on_identical_prompts_is_that_of_their_items(crossed_table):
+    table = crossed_table()
+    final = table[table["last"] & table.same_prompt]
+    sides = final.groupby("condition").canonical.mean()
+    row = crossing.effects(table, ["canonical"], which=["same-prompt"]).iloc[0]
+    assert row["mean"] == pytest.approx(100 * (sides["full"] - sides["stripped"]))
+    assert row["items"] == 16 and row.dialogues == 8
+
+
+def test_two_arms_are_described_by_what_one_of_them_has_right_alone(crossed_table):
+    found = crossing.effects(crossed_table(), ["canonical"])
+    rows = found.set_index("effect")
+    assert tuple(rows.loc["training@full", ["left_only", "right_only"]]) == (2 * 8 * 4, 0)  # two seeds
+    assert rows.loc["training@full", "mcnemar"] < 0.001
+    assert np.isnan(rows.loc[["training", "interaction"], "mcnemar"].astype(float)).all()
+
+
+def test_counts_say_what_an_effect_rests_on(crossed_table):
+    rows = crossing.effects(crossed_table(), ["canonical"]).set_index("effect")
+    assert (rows["items"].drop("same-prompt") == 80).all() and (rows.dialogues == 8).all()
+    assert rows.loc["training", "seeds"] == 2 and rows.loc["training", "orders"] == 1
+    assert rows.loc["prompt@none", "seeds"] == 0, "before training there is no seed"
+
+
+def test_holm_corrects_the_declared_family_and_nothing_else(crossed_table):
+    family = {"measures": ["canonical"], "effects": ["training", "prompt"], "declared": "2026-01-01"}
+    found = crossing.effects(crossed_table(), family=family)
+    assert found[found.declared][["effect", "measure"]].to_numpy().tolist() == [
+        ["training", "canonical"],
+        ["prompt", "canonical"],
+    ]
+    assert found[~found.declared].holm.isna().all()
+    assert found[found.declared].holm.tolist() == pytest.approx(2 * found[found.declared].p)
+    everything = crossing.effects(crossed_table())
+    assert not everything.declared.any() and (everything.holm > everything.p).any()
+
+
+def test_too_few_dialogues_are_no_test(crossed_table):
+    found = crossing.effects(crossed_table(dialogues=3), ["canonical"])
+    assert found.p.isna().all() and found.holm.isna().all() and found["mean"].notna().all()
+
+
+def test_identical_arms_differ_in_nothing(crossed_table):
+    right = dict.fromkeys([(a, b) for a in ("none", "stripped", "full") for b in ("stripped", "full")], 5)
+    found = crossing.effects(crossed_table(right), ["canonical"])
+    assert (found[["mean", "low", "high"]] == 0).all(axis=None) and (found.p == 1).all()
+    assert found.detectable.isna().all(), "items of which none differs do not say what could have been found"
+
+
+def test_items_of_one_side_only_are_left_out_and_counted(crossed_table):
+    table = crossed_table()
+    gone = (table.condition == "full") & (table.dialogue_id == "d0") & (table.step < 5)
+    found = crossing.effects(table[~gone], ["canonical"], which=["training"]).iloc[0]
+    assert found["items"] == 75 and found.left_out == "5 of 80 items"
+
+
+def test_arms_without_a_common_item_are_an_error(crossed_table):
+    table = crossed_table()
+    table.loc[table.condition == "full", "dialogue_id"] += " of another corpus"
+    with pytest.raises(ValueError, match="share no held-out item.*one corpus"):
+        crossing.effects(table)
+
+
+def test_a_seed_that_failed_in_one_arm_is_left_out_and_named(crossed_table):
+    table = crossed_table(seeds={"full": [0, 2], "stripped": [0, 1, 2]})
+    found = crossing.effects(table, ["canonical"], which=["training", "prompt@stripped"])
+    training, prompt = found.itertuples()
+    assert training.seeds == 2
+    assert training.left_out == "1 of 3 pairs of seed and block order (seed 1)"
+    assert prompt.seeds == 3 and prompt.left_out == ""
+
+
+def test_arms_without_a_common_seed_are_not_compared(crossed_table):
+    found = crossing.effects(crossed_table(seeds={"full": [0], "stripped": [1]}), ["canonical"])
+    rows = found.set_index("effect")
+    assert "no seed" in rows.loc["training", "note"] and rows.loc["training", "items"] == 0
+    assert np.isnan(rows.loc["training", "mean"]) and rows.loc["prompt@full", "items"] == 80
+
+
+def test_arms_asked_in_their_own_condition_only_tell_little_and_why(crossed_table):
+    table = crossed_table(asked={"stripped": ["stripped"], "full": ["full"]})
+    found = crossing.effects(table, ["canonical"]).set_index("effect")
+    assert set(found[found["items"] > 0].index) == {"prompt@none", "same-prompt"}
+    note = "no model trained on full prompts was asked with stripped prompts"
+    assert found.loc["training", "note"] == note
+
+
+def test_only_plain_arms_enter(crossed_table):
+    plain = crossed_table()
+    others = [
+        crossed_table(dict.fromkeys(plain_cells(), 9), strategy="joint"),
+        crossed_table(dict.fromkeys(plain_cells(), 9), variant="fresh_ids True"),
+    ]
+    table = pd.concat([plain, *others], ignore_index=True)
+    pd.testing.assert_frame_equal(crossing.effects(table), crossing.effects(plain))
+    assert crossing.left_out(table) == [
+        f"{condition}, {what}"
+        for what in ("strategy joint", "fresh_ids True")
+        for condition in ("stripped", "full")
+    ]
+
+
+def test_where_every_run_varies_in_something_each_combination_is_crossed(crossed_table):
+    slow, fast = (crossed_table(variant=f"learning_rate {rate}") for rate in (1e-4, 3e-4))
+    found = crossing.effects(pd.concat([slow, fast], ignore_index=True), ["canonical"], which=["training"])
+    assert found.variant.tolist() == ["learning_rate 0.0001", "learning_rate 0.0003"]
+    assert found["mean"].tolist() == pytest.approx([25, 25])
+    assert crossing.left_out(pd.concat([slow, fast])) == []
+
+
+def test_no_sequential_run_leaves_nothing_to_cross(crossed_table):
+    table = crossed_table(strategy="joint")
+    assert crossing.combinations(table) == {} and crossing.effects(table).empty
+    assert len(crossing.left_out(table)) == 2
+
+
+def test_levels_are_those_of_the_cells(crossed_table):
+    levels = crossing.levels(crossed_table(), "canonical").set_index(["train", "asked"])
+    assert levels["mean"].unstack().loc[["none", "stripped", "full"], ["stripped", "full"]].to_numpy() == (
+        pytest.approx(np.array([[0, 20], [30, 40], [40, 80]]))
+    )
+    assert levels.n["none", "full"] == 80 and levels.n["full", "full"] == 160
+
+
+def plain_cells():
+    return [(train, asked) for train in ("none", "stripped", "full") for asked in ("stripped", "full")]
