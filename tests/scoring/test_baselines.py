@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from trajnb.scoring import continual, tables
+from trajnb.scoring.baselines import FIGURES, baselines
+
+
+def figures(runs, measure="name"):
+    found = baselines(tables.frame(runs), measure)
+    return {trained: part.set_index("figure")["mean"].to_dict() for trained, part in found.groupby("trained")}
+
+
+def shares(run, measure="name"):
+    """The matrix of a run in percent, zero-shot first."""
+    (counts,) = run.record["matrix"].values()
+    return 100 * np.array(counts[measure]) / np.array(run.record["items"])
+
+
+def test_each_strategy_has_the_figures_it_can_have(read):
+    runs = {
+        name: read(name, **{} if name == "sequential" else {"strategy": name})
+        for name in ("sequential", "replay", "joint", "independent", "few-shot")
+    }
+    found = figures(runs.values())
+    assert set(found["full"]) == set(found["full, strategy replay"]) == set(FIGURES)
+    assert set(found["full, strategy joint"]) == {"average", "learning"}
+    assert set(found["full, strategy independent"]) == {"average", "learning", "intransigence"}
+    assert set(found["full, strategy few-shot"]) == {"average"}
+
+    whole, joint = shares(runs["sequential"]), shares(runs["joint"])
+    expected = continual.figures(whole[1:], whole[0])
+    assert {name: found["full"][name] for name in continual.FIGURES} == pytest.approx(expected)
+    assert found["full"]["intransigence"] == pytest.approx(continual.intransigence(whole[1:], joint[-1]))
+    assert found["full, strategy joint"]["average"] == pytest.approx(joint[-1].mean())
+    own = np.diag(shares(runs["independent"])[1:])
+    assert found["full, strategy independent"]["average"] == pytest.approx(own.mean())
+
+
+def test_intransigence_needs_a_joint_arm_of_the_same_condition(read):
+    found = figures([read("a"), read("b", condition="stripped", strategy="joint")])
+    assert "intransigence" not in found["full"]
+
+
+def test_intervals_hold_their_figure(read):
+    runs = [read(f"s{seed}", seed=seed) for seed in (0, 1)]
+    runs.append(read("joint", strategy="joint"))
+    found = baselines(tables.frame(runs), "name")
+    assert (found.low <= found["mean"]).all() and (found["mean"] <= found.high).all()

@@ -1,0 +1,52 @@
+"""What training an arm costs, and what it gets for it."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from trajnb.scoring.paired import interval, values
+from trajnb.scoring.stats import Interval
+from trajnb.scoring.tables import arm_names, in_order
+
+
+def cost(runs: Iterable) -> pd.DataFrame:
+    """The cost of training by training arm, mean over its runs; nan where a record does not say.
+
+    Columns: `runs`; the tokens that were `supervised`, `total` (of all examples, every epoch) and `computed`
+    (what was left of these once shared beginnings were computed once); `steps`; `seconds` of training; peak
+    `memory` in GB; `flops`, the estimated operations of training.
+    """
+    records = [run.record for run in in_order(runs)]
+    rows = pd.DataFrame(
+        {
+            "arm": arm_names([record["parameters"] for record in records]),
+            "runs": 1,
+            "supervised": [record["tokens"]["train_supervised"] for record in records],
+            "total": [record["tokens"]["train_total"] for record in records],
+            "computed": [record["tokens"]["train_computed"] for record in records],
+            "steps": [record.get("steps", np.nan) for record in records],
+            "seconds": [record["seconds"]["train"] for record in records],
+            "memory": [record["peak_memory_mb"] / 1000 for record in records],
+            "flops": [record.get("flops", np.nan) for record in records],
+        }
+    )
+    arms = rows.groupby("arm", sort=False)
+    return arms.mean().assign(runs=arms.runs.sum())
+
+
+def returns(table: pd.DataFrame, costs: pd.DataFrame, measure: str = "canonical") -> pd.DataFrame:
+    """The final score of every arm beside its cost: columns `trained, asked, mean, low, high` (percent),
+    `total, flops`, and per million training tokens the score (`per_million`) and what training added to it
+    (`added_per_million`), nan where nothing was trained.
+    """
+    rows = []
+    for (trained, asked), part in table.groupby(["trained", "eval_condition"], sort=False):
+        spent = costs.loc[trained]
+        found, added = interval(values(part, measure, "final")), values(part, measure, "gain").mean()
+        millions = spent.total / 1e6 or np.nan
+        rows.append(
+            (trained, asked, *found, spent.total, spent.flops, found.mean / millions, added / millions)
+        )
+    columns = ["trained", "asked", *Interval._fields, "total", "flops", "per_million", "added_per_million"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,101 @@
+"""The strata of held-out items, defined here and nowhere else, and all scores cut by them.
+
+A stratum is a property of an item that is known from text alone, before any model answers. In a group every
+item is of exactly one stratum; strata of different groups overlap. Tables are those of `tables.frame`.
+"""
+
+import pandas as pd
+
+from trajnb.scoring.crossing import effects
+from trajnb.scoring.paired import ITEM, comparisons
+from trajnb.scoring.tables import rate
+
+DECOMPOSED = ("training", "prompt", "interaction")
+
+
+def strata(table: pd.DataFrame) -> list[dict[str, pd.Series]]:
+    """Groups of strata, {stratum: which rows of `table` are of it}; the first holds all calls.
+
+    Steps are cut at the median item and prompts at its tertiles, so that a stratum may be empty.
+    """
+    items = table.drop_duplicates(ITEM)
+    step = items.step.median()
+    if table.prompt_characters.notna().all():
+        length, unit = table.prompt_characters, "characters"
+    else:  # an older record: the longest prompt that was asked stands for the full one
+        length, unit = table.groupby(ITEM).prompt_tokens.transform("max"), "tokens"
+    short, medium = length[items.index].quantile([1 / 3, 2 / 3])
+    unnamed = ~table.answerable & table.name_response_only
+    return [
+        {"all calls": pd.Series(True, table.index)},
+        {"same prompt in every condition": table.same_prompt, "prompts differ": ~table.same_prompt},
+        {
+            "answerable from the stripped prompt": table.answerable,
+            "a value only in stripped responses": ~table.answerable & ~unnamed,
+            "the API's name only there": unnamed,
+        },
+        {"gold call seen in training": table.seen_target, "novel gold call": ~table.seen_target},
+        {"first call of its turn": table.ordinal <= 1, "later call of its turn": table.ordinal > 1},
+        {f"early, step 0 to {step:.0f}": table.step <= step, "later step": table.step > step},
+        {
+            f"full prompt up to {short:,.0f} {unit}": length <= short,
+            f"up to {medium:,.0f}": (length > short) & (length <= medium),
+            "longer": length > medium,
+        },
+    ]
+
+
+def scores(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """A measure by stratum (rows) and arm (columns, `zero` and `final`), see `tables.rate`.
+
+    Before the arms stand `items`, `dialogues` and `ceiling`: the percent of items that a stripped prompt can
+    answer, the best that any model can reach there by knowing rather than guessing. For the API's name alone
+    it is higher than for the whole call. Empty strata are left out.
+    """
+    rows = {}
+    for parts in strata(table):
+        for stratum, where in parts.items():
+            part = table[where]
+            if part.empty:
+                continue
+            items = part.drop_duplicates(ITEM)
+            reachable = ~items.name_response_only if measure == "name" else items.answerable
+            row = {("", "items"): len(items), ("", "dialogues"): items.dialogue_id.nunique()}
+            row[("", "ceiling")] = 100 * reachable.mean()
+            for arm, answers in part.groupby("arm", sort=False):
+                row[(arm, "zero")] = rate(answers[answers.stage == 0], measure)
+                row[(arm, "final")] = rate(answers[answers["last"]], measure)
+            rows[stratum] = row
+    found = pd.DataFrame.from_dict(rows, orient="index")
+    found.columns = pd.MultiIndex.from_tuples(found.columns)
+    return found.astype({("", "items"): int, ("", "dialogues"): int})
+
+
+def by_stratum(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """The effects of DECOMPOSED within every stratum, see `crossing.effects`.
+
+    Where arms were asked in their own condition only, the gap between them at the end takes their place.
+    `table` holds one of the `crossing.combinations`. Columns: `effect, group, stratum, items, mean, low,
+    high`; empty strata are left out.
+    """
+    crossed = effects(table, [measure], which=["training"])["items"].any()
+    rows = []
+    for group, parts in enumerate(strata(table)):
+        for stratum, where in parts.items():
+            part = table[where]
+            if part.empty:
+                continue
+            if crossed:
+                found = effects(part, [measure], which=DECOMPOSED)
+            else:
+                found = comparisons(part, [measure]).query("when == 'final'")
+                found = found.assign(
+                    effect=found.left + " minus " + found.right + ", own prompts", items=_count(part)
+                )
+            rows.append(found[found["items"] > 0].assign(group=group, stratum=stratum))
+    columns = ["effect", "group", "stratum", "items", "mean", "low", "high"]
+    return pd.concat(rows, ignore_index=True)[columns]
+
+
+def _count(rows: pd.DataFrame) -> int:
+    return len(rows.drop_duplicates(ITEM))
