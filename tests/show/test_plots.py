@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from trajnb.formatting.conditions import CONDITIONS
 from trajnb.scoring import tables
 from trajnb.show import plots
 from trajnb.study.records import read_study
@@ -23,11 +24,12 @@ def texts(figure: Figure) -> str:
 
 
 def test_conditions_keep_their_colour_and_no_two_arms_share_one():
-    arms = ["full", "placebo", "stripped", "full → stripped"]
+    arms = ["full", "current", "stripped", "full → stripped", "full, strategy joint", "other"]
     palette = plots.colours(arms)
     assert palette["full"] == plots.colours(["full"])["full"] == plots.CONDITION_COLOURS["full"]
     assert len({palette[arm] for arm in arms}) == len(arms)
     assert plots.colours(["full → full"])["full → full"] == plots.CONDITION_COLOURS["full"]
+    assert set(CONDITIONS) <= set(plots.CONDITION_COLOURS), "a condition without a colour of its own"
 
 
 def test_effects_write_the_counts_beside_the_interval(table):
@@ -52,6 +54,11 @@ def test_a_matrix_shows_percent_and_counts_in_the_order_learnt():
         "1 · travel",
         "2 · file_system",
     ]
+
+
+def test_a_matrix_of_all_blocks_at_once_has_two_rows():
+    figure = plots.matrices({"joint": (np.array([[0, 1], [2, 1]]), np.array([4, 4]), ["a", "b"])}, "name")
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["zero-shot", "at the end"]
 
 
 def test_curves_have_a_panel_per_block_and_a_line_per_run_and_arm(table):

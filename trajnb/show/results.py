@@ -1,14 +1,92 @@
-"""Results as HTML: the headline table, and gold beside prediction. All text from records is escaped here."""
+"""Results as HTML: the answer, the headline, gold beside prediction. All text of records is escaped here."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 from html import escape
 from math import isnan
 
 import pandas as pd
 
+from trajnb.scoring.stats import Interval
+from trajnb.scoring.tables import MEASURES
+from trajnb.scoring.verdict import unit_of
+
 PAPER_HEADING = "arXiv 2605.09734: another model and corpus"
+
+
+def verdict_html(sentences: Iterable[str]) -> str:
+    """The sentences of `trajnb.scoring.verdict` as a list, their questions set off."""
+    items = []
+    for sentence in sentences:
+        question, mark, answer = sentence.partition("? ")
+        items.append(f"<b>{escape(question)}?</b> {escape(answer)}" if mark else escape(sentence))
+    return f'<ul class="verdict">{"".join(f"<li>{item}</li>" for item in items)}</ul>'
+
+
+def effects_html(effects: pd.DataFrame) -> str:
+    """The table of `trajnb.scoring.crossing.effects`, without what was not measured."""
+    titles = ("measure", "effect", "95 % interval", "p", "Holm", "detectable", "right in one arm alone")
+    heads = "".join(f"<th>{title}</th>" for title in (*titles, "items", "seeds × orders"))
+    rows = []
+    measured = effects[effects["items"] > 0].rename(columns={"mean": "level"})
+    for (variant, measure), part in measured.groupby(["variant", "measure"], sort=False):
+        name = ", ".join(filter(None, [variant, MEASURES[measure][0]]))
+        for i, row in enumerate(part.itertuples()):
+            head = f'<th scope="rowgroup" rowspan="{len(part)}">{escape(name)}</th>' if i == 0 else ""
+            rows.append(
+                f'<tr class="{"first" if i == 0 else ""}">{head}{_effect(row, unit_of(measure)[1])}</tr>'
+            )
+    return (
+        f'<div class="scroll"><table class="headline effects"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _effect(row, digits: int) -> str:
+    alone = f"{row.left_only} : {row.right_only} <small>p {_number(row.mcnemar, 3)}</small>"
+    cells = [
+        _number(row.p, 3),
+        f"<b>{_number(row.holm, 3)}</b>" if row.declared else _number(row.holm, 3),
+        _number(row.detectable, digits),
+        "" if isnan(row.mcnemar) else alone,
+        f"{row.items} <small>in {row.dialogues} dialogues</small>",
+        f"{row.seeds} × {row.orders}" if row.seeds else "",
+    ]
+    verdict = "up" if row.low > 0 else "down" if row.high < 0 else "unclear"
+    level = f'<td class="n {verdict}">{row.level:+z.{digits}f}{_span(row, digits)}</td>'
+    return f"<td>{escape(row.effect)}</td>{level}" + "".join(f'<td class="n">{cell}</td>' for cell in cells)
+
+
+def _span(row, digits: int) -> str:
+    if isnan(row.low):
+        return " <small>no interval</small>"
+    return f" <small>{row.low:+z.{digits}f} to {row.high:+z.{digits}f}</small>"
+
+
+def _number(value: float, digits: int) -> str:
+    if isnan(value):
+        return "–"
+    return f"{value:.{digits}f}" if value >= 10**-digits else f"&lt; {10**-digits:g}"
+
+
+def intervals_html(table: pd.DataFrame, digits: Mapping[str, int] | int = 1, signed: bool = True) -> str:
+    """A table of `Interval`s, each number above its interval; nan stays empty. `digits` may go by column."""
+    sign = "+" if signed else ""
+
+    def cell(found, places: int) -> str:
+        if not isinstance(found, Interval):
+            return ""
+        mark = ("▲ " if found.low > 0 else "▼ " if found.high < 0 else "") if signed else ""
+        level = f"{mark}{found.mean:{sign}z.{places}f}"
+        if isnan(found.low):
+            return level
+        return f"{level} <small>{found.low:{sign}z.{places}f} to {found.high:{sign}z.{places}f}</small>"
+
+    places = digits if isinstance(digits, Mapping) else dict.fromkeys(table, digits)
+    cells = table.apply(lambda column: column.map(lambda found: cell(found, places[column.name])))
+    cells = cells.rename(index=escape, columns=escape).to_html(escape=False, classes="intervals")
+    return f'<div class="scroll">{cells}</div>'
 
 
 def headline_html(headline: pd.DataFrame) -> str:
@@ -49,10 +127,8 @@ def _level(row, when: str) -> str:
 
 def _change(row) -> str:
     digits = 1 if row.unit == "%" else 2
-    if isnan(row.low):
-        return f"{row.change:+z.{digits}f} <small>no interval</small>"
     mark = "▲ " if row.low > 0 else "▼ " if row.high < 0 else ""
-    return f"{mark}{row.change:+z.{digits}f} <small>{row.low:+z.{digits}f} to {row.high:+z.{digits}f}</small>"
+    return f"{mark}{row.change:+z.{digits}f}{_span(row, digits)}"
 
 
 def _paper(row) -> str:
