@@ -1,5 +1,6 @@
 """Pages load nothing, hide nothing, and show foreign text as text."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -66,8 +67,12 @@ def test_evaluation_of_two_conditions_with_hostile_predictions(tmp_path, write_r
     assert_self_contained(index)
     assert "&lt;script&gt;" in re.sub("</?mark>", "", html)
     assert 'href="03_evaluate.html"' in index and "02_train.html" not in index
-    for words in ("another model and corpus", "One seed per arm", "cannot tell", "stripped", "27 calls in"):
+    for words in (
+        "another model and corpus", "One seed per arm", "cannot tell", "27 calls in",
+        "cannot be told apart here", "full minus stripped, each asked with its own prompts", "exploratory",
+    ):  # fmt: skip
         assert words in html, words
+    assert "cannot be told apart here" in index
     assert len(html) + len(index) < 2_000_000
 
 
@@ -82,12 +87,35 @@ def test_evaluation_of_seeds_orders_and_crossed_conditions_of_an_unfinished_stud
     )
     html = evaluate(tmp_path)
     assert "full → stripped" in html and "stripped-s1" in html and "1 of 4 runs" in html
-    assert "over 2 seeds" in html and "order 2: travel &gt; trading" in html
+    assert "2 seeds at most" in html and "order 2: travel &gt; trading" in html
+    assert "Does training on trajectories help, at the same test prompt?" in html
+    assert "left out: 1 of 2 pairs of seed and block order (seed 1)" in html
+    assert html.index("The verdict") < html.index("Headline: final against zero-shot")
+
+
+def test_evaluation_of_strategies_and_controls(tmp_path, write_run):
+    both = {"dialogues": 2, "eval_conditions": ["stripped", "full"]}
+    for condition in ("stripped", "full"):
+        write_run(tmp_path / "runs" / f"{condition}-s0", condition=condition, **both)
+    for strategy in ("joint", "independent", "few-shot", "replay"):
+        write_run(tmp_path / "runs" / strategy, strategy=strategy, **both)
+    write_run(tmp_path / "runs" / "placebo", condition="placebo", **both)
+    (tmp_path / "study.yaml").write_text(
+        "runs: {}\nfamily: {measures: [name], effects: [training, prompt]}\n"
+    )
+    html = evaluate(tmp_path)
+    for words in ("No part of this, and compared further down: placebo; full, strategy replay",
+                  "intransigence", "placebo minus stripped", "of right APIs"):  # fmt: skip
+        assert words in html, words
+    assert (
+        "exploratory)" not in html.partition("Headline")[0].partition("The verdict")[2].partition("<img")[0]
+    )
 
 
 def test_evaluation_of_one_condition(tmp_path, write_run):
     write_run(tmp_path / "full-s0", dialogues=1)
-    assert "nothing to compare it with" in evaluate(tmp_path)
+    html = evaluate(tmp_path)
+    assert "nothing to compare it with" in html and "cannot be told apart here" in html
 
 
 def test_evaluation_of_no_run_says_so(tmp_path):
@@ -154,6 +182,24 @@ def test_index_links_only_what_is_there(tmp_path, write_run):
     html = (tmp_path / "index.html").read_text("utf-8")
     assert re.findall(r'href="([^"]*)"', html) == ["runs/full-s0/02_train.html"]
     assert "1 of 2 runs finished" in html and "state failed" in html and "37,000" in html
+
+
+def test_a_study_whose_runs_cannot_be_compared_still_has_its_index(tmp_path, write_run):
+    def elsewhere(row):
+        row["dialogue_id"] += " of another corpus"
+
+    both = {"eval_conditions": ["stripped", "full"]}
+    write_run(tmp_path / "stripped-s0", condition="stripped", **both)
+    write_run(tmp_path / "full-s0", **both, tamper=elsewhere)
+    items = tmp_path / "full-s0" / "items.jsonl"
+    rows = [json.loads(line) for line in items.read_text("utf-8").splitlines()]
+    for row in rows:
+        elsewhere(row)
+    items.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    write_index(tmp_path, read_study(tmp_path))
+    assert "No verdict: training: the runs to compare share no held-out item" in (
+        (tmp_path / "index.html").read_text("utf-8")
+    )
 
 
 def test_index_of_published_records(tmp_path, write_run):

@@ -14,9 +14,11 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
+from trajnb.scoring import crossing
 from trajnb.scoring.stats import FEW_CLUSTERS
-from trajnb.scoring.tables import frame, headline
-from trajnb.show.results import headline_html
+from trajnb.scoring.tables import arm_names, frame, headline
+from trajnb.scoring.verdict import cautions, verdict
+from trajnb.show.results import headline_html, verdict_html
 
 TEMPLATES = files("trajnb.show").joinpath("templates")
 PAGES = {"03_evaluate.html": "Evaluation", "01_inspect.html": "Inspection of the corpus"}
@@ -63,8 +65,7 @@ def write_index(folder: Path | str, finished: Sequence, states: dict[str, str] |
     states = states or dict.fromkeys(runs, "finished")
     study = folder / "study.yaml"
     study = yaml.safe_load(study.read_text("utf-8")) if study.is_file() else {}
-    table = headline(frame(finished)) if finished else None
-    few = int(table.dialogues.min()) if finished and table.dialogues.min() < FEW_CLUSTERS else 0
+    arms = dict(zip(runs, arm_names([run.record["parameters"] for run in finished]), strict=True))
     template = jinja2.Template(TEMPLATES.joinpath("index.html.j2").read_text("utf-8"), autoescape=True)
     page = template.render(
         css=_css(),
@@ -74,12 +75,30 @@ def write_index(folder: Path | str, finished: Sequence, states: dict[str, str] |
         progress=f"{sum(state == 'finished' for state in states.values())} of {len(states)} runs finished",
         facts=_facts(finished),
         pages=[(page, label) for page, label in PAGES.items() if (folder / page).is_file()],
-        headline=headline_html(table) if finished else None,
-        few=few,
-        runs=[_row(folder, name, state, runs.get(name)) for name, state in states.items()],
+        **(_results(finished, study.get("family")) if finished else {}),
+        runs=[_row(folder, name, state, runs.get(name), arms.get(name)) for name, state in states.items()],
     )
     _write(folder / "index.html", page)
     return folder / "index.html"
+
+
+def _results(runs: Sequence, family: dict | None) -> dict:
+    """Verdict and headline of the plain arms, how many `others` there are, and dialogues if these are few."""
+    answers = frame(runs)
+    plain = crossing.plain(answers)
+    table = headline(plain)
+    dialogues = int(table.dialogues.min())
+    try:
+        found = crossing.effects(answers, (family or {}).get("measures", ["canonical"]), family)
+        sentences = verdict(answers, found) + cautions(found, family, [run.record["started"] for run in runs])
+    except ValueError as error:  # runs that cannot be compared: a study under way goes on
+        sentences = [f"No verdict: {error}."]
+    return {
+        "verdict": verdict_html(sentences),
+        "headline": headline_html(table),
+        "others": answers.trained.nunique() - plain.trained.nunique(),
+        "few": dialogues if dialogues < FEW_CLUSTERS else 0,
+    }
 
 
 def _facts(runs: Sequence) -> list[str]:
@@ -94,7 +113,7 @@ def _facts(runs: Sequence) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _row(folder: Path, name: str, state: str, run) -> dict:
+def _row(folder: Path, name: str, state: str, run, arm: str | None) -> dict:
     place = run.folder if run else folder / "runs" / name
     row = {"name": name, "state": state}
     for key, file in (("page", "02_train.html"), ("log", "log.txt")):
@@ -103,7 +122,7 @@ def _row(folder: Path, name: str, state: str, run) -> dict:
     if run:
         record = run.record
         row |= {
-            "condition": record["parameters"]["condition"],
+            "arm": arm,
             "seed": record["parameters"]["seed"],
             "order": ", ".join(record["blocks"]),
             "tokens": f"{record['tokens']['train_total']:,}",
