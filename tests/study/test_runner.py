@@ -200,7 +200,8 @@ def job(tmp_path):
 def test_a_rollout_is_asked_for_by_the_run_and_stands_beside_its_record(job, tmp_path):
     assert not runner.asks_rollout({"rollout_dialogues": 0}) and not runner.asks_rollout({})
     assert job.parameters == {
-        "run_folder": "out/runs/full-s0", "rollout_dialogues": 2, "rollout_calls": 5, "eval_conditions": ["full"],
+        "run_folder": "out/runs/full-s0",
+        "rollout_dialogues": 2, "rollout_calls": 5, "eval_conditions": ["full"],
     }  # fmt: skip
     assert job.executed == tmp_path / "out" / "runs" / "full-s0" / "04_rollout.ipynb"
 

@@ -19,9 +19,14 @@ MEASURES = {
     "logp": ("gold log-likelihood", "nats/token"),
 }
 # what may differ between runs of one arm: repetitions, places, and what is already a column
-_NOT_AN_ARM = {"condition", "seed", "data_seed", "order", "eval_conditions", "run_folder", "zero_shot_folder"}
+_NOT_AN_ARM = {
+    "condition", "seed", "data_seed", "order", "eval_conditions", "run_folder", "zero_shot_folder",
+    "corpus_path", "rollout_dialogues", "rollout_calls",
+}  # fmt: skip
 _STRATEGIES = ("sequential", "replay", "joint", "independent", "few-shot")
-_PLAIN = {"strategy": "sequential", "match_tokens": "", "fresh_ids": False}  # never written
+_PLAIN = {  # never written
+    "strategy": "sequential", "match_tokens": "", "fresh_ids": False, "stop_targets": False,
+}  # fmt: skip
 _ONLY_UNDER = {"replay_share": "replay", "shots": "few-shot"}  # parameter -> the strategy that heeds it
 
 

@@ -30,6 +30,12 @@ OTHER_COLOURS = ("#6A3D9A", "#8C6D31", "#1B7837", "#999999")  # conditions that 
 OUTCOME_COLOURS = {
     "exact": "#08415C", "other arguments": "#3B8EA5", "other API": "#F0B67F", "no call": "#DDDDDD",
 }  # fmt: skip
+KIND_COLOURS = {
+    "exact": "#08415C", "wrong or missing value": "#3B8EA5", "wrong type": "#8CC3CF",
+    "invented argument": "#C9E3E6", "valid but wrong API": "#F0B67F", "invented function": "#C9752B",
+    "unparseable": "#DDDDDD",
+}  # fmt: skip
+DARK = ("#08415C", "#3B8EA5", "#C9752B")  # grounds that want white figures
 
 
 def use_style() -> None:
@@ -165,26 +171,38 @@ def learning_curves(table: pd.DataFrame, blocks: list[str], score: str) -> Figur
 
 def outcomes(table: pd.DataFrame) -> Figure:
     """What the predictions of each arm are, before and after training, as shares of all items."""
-    bars = [
-        (f"{arm}, {when}", part[stage].outcome)
+    bars = {
+        f"{arm}, {when}": part[stage].outcome
         for arm, part in table.groupby("arm", sort=False)
         for when, stage in (("zero-shot", part.stage == 0), ("final", part["last"]))
-    ]
+    }
+    return _shares(bars, OUTCOME_COLOURS)
+
+
+def error_kinds(table: pd.DataFrame) -> Figure:
+    """What is wrong with the predictions of each arm, stage by stage, as shares of all items."""
+    bars = {
+        f"{arm}, {f'stage {stage}' if stage else 'zero-shot'}": part.error
+        for (arm, stage), part in table.groupby(["arm", "stage"], sort=False)
+    }
+    return _shares(bars, KIND_COLOURS)
+
+
+def _shares(bars: Mapping[str, pd.Series], colours: Mapping[str, str]) -> Figure:
+    """A bar for each series of words, cut by how often it holds each word of `colours`."""
     figure, axes = subplots(1, 1, figsize=(9, 0.9 + 0.42 * len(bars)))
     ax = axes[0, 0]
-    for y, (_, values) in enumerate(bars):
+    for y, values in enumerate(bars.values()):
         left = 0.0
-        for name, colour in OUTCOME_COLOURS.items():
+        for name, colour in colours.items():
             count = int((values == name).sum())
             width = 100 * count / len(values)
             ax.barh(y, width, left=left, color=colour, ec="white", label=name if y == 0 else None)
             if width > 3:
-                ink = "white" if name in ("exact", "other arguments") else "black"
+                ink = "white" if colour in DARK else "black"
                 ax.text(left + width / 2, y, count, ha="center", va="center", color=ink, fontsize="small")
             left += width
-    ax.set(
-        yticks=range(len(bars)), yticklabels=[name for name, _ in bars], xlim=(0, 100), xlabel="% of items"
-    )
+    ax.set(yticks=range(len(bars)), yticklabels=list(bars), xlim=(0, 100), xlabel="% of items")
     ax.set_ylim(len(bars) - 0.4, -0.6)
     ax.grid(False)
     figure.legend(loc="outside upper center", ncols=4, frameon=False)

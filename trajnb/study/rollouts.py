@@ -7,7 +7,7 @@ from trajnb.formatting.conditions import CONDITIONS, History, messages
 from trajnb.formatting.dialogue import Dialogue
 from trajnb.formatting.examples import cut_to_fit
 from trajnb.qlora import chat
-from trajnb.qlora.session import Session, open_session
+from trajnb.qlora.session import Session
 from trajnb.world.rollout import Ask, Rollout, roll
 from trajnb.world.sandbox import Sandbox
 
@@ -34,7 +34,7 @@ def play(
         batch = dialogues[first : first + TOGETHER]
         with (
             Sandbox() as sandbox,
-            open_session(model, end_token=tokenizer.eos_token_id, max_new_tokens=max_new_tokens) as session,
+            Session(model, end_token=tokenizer.eos_token_id, max_new_tokens=max_new_tokens) as session,
         ):
             ask = _ask(session, tokenizer, eval_condition, max_length, say)
             done = roll(sandbox, batch, scenarios, ask, ends=ends, max_calls=max_calls)
@@ -66,6 +66,8 @@ def _ask(session: Session, tokenizer, condition: str, max_length: int, say: Call
 
     def ask(histories: dict[str, History]) -> dict[str, str]:
         nonlocal steps, said
+        for name in session.caches.keys() - histories.keys():  # it has ended
+            session.forget(name)
         prompts = {}
         for name, history in histories.items():
             prompt, _ = cut_to_fit(
