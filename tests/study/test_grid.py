@@ -85,6 +85,12 @@ def test_orders_are_an_axis_and_the_corpus_own_order_is_the_default(real):
         real({"orders": [["travel"]]})
 
 
+def test_what_a_strategy_does_not_heed_makes_no_other_run(real):
+    assert set(real({"shots": [1, 2], "replay_share": [0.1, 0.5]})) == set(real({}))
+    assert len(real({"strategy": ["replay"], "replay_share": [0.1, 0.5], "shots": [1, 2]})) == 2
+    assert len(real({"strategy": ["few-shot"], "replay_share": [0.1, 0.5], "shots": [1, 2]})) == 2
+
+
 @pytest.mark.parametrize(
     "values, message",
     [

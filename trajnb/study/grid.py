@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trajnb.study.params import FOLDERS, Parameters, Study, check_run, corpus_of
 
+ONLY_UNDER = {"replay_share": "replay", "shots": "few-shot"}  # parameter -> the strategy that heeds it
 # Where a run is kept and what it is evaluated on change no weight; everything else is its identity.
 NOT_IDENTITY = (*FOLDERS, "eval_conditions", "rollout_dialogues", "rollout_calls")
 
@@ -77,7 +78,8 @@ def shaping(run: dict, parameters: Parameters) -> dict:
     """
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     run = run | ({"corpus_path": path_identity(run)} if run.get("corpus_path") else {})
-    return {n: run[n] for n in sorted(run) if n not in NOT_IDENTITY and run[n] != defaults[n]}
+    heeded = {n for n in run if ONLY_UNDER.get(n, run.get("strategy")) == run.get("strategy")}
+    return {n: run[n] for n in sorted(heeded) if n not in NOT_IDENTITY and run[n] != defaults[n]}
 
 
 def path_identity(run: dict) -> str:
