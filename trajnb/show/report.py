@@ -21,7 +21,11 @@ from trajnb.scoring.verdict import cautions, verdict
 from trajnb.show.results import headline_html, verdict_html
 
 TEMPLATES = files("trajnb.show").joinpath("templates")
-PAGES = {"03_evaluate.html": "Evaluation", "01_inspect.html": "Inspection of the corpus"}
+PAGES = {
+    "03_evaluate.html": "Evaluation",
+    "01_inspect.html": "Inspection of the corpus",
+    "04_rollout.html": "Whole dialogues",  # of a study kept with the rollout of its one run
+}
 
 
 def render_notebook(ipynb: Path | str, html: Path | str) -> None:
@@ -116,7 +120,7 @@ def _facts(runs: Sequence) -> list[str]:
 def _row(folder: Path, name: str, state: str, run, arm: str | None) -> dict:
     place = run.folder if run else folder / "runs" / name
     row = {"name": name, "state": state}
-    for key, file in (("page", "02_train.html"), ("log", "log.txt")):
+    for key, file in (("page", "02_train.html"), ("rollout", "04_rollout.html"), ("log", "log.txt")):
         if (place / file).is_file():
             row[key] = quote((place / file).relative_to(folder).as_posix())
     if run:
