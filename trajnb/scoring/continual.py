@@ -11,7 +11,7 @@ published figures of arXiv 2605.09734, recomputed from their matrices.
 import numpy as np
 import pandas as pd
 
-from trajnb.scoring.crossed import half_width, run_codes
+from trajnb.scoring.resampling import half_width, run_codes
 from trajnb.scoring.stats import Interval
 
 FIGURES = ("average", "learning", "bwt", "fwt", "forgetting", "aulc")

@@ -9,13 +9,13 @@ from scipy.stats import norm, permutation_test
 from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
-from trajnb.scoring.crossed import codes, half_width, run_codes
+from trajnb.scoring.resampling import codes, half_width, run_codes
 
 # Below this many dialogues a report says that the interval is too narrow. Simulated coverage of the 95 %
 # interval, normal effects of dialogues and of their 3 to 7 calls, 2000 trials: 81 % with 4 dialogues, 90 %
 # with 8, 92 % with 12, 93 % with 20, 95 % with 80 (tests/scoring/test_stats.py repeats a part of it).
 FEW_CLUSTERS = 20
-# Below this many seeds a report says that the variance between seeds is poorly known (see scoring.crossed).
+# Below this many seeds a report says that the variance between seeds is poorly known (see scoring.resampling).
 FEW_SEEDS = 5
 
 
@@ -78,7 +78,7 @@ def crossed_bootstrap(
 
     One value a run and item, most often a paired difference of two arms; `dialogues`, `seeds` and `orders`
     (n,) are labels. The three are resampled independently, items stay in their dialogue. How resamples become
-    an interval, and how often it holds the truth, stands in `scoring.crossed`. Cells may be missing. One seed
+    an interval, and how often it holds the truth, stands in `scoring.resampling`. Cells may be missing. One seed
     or one order is taken as fixed; where every seed has an order of its own, the two are one factor. Fewer
     than two dialogues give nan for low and high, no values give nan throughout.
     """

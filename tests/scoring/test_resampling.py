@@ -5,7 +5,7 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from trajnb.scoring.crossed import codes, half_width, run_codes
+from trajnb.scoring.resampling import codes, half_width, run_codes
 
 RESAMPLES = 40_000  # the variance of so many draws is within 2 % or so, a half width within 1 %
 
