@@ -15,7 +15,7 @@ from trajnb.scoring.resampling import codes, half_width, run_codes
 # interval, normal effects of dialogues and of their 3 to 7 calls, 2000 trials: 81 % with 4 dialogues, 90 %
 # with 8, 92 % with 12, 93 % with 20, 95 % with 80 (tests/scoring/test_stats.py repeats a part of it).
 FEW_CLUSTERS = 20
-# Below this many seeds a report says that the variance between seeds is poorly known (see scoring.resampling).
+# Below this many seeds a report says that their variance is poorly known (see scoring.resampling).
 FEW_SEEDS = 5
 
 
@@ -78,9 +78,9 @@ def crossed_bootstrap(
 
     One value a run and item, most often a paired difference of two arms; `dialogues`, `seeds` and `orders`
     (n,) are labels. The three are resampled independently, items stay in their dialogue. How resamples become
-    an interval, and how often it holds the truth, stands in `scoring.resampling`. Cells may be missing. One seed
-    or one order is taken as fixed; where every seed has an order of its own, the two are one factor. Fewer
-    than two dialogues give nan for low and high, no values give nan throughout.
+    an interval, and how often it holds the truth, stands in `scoring.resampling`. Cells may be missing. One
+    seed or one order is taken as fixed; where every seed has an order of its own, the two are one factor.
+    Fewer than two dialogues give nan for low and high, no values give nan throughout.
     """
     values = np.asarray(values, float)
     weights = np.ones_like(values) if weights is None else np.asarray(weights, float)
