@@ -42,15 +42,18 @@ def test_points_without_intervals_or_partners_are_still_drawn():
     assert "full  50.0" in texts(contrasts.crossing({"canonical": levels}))
 
 
-def test_texts_that_would_overlap_are_moved_apart():
+@pytest.mark.parametrize("level", [0.0, 50.0])
+def test_texts_that_would_overlap_are_moved_apart(level):
     levels = pd.DataFrame(
-        [(train, "full", 50.0) for train in ("none", "stripped", "full", "placebo")],
+        [(train, "full", level) for train in ("none", "stripped", "full", "placebo")],
         columns=["train", "asked", "mean"],
-    ).assign(low=40.0, high=60.0, n=3)
+    ).assign(low=level, high=level, n=3)
     figure = contrasts.crossing({"canonical": levels})
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert len(boxes) == 4
+    inside = figure.axes[0].bbox
+    assert all(inside.y0 < box.y1 and box.y0 < inside.y1 for box in boxes), "what lies outside is not drawn"
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
 
 

@@ -42,7 +42,7 @@ def crossing(panels: Mapping[str, pd.DataFrame]) -> Figure:
             low=levels.low.fillna(levels["mean"]).clip(*bounds),
             high=levels.high.fillna(levels["mean"]).clip(*bounds),
         )
-        _room(ax, levels, zero=unit == "%")
+        _room(ax, levels, percent=unit == "%")
         for place, (train, marker) in enumerate(zip(trained, MARKERS * len(trained), strict=False)):
             line = levels[levels.train == train]
             beside = line.x + 0.02 * (place - (len(trained) - 1) / 2)
@@ -148,7 +148,7 @@ def cost_accuracy(returns: pd.DataFrame, measure: str) -> Figure:
     figure, axes = subplots(1, len(asked), figsize=(5.4 * len(asked), 4.6), sharey=True)
     for ax, prompt in zip(axes[0], asked, strict=True):
         shown = returns[returns.asked == prompt].rename(columns={"mean": "level"})
-        _room(ax, returns, zero=True)
+        _room(ax, returns, percent=True)
         for row in shown.itertuples():
             ax.plot([row.x, row.x], [row.low, row.high], color=palette[row.condition], lw=1, alpha=0.5)
             ax.plot(row.x, row.level, forms[row.rest], color=palette[row.condition], ms=8, mec="white")
@@ -168,12 +168,14 @@ def cost_accuracy(returns: pd.DataFrame, measure: str) -> Figure:
     return finish(figure)
 
 
-def _room(ax: Axes, levels: pd.DataFrame, zero: bool) -> None:
-    """Limits of the y axis around all intervals; from zero where there is one."""
+def _room(ax: Axes, levels: pd.DataFrame, percent: bool) -> None:
+    """Limits of the y axis around all intervals; from zero, and to 10 at least, where they are percent."""
     low, high = levels[["mean", "low"]].min(axis=None), levels[["mean", "high"]].max(axis=None)
-    low = 0 if zero else low
-    room = 0.08 * max(high - low, 0.1)
-    ax.set_ylim(low - (0 if zero else room), high + room)
+    if percent:
+        ax.set_ylim(0, max(10, 1.08 * high))
+    else:
+        room = 0.08 * max(high - low, 0.1)
+        ax.set_ylim(low - room, high + room)
 
 
 def _notes(ax: Axes, x, y, notes: Sequence[str], inks: Sequence[str], left: bool = False) -> None:
@@ -182,6 +184,7 @@ def _notes(ax: Axes, x, y, notes: Sequence[str], inks: Sequence[str], left: bool
     order = np.argsort(np.asarray(y, float), kind="stable")
     steps = 0.055 * (top - bottom) * np.arange(len(order))
     places = isotonic_regression(np.asarray(y, float)[order] - steps).x + steps
+    places = np.clip(places, bottom + steps, top - steps[::-1])  # what lies outside the axes is not drawn
     for place, point in zip(places, order, strict=True):
         ax.annotate(
             notes[point], (np.broadcast_to(x, len(order))[point], place), (-12 if left else 12, 0),
