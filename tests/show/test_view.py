@@ -5,6 +5,7 @@ import pytest
 from trajnb.formatting.conditions import CONDITIONS
 from trajnb.formatting.corpus import load_corpus
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
+from trajnb.formatting.examples import donors
 from trajnb.show.view import show_conditions, show_supervised
 
 ATTACK = "<script>alert(\"x\")</script><img src=x onerror='alert(1)'>&amp;"
@@ -33,8 +34,9 @@ def test_all_text_is_escaped(hostile):
 
 
 def test_every_condition_has_a_column_and_strikes_what_it_hides():
-    dialogue = load_corpus("sample", documents="used").dialogues[0]
-    html = show_conditions(dialogue, 2).data
+    dialogues = load_corpus("sample", documents="used").dialogues
+    dialogue = dialogues[0]
+    html = show_conditions(dialogue, 2, donor=donors(dialogues)[dialogue.id]).data
     columns = html.split('<div class="column">')[1:]
     assert len(columns) == len(CONDITIONS)
     for name, column in zip(CONDITIONS, columns, strict=True):
@@ -45,6 +47,10 @@ def test_every_condition_has_a_column_and_strikes_what_it_hides():
     assert hidden_lines(by_name["full"]) == []
     assert set(hidden_lines(by_name["requests"])) == {"response"}
     assert set(hidden_lines(by_name["stripped"])) == {"request", "response"}
+
+
+def test_without_a_donor_no_placebo_is_drawn(hostile):
+    assert "<b>placebo</b>" not in show_conditions(hostile, 1).data
 
 
 def test_a_new_condition_needs_nothing_here(hostile):
