@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -93,8 +94,9 @@ def test_committed_params_are_studies(file):
     if (
         study.common["corpus"] == "api-bank"
     ):  # its files are not for everyone: the rest is tried on the sample
-        instead = ["corpus=sample", "blocks=semantic", "split=dialogue"]
-        study = read_study(file, parameters, instead)
+        common = study.common | {"corpus": "sample", "blocks": "semantic", "split": "dialogue"}
+        grids = [{name: axis for name, axis in grid.items() if name != "split"} for grid in study.grids]
+        study = replace(study, common=common, grids=tuple(grids))
     assert study.title and study.description and expand(study, parameters)
 
 
@@ -115,6 +117,8 @@ def test_a_notebook_is_committed_without_outputs(path):
 @each_notebook
 def test_a_notebooks_cells_are_short(path):
     for cell in _code(path):
+        if "parameters" in cell.metadata.get("tags", []):
+            continue  # a line for each
         assert len(cell.source.splitlines()) <= 40, cell.source
 
 
