@@ -98,14 +98,21 @@ def canonical(call: Call, parameters: Sequence[str] | None = None) -> Hashable:
     """What two calls must share to be the same call: name and arguments, free of order, quotes and types.
 
     Numbers compare as numbers (`3`, `3.0` and `'3'` are equal), containers as literals (`'[1, 2]'` equals
-    `[1, 2]`). `parameters` are the documented argument names in order; they bind positional arguments. One
-    that cannot be bound stays positional, and so equals no keyword form.
+    `[1, 2]`). `parameters` are the documented argument names in order, see `by_name`.
+    """
+    arguments = by_name(call, parameters or ())
+    return call.name, frozenset((key, _canonical_value(value)) for key, value in arguments.items())
+
+
+def by_name(call: Call, parameters: Sequence[str]) -> dict[str | int, object]:
+    """The arguments of a call, positional ones under the documented name (`parameters`, in order). One that
+    cannot be bound stays under its position, and so equals no keyword form.
     """
     arguments: dict[str | int, object] = dict(call.arguments)
     for position, value in enumerate(call.positional):
-        key = parameters[position] if parameters and position < len(parameters) else position
+        key = parameters[position] if position < len(parameters) else position
         arguments[position if key in arguments else key] = value
-    return call.name, frozenset((key, _canonical_value(value)) for key, value in arguments.items())
+    return arguments
 
 
 def _write(call: Call, write: Callable[[object], str]) -> str:

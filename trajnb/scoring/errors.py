@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
 from trajnb.formatting.arguments import NOT_A_LITERAL, WORDS, literal
-from trajnb.formatting.calls import CallSyntaxError, canonical, parse
+from trajnb.formatting.calls import CallSyntaxError, by_name, canonical, parse
 from trajnb.formatting.dialogue import Call
 from trajnb.formatting.documents import Api, Parameter
 
@@ -58,7 +58,7 @@ def kind(prediction: str, gold: str, apis: Mapping[str, Api] = {}) -> str:
     if canonical(call, api.names) == canonical(wanted, api.names):
         return "exact"
     documented = {parameter.name: parameter for parameter in api.parameters}
-    right, given = _by_name(wanted, api.names), _by_name(call, api.names)
+    right, given = by_name(wanted, api.names), by_name(call, api.names)
     if not given.keys() <= documented.keys() | right.keys():
         return "invented argument"
     for name in given.keys() & documented.keys():
@@ -66,15 +66,6 @@ def kind(prediction: str, gold: str, apis: Mapping[str, Api] = {}) -> str:
         if not _fits(given[name], documented[name], golds):
             return "wrong type"
     return "wrong or missing value"
-
-
-def _by_name(call: Call, names: Sequence[str]) -> dict[str | int, object]:
-    """The arguments, positional ones bound as `canonical` binds them: by name, else by position."""
-    arguments: dict[str | int, object] = dict(call.arguments)
-    for position, value in enumerate(call.positional):
-        name = names[position] if position < len(names) else position
-        arguments[position if name in arguments else name] = value
-    return arguments
 
 
 def _fits(value: object, parameter: Parameter, golds: Sequence[object]) -> bool:
