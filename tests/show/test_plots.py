@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from trajnb.formatting.conditions import CONDITIONS
 from trajnb.scoring import tables
+from trajnb.scoring.errors import KINDS
 from trajnb.show import plots
 from trajnb.study.records import read_study
 
@@ -78,3 +79,19 @@ def test_outcome_bars_hold_every_item(table):
 def test_overhead_is_read_against_the_cheapest():
     figure = plots.token_overhead({"training tokens": pd.Series({"stripped": 100, "full": 125})})
     assert "125  (+25%)" in texts(figure)
+
+
+def test_error_kinds_have_a_bar_for_every_arm_and_stage():
+    rows = [
+        {"arm": arm, "stage": stage, "error": error}
+        for stage in (0, 1)
+        for arm in ("stripped", "full")
+        for error in ("exact", "unparseable", "unparseable")
+    ]
+    (ax,) = plots.error_kinds(pd.DataFrame(rows)).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "stripped, zero-shot", "stripped, stage 1", "full, zero-shot", "full, stage 1",
+    ]  # fmt: skip
+    widths = [patch.get_width() for patch in ax.patches if patch.get_width()]
+    assert widths == pytest.approx([100 / 3, 200 / 3] * 4)
+    assert set(plots.KIND_COLOURS) == set(KINDS)

@@ -182,8 +182,9 @@ def outcomes(table: pd.DataFrame) -> Figure:
 def error_kinds(table: pd.DataFrame) -> Figure:
     """What is wrong with the predictions of each arm, stage by stage, as shares of all items."""
     bars = {
-        f"{arm}, {f'stage {stage}' if stage else 'zero-shot'}": part.error
-        for (arm, stage), part in table.groupby(["arm", "stage"], sort=False)
+        f"{arm}, {f'stage {stage}' if stage else 'zero-shot'}": rows.error
+        for arm, part in table.groupby("arm", sort=False)
+        for stage, rows in part.groupby("stage")
     }
     return _shares(bars, KIND_COLOURS)
 
