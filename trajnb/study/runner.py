@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from trajnb.study.execute import Job, Slots, execute, say, slots
+from trajnb.study.execute import Job, Slots, execute, say, slots, visible_gpus
 from trajnb.study.params import Study, notebook_parameters
 from trajnb.study.records import adopt, now, read_study, runs_folder
 
@@ -53,7 +53,9 @@ def run_study(
     done = [name for name in runs if states[name] == "finished"]
     rollouts = [rollout_job(out, name, runs[name], notebooks) for name in done if asks_rollout(runs[name])]
     rollouts = [job for job in rollouts if not is_rolled_out(job)]
-    errors |= execute(rollouts, places, is_rolled_out, _render_when_done)
+    # a rollout is many small steps, which one core does nearly as fast as two
+    two = places if jobs or visible_gpus() else slots(2)
+    errors |= execute(rollouts, two, is_rolled_out, _render_when_done)
     if done:
         errors |= evaluate(out, notebooks, places)
     write_index(out, states)
