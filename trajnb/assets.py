@@ -4,6 +4,7 @@ pip fetches them, so that the user's own index and proxy settings count. A wheel
 its pinned sha256; what the cache holds is checked on every use, file by file, and made anew where damaged.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,10 +142,22 @@ def _is_intact(folder: Path) -> bool:
 
 
 def _move_into_place(fresh: Path, folder: Path, damaged: Path) -> None:
-    try:
+    """One process at a time, and never in place of what another one has made well: it may be read already."""
+    with _locked(folder.parent):
+        if _is_intact(folder):
+            return
         if folder.exists():
             os.replace(folder, damaged)
         os.replace(fresh, folder)
-    except OSError:  # another process was first
-        if not _is_intact(folder):
-            raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Alone among processes that ask for the same, as far as the file system has locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
