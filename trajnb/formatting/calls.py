@@ -49,6 +49,14 @@ def parse(text: str) -> Call:
     return _read(text, _first_opening(text))[0]
 
 
+def read_or_none(text: str, read: Callable[[str], Call] = parse) -> Call | None:
+    """What a reading of calls, `parse` or one of `formatting.readings`, makes of a text, if anything."""
+    try:
+        return read(text)
+    except CallSyntaxError:
+        return None
+
+
 def parse_all(text: str) -> tuple[Call, ...]:
     """The call that `parse` reads and those written after it; none exactly where `parse` raises.
 

@@ -210,7 +210,7 @@ def is_name_response_only(step: Step) -> bool:
     return _is_named_by_responses(step.history, step.call)
 
 
-def _values_of_responses(history: History, call: Call) -> tuple[object, ...]:
+def _values_of_responses(history: History, call: Call) -> tuple[str, ...]:
     said, answered = _texts(history)
     values = dict.fromkeys(map(str, call.arguments.values()))
     return tuple(value for value in values if value in answered and value not in said)

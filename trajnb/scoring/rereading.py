@@ -2,13 +2,10 @@
 the paper's figures by its own reading.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
-from trajnb.formatting.calls import CallSyntaxError
-from trajnb.formatting.dialogue import Call
+from trajnb.formatting.calls import read_or_none
 from trajnb.formatting.readings import READINGS
 from trajnb.scoring.stats import clustered_bootstrap
 from trajnb.scoring.tables import PAPER_ARM, paper
@@ -28,8 +25,8 @@ def by_reading(table: pd.DataFrame) -> pd.DataFrame:
         recorded, parsed = part.canonical.to_numpy(bool), part.parsed.to_numpy(bool)
         counts = {"trajnb": (recorded, int((~parsed).sum()), 0)}
         for reading, read in READINGS.items():
-            golds = [_read(read, text) for text in part.gold]
-            calls = [_read(read, text) for text in part.prediction]
+            golds = [read_or_none(text, read) for text in part.gold]
+            calls = [read_or_none(text, read) for text in part.prediction]
             exact = np.array([c is not None and c == gold for c, gold in zip(calls, golds, strict=True)])
             counts[reading] = exact, calls.count(None), golds.count(None)
         rows += [
@@ -39,13 +36,6 @@ def by_reading(table: pd.DataFrame) -> pd.DataFrame:
         ]
     columns = ["arm", "reading", "calls", "exact", "percent", "no call", "unread golds", "gained", "lost"]
     return pd.DataFrame(rows, columns=columns).set_index(["arm", "reading"])
-
-
-def _read(read: Callable[[str], Call], text: str) -> Call | None:
-    try:
-        return read(text)
-    except CallSyntaxError:
-        return None
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
@@ -60,7 +50,7 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     own = table[table["last"] & (table.condition == table.eval_condition)]
     for condition, part in own[own.condition.isin(PAPER_ARM)].groupby("condition", sort=False):
-        calls = [[_read(read, text) for text in part[column]] for column in ("prediction", "gold")]
+        calls = [[read_or_none(text, read) for text in part[column]] for column in ("prediction", "gold")]
         part = part.assign(
             exact=[call is not None and call == gold for call, gold in zip(*calls, strict=True)]
         )

@@ -9,7 +9,7 @@ from math import isnan
 
 import pandas as pd
 
-from trajnb.formatting.calls import CallSyntaxError, canonical, parse
+from trajnb.formatting.calls import canonical, parse, read_or_none
 from trajnb.formatting.dialogue import Call
 from trajnb.formatting.documents import Api
 from trajnb.scoring import errors
@@ -27,7 +27,7 @@ def measures(row: Mapping, apis: Mapping[str, Api]) -> dict[str, float | None]:
     turn, by a call that does not fail; SpecTool's two kinds for rollouts, by turn; and TRAJECT-Bench's
     match, inclusion and usage over the dialogue, see `scoring.errors`.
     """
-    made = [[_read(call["text"]) for call in turn] for turn in _by_turn(row)]
+    made = [[read_or_none(call["text"]) for call in turn] for turn in _by_turn(row)]
     gold = [list(map(parse, turn)) for turn in row["gold"]]
     readable = [[call for call in turn if call] for turn in made]
     wrong = [errors.rollout_errors(*pair, apis) for pair in zip(readable, gold, strict=True)]
@@ -58,7 +58,7 @@ def by_depth(row: Mapping, apis: Mapping[str, Api]) -> list[tuple[int, bool]]:
     found, depth = [], 0
     for made, gold in zip(_by_turn(row), row["gold"], strict=True):
         for place, text in enumerate(gold):
-            call = _read(made[place]["text"]) if place < len(made) else None
+            call = read_or_none(made[place]["text"]) if place < len(made) else None
             found.append((depth, call is not None and _same(call, parse(text), apis)))
             depth += 1
     return found
@@ -90,13 +90,6 @@ def _by_turn(row: Mapping) -> list[list[Mapping]]:
 def _failures(turn: Sequence[Mapping]) -> list[int]:
     """Places of failed calls that another call follows."""
     return [place for place, call in enumerate(turn[:-1]) if call["failed"]]
-
-
-def _read(text: str) -> Call | None:
-    try:
-        return parse(text)
-    except CallSyntaxError:
-        return None
 
 
 def _same(call: Call, gold: Call, apis: Mapping[str, Api]) -> bool:

@@ -27,7 +27,7 @@ _STRATEGIES = ("sequential", "replay", "joint", "independent", "few-shot")
 _PLAIN = {  # never written
     "strategy": "sequential", "match_tokens": "", "fresh_ids": False, "stop_targets": False,
 }  # fmt: skip
-_ONLY_UNDER = {"replay_share": "replay", "shots": "few-shot"}  # parameter -> the strategy that heeds it
+ONLY_UNDER = {"replay_share": "replay", "shots": "few-shot"}  # parameter -> the strategy that heeds it
 
 
 def frame(runs: Iterable) -> pd.DataFrame:
@@ -122,7 +122,7 @@ def arm_names(parameters: Sequence[Mapping]) -> list[str]:
     for own, variant in zip(parameters, _variants(parameters), strict=True):
         strategy = _get(own, "strategy")
         alike = [p for p in parameters if _get(p, "strategy") == strategy]
-        heeded = [key for key, needs in _ONLY_UNDER.items() if needs == strategy]
+        heeded = [key for key, needs in ONLY_UNDER.items() if needs == strategy]
         parts = [
             own["condition"],
             f"strategy {strategy}" * (strategy != "sequential"),
@@ -135,7 +135,7 @@ def arm_names(parameters: Sequence[Mapping]) -> list[str]:
 
 def _variants(parameters: Sequence[Mapping]) -> list[str]:
     """Of each run, the parameters in which the runs differ, condition and strategy apart."""
-    keys = sorted({key for own in parameters for key in own} - _NOT_AN_ARM - {"strategy", *_ONLY_UNDER})
+    keys = sorted({key for own in parameters for key in own} - _NOT_AN_ARM - {"strategy", *ONLY_UNDER})
     return [", ".join(_differing(parameters, keys, own)) for own in parameters]
 
 

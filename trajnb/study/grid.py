@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from trajnb.scoring.tables import ONLY_UNDER
 from trajnb.study.params import FOLDERS, Parameters, Study, check_run, corpus_of
 
-ONLY_UNDER = {"replay_share": "replay", "shots": "few-shot"}  # parameter -> the strategy that heeds it
 # Where a run is kept and what it is evaluated on change no weight; everything else is its identity.
 NOT_IDENTITY = (*FOLDERS, "eval_conditions", "rollout_dialogues", "rollout_calls")
 

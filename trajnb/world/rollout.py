@@ -8,9 +8,9 @@ shows them. Nothing here knows of models: one is asked through a function.
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-from trajnb.formatting.calls import CallSyntaxError, is_no_call, parse
+from trajnb.formatting.calls import is_no_call, read_or_none
 from trajnb.formatting.conditions import History
-from trajnb.formatting.dialogue import Call, Dialogue, Turn
+from trajnb.formatting.dialogue import Dialogue, Turn
 from trajnb.world.rule import Played, Verdict, judge, play, reference_calls
 from trajnb.world.sandbox import Sandbox
 
@@ -120,9 +120,7 @@ def _conduct(
 
 def _turn(text: str, response: str) -> Turn:
     """The call as it stands in the histories to come: the first one that can be read, else what was said."""
-    try:
-        call: Call | None = parse(text)
-    except CallSyntaxError:
-        shown = " ".join(text.removeprefix("API-Request:").split())[:SHOWN]
-        return Turn("api", response, None, shown or "(nothing)")
-    return Turn("api", response, call)
+    if call := read_or_none(text):
+        return Turn("api", response, call)
+    shown = " ".join(text.removeprefix("API-Request:").split())[:SHOWN]
+    return Turn("api", response, None, shown or "(nothing)")
