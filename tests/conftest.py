@@ -28,6 +28,26 @@ def api_bank_files():
     return folder
 
 
+@pytest.fixture(scope="session")
+def bfcl():
+    """The real corpus: downloaded once (1.9 MB), or the test is skipped with the reason."""
+    from trajnb.assets import AssetError
+    from trajnb.corpora.load import load_corpus
+
+    try:
+        return load_corpus("bfcl")
+    except AssetError as error:
+        pytest.skip(f"the bfcl wheel is not to be had: {error}")
+
+
+@pytest.fixture(scope="session")
+def sample():
+    """The corpus that is shipped."""
+    from trajnb.corpora.load import load_corpus
+
+    return load_corpus("sample")
+
+
 @pytest.fixture
 def write_run():
     """A function that writes one run's three files, invented but consistent, and returns its folder.

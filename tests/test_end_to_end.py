@@ -13,7 +13,7 @@ import psutil  # a dependency of ipykernel
 import pytest
 import yaml
 
-from trajnb.study import records
+from trajnb import records
 
 COMMON = {
     "corpus": "sample",
@@ -64,7 +64,7 @@ def study(tmp_path_factory):
 
 
 def by_condition(folder):
-    return {run.record["parameters"]["condition"]: run for run in records.read_study(folder / "out")}
+    return {run.record.parameters["condition"]: run for run in records.read_study(folder / "out")}
 
 
 def trained_at(folder):
@@ -94,13 +94,13 @@ def test_it_leaves_the_documented_records(study):
     runs = by_condition(folder)
     assert set(runs) == {"stripped", "full"}
     for condition, run in runs.items():
-        assert RECORD <= set(run.record)
-        stages, blocks = range(5), run.record["blocks"]
+        assert RECORD <= set(vars(run.record))
+        stages, blocks = range(5), run.record.blocks
         assert all(LINE <= set(line) for line in run.predictions)
         assert len(run.predictions) == len(run.items) * len(stages)
         assert {line["eval_condition"] for line in run.predictions} == {condition}
         for score in ("canonical", "string", "name", "parsed", "gold_nll"):
-            matrix = run.record["matrix"][condition][score]
+            matrix = run.record.matrix[condition][score]
             assert [len(row) for row in matrix] == [len(blocks)] * len(stages)
             for stage in stages:
                 for block, cell in zip(blocks, matrix[stage], strict=True):
@@ -111,8 +111,8 @@ def test_it_leaves_the_documented_records(study):
 def test_training_makes_gold_likelier_in_every_block(study):
     folder, _ = study
     for condition, run in by_condition(folder).items():
-        nll = run.record["matrix"][condition]["gold_nll"]
-        for block, before, after in zip(run.record["blocks"], nll[0], nll[-1], strict=True):
+        nll = run.record.matrix[condition]["gold_nll"]
+        for block, before, after in zip(run.record.blocks, nll[0], nll[-1], strict=True):
             assert after < 0.98 * before, f"{condition}, {block}: training did not make gold likelier"
 
 
@@ -130,7 +130,7 @@ def test_evaluations_are_added_from_the_saved_adapters(study):
     finish(start(folder, conditions=["stripped", "full"], eval_conditions=["stripped", "full"]))
     assert trained_at(folder) == adapters
     for condition, run in by_condition(folder).items():
-        assert set(run.record["matrix"]) == {"stripped", "full"}
+        assert set(run.record.matrix) == {"stripped", "full"}
         own = [line for line in run.predictions if line["eval_condition"] == condition]
         assert own == runs[condition].predictions
     zero = {

@@ -6,7 +6,7 @@ import sys
 
 import yaml
 
-from trajnb.study import records
+from trajnb import records
 
 NAMES = ("Play", "Book", "Sum", "Find", "Note")
 
@@ -44,10 +44,10 @@ def test_the_recipe_runs_and_ends_with_verdicts(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
     runs = records.read_study(out)
-    assert {run.record["parameters"]["condition"] for run in runs} == {"stripped", "full"}
+    assert {run.record.parameters["condition"] for run in runs} == {"stripped", "full"}
     for run in runs:
-        assert run.record["blocks"] == ["bin_1", "bin_2", "bin_3", "bin_4"]
-        account = run.record["corpus"]["account"]
+        assert run.record.blocks == ["bin_1", "bin_2", "bin_3", "bin_4"]
+        account = run.record.corpus["account"]
         assert account["rows"] == 120 and account["dropped"] == {}
         assert all(100 < line["prompt_tokens"] <= 896 for line in run.predictions), (
             "not cut as the paper cuts"

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 import yaml
 
-from trajnb.study import records
+from trajnb import records
 
 COMMON = {
     "corpus": "sample",
@@ -42,7 +42,7 @@ def runs(tmp_path_factory):
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return {run.record["parameters"]["strategy"]: run for run in records.read_study(folder / "out")}
+    return {run.record.parameters["strategy"]: run for run in records.read_study(folder / "out")}
 
 
 def stages_of(run):
@@ -50,21 +50,21 @@ def stages_of(run):
 
 
 def test_joint_learns_all_blocks_in_one_stage(runs):
-    joint, blocks = runs["joint"], runs["joint"].record["blocks"]
-    assert stages_of(joint) == [0, 1] and joint.record["stages"] == [blocks]
+    joint, blocks = runs["joint"], runs["joint"].record.blocks
+    assert stages_of(joint) == [0, 1] and joint.record.stages == [blocks]
     assert [path.name for path in (joint.folder / "adapters").iterdir()] == ["1-joint"]
-    assert joint.record["tokens"]["train_total"] == 3 * sum(runs["independent"].record["tokens"]["by_block"])
+    assert joint.record.tokens["train_total"] == 3 * sum(runs["independent"].record.tokens["by_block"])
 
 
 def test_independent_adapters_do_not_follow_from_each_other(runs):
     run = runs["independent"]
-    assert run.record["stages"] == [[block] for block in run.record["blocks"]]
+    assert run.record.stages == [[block] for block in run.record.blocks]
     assert len(list((run.folder / "adapters").iterdir())) == 4 and stages_of(run) == [0, 1, 2, 3, 4]
 
 
 def test_few_shot_trains_nothing_and_shows_more(runs):
     run = runs["few-shot"]
-    assert run.record["stages"] == [[]] and run.record["steps"] == run.record["flops"] == 0
+    assert run.record.stages == [[]] and run.record.steps == run.record.flops == 0
     assert not (run.folder / "adapters").exists() and stages_of(run) == [0, 1]
     lengths = Counter()
     for line in run.predictions:

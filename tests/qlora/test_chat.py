@@ -3,7 +3,7 @@ from copy import deepcopy
 import pytest
 
 from trajnb.formatting.conditions import CONDITIONS
-from trajnb.formatting.corpus import load_corpus
+from trajnb.corpora.load import load_corpus
 from trajnb.formatting.examples import build_examples
 from trajnb.qlora import base, chat
 

@@ -3,7 +3,7 @@ from itertools import chain
 import pytest
 import torch
 
-from trajnb.formatting.corpus import load_corpus
+from trajnb.corpora.load import load_corpus
 from trajnb.formatting.examples import build_examples
 from trajnb.qlora import base, chat, generate, train
 from trajnb.qlora.chat import Encoded

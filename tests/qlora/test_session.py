@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trajnb.formatting.conditions import full, messages
-from trajnb.formatting.corpus import load_corpus
+from trajnb.corpora.load import load_corpus
 from trajnb.formatting.dialogue import Turn
 from trajnb.formatting.examples import steps
 from trajnb.qlora.attention import Cache

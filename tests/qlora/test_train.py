@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trajnb.formatting.conditions import CONDITIONS
-from trajnb.formatting.corpus import load_corpus
+from trajnb.corpora.load import load_corpus
 from trajnb.formatting.examples import build_examples
 from trajnb.qlora import attention, base, chat, train, trie
 from trajnb.qlora.chat import Encoded

@@ -1,26 +1,17 @@
 """Invented studies: as files of runs, and as tables whose effects are known to the point."""
 
-import json
 from collections.abc import Iterable
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from trajnb.records import read_run
+
 
 @pytest.fixture
 def read(tmp_path, write_run):
-    """Writes a run and reads it the plain way (trajnb.study.records has its own tests)."""
-
-    def write_and_read(name, **settings):
-        folder = write_run(tmp_path / name, **settings)
-        rows = {
-            part: [json.loads(line) for line in (folder / f"{part}.jsonl").read_text("utf-8").splitlines()]
-            for part in ("items", "predictions")
-        }
-        return SimpleNamespace(folder=folder, record=json.loads((folder / "record.json").read_text()), **rows)
-
-    return write_and_read
+    """Writes a run and reads it."""
+    return lambda name, **settings: read_run(write_run(tmp_path / name, **settings))
 
 
 RIGHT = {  # of the ten calls of a dialogue, by training and test prompt

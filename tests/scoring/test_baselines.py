@@ -12,8 +12,8 @@ def figures(runs, measure="name"):
 
 def shares(run, measure="name"):
     """The matrix of a run in percent, zero-shot first."""
-    (counts,) = run.record["matrix"].values()
-    return 100 * np.array(counts[measure]) / np.array(run.record["items"])
+    (counts,) = run.record.matrix.values()
+    return 100 * np.array(counts[measure]) / np.array(run.record.items)
 
 
 def test_each_strategy_has_the_figures_it_can_have(read):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,9 +8,10 @@ from trajnb.scoring import cost, tables
 
 def test_costs_are_means_over_the_runs_of_an_arm(read):
     runs = [read("a", seed=0), read("b", seed=1), read("c", condition="stripped")]
-    runs[0].record["tokens"]["train_total"], runs[1].record["tokens"]["train_total"] = 100, 300
-    runs[0].record |= {"flops": 1e15, "steps": 8}
-    runs[1].record |= {"flops": 3e15, "steps": 8}
+    runs[0].record.tokens["train_total"], runs[1].record.tokens["train_total"] = 100, 300
+    for place, flops in ((0, 1e15), (1, 3e15)):
+        record = replace(runs[place].record, flops=flops, steps=8)
+        runs[place] = replace(runs[place], record=record)
     costs = cost.cost(runs)
     assert list(costs.index) == ["stripped", "full"]
     assert costs.loc["full", ["runs", "total", "steps", "flops"]].tolist() == [2, 200, 8, 2e15]
@@ -17,8 +20,8 @@ def test_costs_are_means_over_the_runs_of_an_arm(read):
 
 def test_returns_are_read_per_million_training_tokens(read):
     runs = [read("a"), read("b", strategy="few-shot")]
-    runs[0].record["tokens"]["train_total"] = 2_000_000
-    runs[1].record["tokens"]["train_total"] = 0
+    runs[0].record.tokens["train_total"] = 2_000_000
+    runs[1].record.tokens["train_total"] = 0
     table = tables.frame(runs)
     found = cost.returns(table, cost.cost(runs), "name").set_index("trained")
     part = table[table.trained == "full"]

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from trajnb.assets import AssetError
 from trajnb.formatting.calls import LIMIT, parse, render
-from trajnb.formatting.corpus import load_corpus
+from trajnb.corpora.load import load_corpus
 from trajnb.formatting.dialogue import Call
 from trajnb.formatting.documents import apis_of
 from trajnb.scoring.errors import KINDS, inclusion, kind, rollout_errors, trajectory_match, usage
 from trajnb.scoring.score import outcome, score
-from trajnb.study.records import read_study
+from trajnb.records import read_study
 
 REPORT = Path(__file__).parents[2] / "reports" / "quick"
 # one API in the words of each corpus: a text, a whole number, a number, a list, and what may be left out
@@ -325,7 +325,7 @@ def test_usage_binds_positional_arguments_by_the_documents():
 def test_kinds_of_the_committed_predictions_agree_with_their_recorded_scores():
     for run in read_study(REPORT):
         settings = ("corpus", "documents", "train_dialogues", "held_out_dialogues")
-        name, *values = (run.record["parameters"][key] for key in settings)
+        name, *values = (run.record.parameters[key] for key in settings)
         try:
             corpus = load_corpus(name, **dict(zip(settings[1:], values, strict=True)))
         except AssetError as error:

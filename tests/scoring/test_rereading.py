@@ -19,7 +19,7 @@ def test_readings_differ_where_the_texts_give_them_reason_to(read):
         item["gold"], row["prediction"] = gold, prediction
         row |= {"canonical": exact, "parsed": True}
     kept = {(item["dialogue_id"], item["step"]) for item in run.items[: len(texts)]}
-    run.predictions = [row for row in run.predictions if (row["dialogue_id"], row["step"]) in kept]
+    run.predictions[:] = [row for row in run.predictions if (row["dialogue_id"], row["step"]) in kept]
     shown = rereading.by_reading(tables.frame([run]))
     assert list(shown.index.get_level_values("arm").unique()) == ["stripped → stripped"], "own condition only"
     columns = ["calls", "exact", "no call", "unread golds", "gained", "lost"]

@@ -9,12 +9,12 @@ def test_the_headline_counts_what_the_matrix_counts(read):
     headline = tables.headline(tables.frame(runs))
     assert list(headline.arm.unique()) == ["stripped", "full"]
     for run, arm in zip(runs, ("stripped", "full"), strict=True):
-        counts = run.record["matrix"][arm]
+        counts = run.record.matrix[arm]
         for measure in ("canonical", "string", "name", "parsed"):
             row = headline[(headline.arm == arm) & (headline.measure == measure)].iloc[0]
             assert row.zero_right == sum(counts[measure][0])
             assert row.final_right == sum(counts[measure][-1])
-            assert row.n == sum(run.record["items"])
+            assert row.n == sum(run.record.items)
             assert row.change == pytest.approx(row.final - row.zero)
             assert row.low <= row.change <= row.high
         row = headline[(headline.arm == arm) & (headline.measure == "logp")].iloc[0]
@@ -28,7 +28,7 @@ def test_seeds_and_orders_share_an_arm_and_anything_else_sets_apart(read):
     table = tables.frame(runs)
     assert list(table.arm.unique()) == ["full"]
     row = tables.headline(table).iloc[0]
-    assert row.runs == 2 and row.n == 2 * sum(runs[0].record["items"])
+    assert row.runs == 2 and row.n == 2 * sum(runs[0].record.items)
     other = tables.frame([*runs, read("c", lora_rank=64)])
     assert sorted(other.arm.unique()) == ["full", "full, lora_rank 64"]
 
@@ -77,10 +77,10 @@ def test_the_final_stage_is_that_of_the_strategy(read):
         "sequential": [4], "joint": [1], "few-shot": [1], "independent": [1, 2, 3, 4]
     }  # fmt: skip
     own = table[table["last"] & (table.strategy == "independent")]
-    order = runs[0].record["blocks"]
+    order = runs[0].record.blocks
     assert (own.stage == own.block.map({block: i for i, block in enumerate(order, 1)})).all()
     assert table[table.strategy == "few-shot"].learnt.isna().all()
-    assert (table.groupby("strategy")["last"].sum() == sum(runs[0].record["items"])).all()
+    assert (table.groupby("strategy")["last"].sum() == sum(runs[0].record.items)).all()
 
 
 def test_the_papers_prompts_are_never_the_same(read):
@@ -101,14 +101,14 @@ def test_plain_runs_come_first_and_stripped_ones_before_others(read):
 def test_one_dialogue_gives_counts_but_no_interval(read):
     run = read("a")
     only = run.predictions[0]["dialogue_id"]
-    run.predictions = [row for row in run.predictions if row["dialogue_id"] == only]
+    run.predictions[:] = [row for row in run.predictions if row["dialogue_id"] == only]
     headline = tables.headline(tables.frame([run]))
     assert np.isnan(headline[["low", "high"]]).all(axis=None) and headline.dialogues.eq(1).all()
 
 
 def test_predictions_without_items_are_an_error_that_names_the_first(read):
     run = read("a")
-    run.items = run.items[1:]
+    run.items[:] = run.items[1:]
     with pytest.raises(ValueError, match="multi_turn_base_0 step 0"):
         tables.frame([run])
 

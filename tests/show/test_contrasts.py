@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from trajnb.scoring import cost, crossing, strata, tables
 from trajnb.show import contrasts, plots
-from trajnb.study.records import read_study
+from trajnb.records import read_study
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from trajnb.formatting.conditions import CONDITIONS
 from trajnb.scoring import tables
 from trajnb.scoring.errors import KINDS
 from trajnb.show import plots
-from trajnb.study.records import read_study
+from trajnb.records import read_study
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 import trajnb
 from trajnb.show.report import render_notebook, write_index
-from trajnb.study.records import read_study
+from trajnb.records import read_study
 
 HOSTILE = "<script>alert('x')</script><img src=http://example.org/x.png onerror=alert(1)>"
 NOTEBOOK = Path(trajnb.__file__).parents[1] / "notebooks" / "03_evaluate.ipynb"

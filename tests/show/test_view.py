@@ -3,7 +3,7 @@ import re
 import pytest
 
 from trajnb.formatting.conditions import CONDITIONS
-from trajnb.formatting.corpus import load_corpus
+from trajnb.corpora.load import load_corpus
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
 from trajnb.formatting.examples import donors
 from trajnb.show.view import show_conditions, show_supervised

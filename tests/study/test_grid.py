@@ -1,12 +1,16 @@
 import itertools
+import json
 import re
 from collections import Counter
 
 import pytest
+import yaml
 
 from trajnb.study import grid
 from trajnb.study.params import Study, notebook_parameters
-from trajnb.study.records import ROOT
+from trajnb.corpora import bfcl
+from trajnb.corpora.blocks import BLOCKS
+from trajnb.machine import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +129,30 @@ def test_a_run_is_the_same_wherever_its_corpus_lies(real, tmp_path):
         for path in ("here/mine.jsonl", "there/mine.jsonl", "here/other.jsonl")
     ]
     assert names[0] == names[1] != names[2]
+
+
+def committed():
+    """Name and parameters of every run of the committed studies, from their plans and from their records."""
+    found = []
+    for about in ROOT.glob("reports/*/study.yaml"):
+        found += yaml.safe_load(about.read_text(encoding="utf-8"))["runs"].items()
+    for record in ROOT.glob("reports/*/records/*/record.json"):
+        found.append((record.parent.name, json.loads(record.read_text())["parameters"]))
+    for record in ROOT.glob("reports/api-bank/*.json"):
+        found.append((record.stem, json.loads(record.read_text())["parameters"]))
+    return found
+
+
+@pytest.mark.parametrize("name, run", committed(), ids=lambda part: part if isinstance(part, str) else "")
+def test_runs_of_committed_studies_keep_their_names(name, run):
+    parameters = notebook_parameters(ROOT / "notebooks" / "02_train.ipynb")
+    defaults = {known: parameter.default for known, parameter in parameters.items()}
+    run = defaults | {known: value for known, value in run.items() if known in defaults}
+    run["order"] = as_asked(run)
+    assert grid.run_name(run, parameters) == name
+
+
+def as_asked(run):
+    """A record spells out the corpus's own order, which a params file leaves empty."""
+    own = BLOCKS if run["corpus"] == "api-bank" else bfcl.BLOCKS.values()
+    return [] if run["order"] == list(own) else run["order"]

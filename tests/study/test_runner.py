@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from trajnb import records
 from trajnb.study import execute, grid, runner
 from trajnb.study.params import Study, notebook_parameters
 
@@ -215,3 +216,35 @@ def test_a_rollout_is_played_again_only_where_it_would_be_another(job):
     assert runner.is_rolled_out(job)
     (folder / "rollout.json").write_text(json.dumps({"parameters": kept | {"rollout_calls": 6}}))
     assert not runner.is_rolled_out(job)
+
+
+def test_kept_records_are_taken_over_and_only_the_rest_would_run(write_run, notebooks, tmp_path, capsys):
+    asked = Study("s", "s", "", {}, ({"condition": ["full", "stripped"], "seed": [0]},))
+    runs = grid.expand(asked, notebook_parameters(notebooks / runner.TRAIN))
+    full, stripped = runs
+    for name, condition in ((full, "full"), (stripped, "stripped")):
+        write_run(tmp_path / "study" / "runs" / name, condition)
+    records.keep(tmp_path / "study", tmp_path / "kept")
+    runs[stripped]["eval_conditions"] = ["stripped", "full"]
+    out = tmp_path / "out"
+    (out / "runs").mkdir(parents=True)
+    runner.adopt_kept(out, runs, tmp_path / "kept")
+    assert runner.run_states(out, runs) == {full: "finished", stripped: "waiting"}
+    said = capsys.readouterr().out
+    assert f"{full}: taken from" in said and f"{stripped}: the record in" in said
+    with pytest.raises(ValueError, match="holds no finished run"):
+        runner.adopt_kept(out, runs, out / "nothing")
+
+
+def test_a_family_remembers_when_it_was_declared(tmp_path, monkeypatch):
+    study = Study("s", "s", "", {}, (), {"measures": ["name"], "effects": ["prompt"]})
+    about = tmp_path / "out" / "study.yaml"
+    for time in ("first", "later"):
+        monkeypatch.setattr(runner, "now", lambda time=time: time)
+        runner.claim_folder(tmp_path / "out", study, {})
+        assert yaml.safe_load(about.read_text())["family"]["declared"] == "first"
+    other = Study("s", "s", "", {}, (), {"measures": ["canonical"], "effects": ["prompt"]})
+    runner.claim_folder(tmp_path / "out", other, {})
+    assert yaml.safe_load(about.read_text())["family"] == {
+        "measures": ["canonical"], "effects": ["prompt"], "declared": "later",
+    }  # fmt: skip

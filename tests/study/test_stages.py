@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from trajnb.study import records, stages
+from trajnb import machine, records
+from trajnb.study import stages
 
 
 def test_kept_lines_are_measured_once(tmp_path):
@@ -46,7 +47,7 @@ def test_records_read_back(tmp_path, write_run):
     folder = write_run(tmp_path / "runs" / "full-s0")
     (tmp_path / "runs" / "unfinished").mkdir()
     (run,) = records.read_study(tmp_path)
-    assert run.folder == folder and run.record["parameters"]["condition"] == "full"
+    assert run.folder == folder and run.record.parameters["condition"] == "full"
     assert records.read_study(tmp_path / "runs") == [run]
 
 
@@ -67,11 +68,11 @@ def test_a_file_is_whole_or_not_there(tmp_path):
 
 
 def test_relative_paths_start_at_the_clone(tmp_path):
-    assert records.resolve("reports/quick") == records.ROOT / "reports" / "quick"
-    assert records.resolve(tmp_path) == tmp_path
+    assert machine.resolve("reports/quick") == machine.ROOT / "reports" / "quick"
+    assert machine.resolve(tmp_path) == tmp_path
 
 
 def test_the_machine_and_versions_are_named():
-    assert "cores" in records.machine() and "GiB" in records.machine()
-    assert {"python", "torch", "transformers", "peft"} <= set(records.versions())
-    assert records.peak_memory_mb() > 10
+    assert "cores" in machine.describe() and "GiB" in machine.describe()
+    assert {"python", "torch", "transformers", "peft"} <= set(machine.versions())
+    assert machine.peak_memory_mb() > 10

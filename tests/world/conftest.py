@@ -3,8 +3,7 @@
 import pytest
 
 from trajnb.assets import AssetError, fetch
-from trajnb.formatting.bfcl import scenarios
-from trajnb.formatting.corpus import load_corpus
+from trajnb.corpora.bfcl import scenarios
 from trajnb.world.sandbox import Sandbox
 
 
@@ -14,11 +13,6 @@ def wheel():
         fetch("bfcl")
     except AssetError as error:
         pytest.skip(f"the bfcl wheel is not to be had: {error}")
-
-
-@pytest.fixture(scope="session")
-def bfcl(wheel):
-    return load_corpus("bfcl")
 
 
 @pytest.fixture(scope="session")

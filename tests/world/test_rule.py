@@ -3,9 +3,9 @@ import os
 import pytest
 from world.answers import CORRUPTIONS, answers, as_python, reference
 
-from trajnb.formatting.bfcl import scenarios
+from trajnb.corpora.bfcl import scenarios
 from trajnb.formatting.calls import render
-from trajnb.formatting.corpus import load_corpus
+from trajnb.corpora.load import load_corpus
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
 from trajnb.world.rule import Played, Verdict, judge, play, reference_calls
 from trajnb.world.sandbox import Sandbox

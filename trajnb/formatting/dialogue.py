@@ -1,6 +1,7 @@
-"""The data that everything else passes around: a dialogue, its turns, and the calls in them."""
+"""The data that everything else passes around: a dialogue, its turns, the calls in them; and a corpus of these."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,61 @@ class Dialogue:
         if self.targets is not None:
             return self.targets
         return tuple(place for place, turn in enumerate(self.turns) if turn.call)
+
+
+@dataclass(frozen=True)
+class CorpusChoice:
+    """Which dialogues a run learns from and is asked about, as its parameters say it.
+
+    What each corpus allows, and what is wrong with a choice, `corpora.load.load_corpus` says.
+    """
+
+    corpus: str
+    """"bfcl" (200 dialogues; fetches 1.9 MB the first time), "sample" (12 of them, shipped with the package),
+    "api-bank", or "jsonl", a file of one's own.
+    """
+    corpus_path: str = ""
+    """The folder with API-Bank's files (empty: from the hub), or the JSON lines of "jsonl"."""
+    documents: str = ""
+    """Of "bfcl" "used", "ten" or "all", see `corpora.bfcl.build_bfcl`; empty: "ten" of "bfcl", and "used" of the
+    others, which have what they need.
+    """
+    part: str = "test-data"
+    levels: tuple[str, ...] = ("1", "2")
+    """Which files of API-Bank, see `corpora.api_bank.FILES`."""
+    blocks: str = "semantic"
+    split: str = "dialogue"
+    held_out_share: float = 0.2
+    """Of API-Bank and of a "jsonl" that does not say: "semantic" or "balanced", see `corpora.blocks`, and
+    "dialogue", "gold-disjoint" or "row", see `corpora.splits`.
+    """
+    train_dialogues: int = 1000
+    held_out_dialogues: int = 1000
+    """At most this many per block, spread evenly over the split order."""
+    fresh_ids: bool = False
+    """Of "bfcl": ids that no other dialogue has, so that none can be known by heart."""
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The parameters of a run that choose a corpus."""
+        return tuple(field.name for field in fields(cls))
+
+    @classmethod
+    def of(cls, parameters: Mapping) -> "CorpusChoice":
+        """What a run's parameters, or a notebook's `globals()`, choose; what they leave out stays as it is."""
+        chosen = {name: parameters[name] for name in cls.names() if name in parameters}
+        if "levels" in chosen:
+            chosen["levels"] = tuple(chosen["levels"])
+        return cls(**chosen)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Dialogues in split order, block by block."""
+
+    name: str
+    blocks: tuple[str, ...]
+    dialogues: tuple[Dialogue, ...]
+    held_out: frozenset[str]  # dialogue ids
+    account: dict  # what was counted, see `corpora.load`
+    hash: str  # sha256 over the documents setting, the dialogues and the split

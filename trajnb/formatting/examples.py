@@ -12,8 +12,7 @@ from datasets import Dataset
 
 from trajnb.formatting.calls import NO_CALL, render
 from trajnb.formatting.conditions import CONDITIONS, History, messages, paper_messages
-from trajnb.formatting.corpus import Corpus
-from trajnb.formatting.dialogue import Call, Dialogue, Turn
+from trajnb.formatting.dialogue import Call, Corpus, Dialogue, Turn
 
 STRATA = (
     "turn", "ordinal", "same_prompt", "answerable", "response_only", "name_response_only", "seen_target",

@@ -31,7 +31,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from trajnb import assets
-from trajnb.formatting.hub import hub_errors
+from trajnb.hub import hub_errors
 from trajnb.qlora import attention
 
 CHATML = (

@@ -20,18 +20,18 @@ def cost(runs: Iterable) -> pd.DataFrame:
     records = [run.record for run in in_order(runs)]
     rows = pd.DataFrame(
         {
-            "arm": arm_names([record["parameters"] for record in records]),
+            "arm": arm_names([record.parameters for record in records]),
             "runs": 1,
-            "supervised": [record["tokens"]["train_supervised"] for record in records],
-            "total": [record["tokens"]["train_total"] for record in records],
-            "computed": [record["tokens"]["train_computed"] for record in records],
-            "steps": [record.get("steps", np.nan) for record in records],
-            "seconds": [record["seconds"]["train"] for record in records],
-            "memory": [record["peak_memory_mb"] / 1000 for record in records],
-            "flops": [record.get("flops", np.nan) for record in records],
+            "supervised": [record.tokens["train_supervised"] for record in records],
+            "total": [record.tokens["train_total"] for record in records],
+            "computed": [record.tokens["train_computed"] for record in records],
+            "steps": [record.steps for record in records],
+            "seconds": [record.seconds["train"] for record in records],
+            "memory": [record.peak_memory_mb / 1000 for record in records],
+            "flops": [record.flops for record in records],
         }
     )
-    arms = rows.groupby("arm", sort=False)
+    arms = rows.astype({"steps": float, "flops": float}).groupby("arm", sort=False)
     return arms.mean().assign(runs=arms.runs.sum())
 
 

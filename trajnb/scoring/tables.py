@@ -9,6 +9,7 @@ import pandas as pd
 
 from trajnb.scoring.paired import ITEM, change
 from trajnb.scoring.score import outcome
+from trajnb.strategies import PLAIN, STRATEGIES, strategy_of
 
 # measure -> (heading, share of calls in percent or nats a token); in all of them higher is better
 MEASURES = {
@@ -20,14 +21,12 @@ MEASURES = {
 }
 # what may differ between runs of one arm: repetitions, places, and what is already a column
 _NOT_AN_ARM = {
-    "condition", "seed", "data_seed", "order", "eval_conditions", "run_folder", "zero_shot_folder",
+    "condition", "seed", "order", "eval_conditions", "run_folder", "zero_shot_folder",
     "corpus_path", "rollout_dialogues", "rollout_calls",
 }  # fmt: skip
-_STRATEGIES = ("sequential", "replay", "joint", "independent", "few-shot")
 _PLAIN = {  # never written
     "strategy": "sequential", "match_tokens": "", "fresh_ids": False, "stop_targets": False,
 }  # fmt: skip
-ONLY_UNDER = {"replay_share": "replay", "shots": "few-shot"}  # parameter -> the strategy that heeds it
 
 
 def frame(runs: Iterable) -> pd.DataFrame:
@@ -41,14 +40,12 @@ def frame(runs: Iterable) -> pd.DataFrame:
         last: whether this stage counts as final: the run's last one, or, with an adapter for every block, the
             stage of the item's own.
         logp: nats a token; `outcome`: one word, see `score.outcome`.
-
-    What older records lack is filled: nothing but sequential runs, and strata as far as they follow.
     """
     runs = in_order(runs)
-    parameters = [run.record["parameters"] for run in runs]
+    parameters = [run.record.parameters for run in runs]
     parts = []
     for run, trained, variant in zip(runs, arm_names(parameters), _variants(parameters), strict=True):
-        rows, items = pd.DataFrame(run.predictions), _items(run)
+        rows, items = pd.DataFrame(run.predictions), pd.DataFrame(run.items)
         items = items[[*ITEM, *items.columns.difference(rows.columns)]]
         rows = rows.merge(items, on=ITEM, how="left", validate="many_to_one", indicator="known")
         unknown = rows[rows.known != "both"]
@@ -58,9 +55,8 @@ def frame(runs: Iterable) -> pd.DataFrame:
                 f"{run.folder}: {len(unknown)} predictions have no item, the first is {first.dialogue_id} "
                 f"step {first.step}; predictions.jsonl and items.jsonl are not of one run"
             )
-        own, blocks = run.record["parameters"], run.record["blocks"]
-        stages = run.record.get("stages", [[block] for block in blocks])
-        strategy = _get(own, "strategy")
+        own, blocks = run.record.parameters, run.record.blocks
+        stages, strategy = run.record.stages, strategy_of(own)
         learnt = rows.block.map({block: stage for stage, those in enumerate(stages, 1) for block in those})
         parts.append(
             rows.drop(columns="known").assign(
@@ -69,12 +65,12 @@ def frame(runs: Iterable) -> pd.DataFrame:
                 trained=trained,
                 variant=variant,
                 condition=own["condition"],
-                strategy=strategy,
+                strategy=strategy.name,
                 match_tokens=_get(own, "match_tokens"),
                 seed=own["seed"],
                 order=" > ".join(blocks),
                 learnt=learnt.astype(float),
-                last=rows.stage == (learnt if strategy == "independent" else len(stages)),
+                last=rows.stage == (learnt if strategy.own_adapters else len(stages)),
             )
         )
     table = pd.concat(parts, ignore_index=True)
@@ -85,27 +81,14 @@ def frame(runs: Iterable) -> pd.DataFrame:
     return table
 
 
-def _items(run) -> pd.DataFrame:
-    items = pd.DataFrame(run.items)
-    if "name_response_only" not in items:
-        items["name_response_only"] = False
-    if "answerable" not in items:
-        items["answerable"] = ~(items.response_only | items.name_response_only)
-    if "prompt_characters" not in items:
-        items["prompt_characters"] = np.nan
-    if run.record["parameters"].get("prompt_format") == "paper":  # its stripped prompts lose the cue too
-        items["same_prompt"] = False
-    return items
-
-
 def in_order(runs: Iterable) -> list:
     """Runs by name: plain ones first, other strategies last, and among equals those of the paper's A
     (stripped), the usual baseline.
     """
 
     def place(run) -> tuple:
-        own = run.record["parameters"]
-        strategy = _STRATEGIES.index(_get(own, "strategy"))
+        own = run.record.parameters
+        strategy = list(STRATEGIES).index(strategy_of(own).name)
         others = [_get(own, key) != plain for key, plain in _PLAIN.items()]
         return strategy, others, own["condition"] != "stripped", run.folder.name
 
@@ -120,13 +103,12 @@ def arm_names(parameters: Sequence[Mapping]) -> list[str]:
     """
     names = []
     for own, variant in zip(parameters, _variants(parameters), strict=True):
-        strategy = _get(own, "strategy")
-        alike = [p for p in parameters if _get(p, "strategy") == strategy]
-        heeded = [key for key, needs in ONLY_UNDER.items() if needs == strategy]
+        strategy = strategy_of(own)
+        alike = [p for p in parameters if strategy_of(p) == strategy]
         parts = [
             own["condition"],
-            f"strategy {strategy}" * (strategy != "sequential"),
-            *_differing(alike, heeded, own),
+            f"strategy {strategy.name}" * (strategy != PLAIN),
+            *_differing(alike, strategy.heeds, own),
             variant,
         ]
         names.append(", ".join(filter(None, parts)))
@@ -135,7 +117,8 @@ def arm_names(parameters: Sequence[Mapping]) -> list[str]:
 
 def _variants(parameters: Sequence[Mapping]) -> list[str]:
     """Of each run, the parameters in which the runs differ, condition and strategy apart."""
-    keys = sorted({key for own in parameters for key in own} - _NOT_AN_ARM - {"strategy", *ONLY_UNDER})
+    heeded = {name for strategy in STRATEGIES.values() for name in strategy.heeds}
+    keys = sorted({key for own in parameters for key in own} - _NOT_AN_ARM - heeded - {"strategy"})
     return [", ".join(_differing(parameters, keys, own)) for own in parameters]
 
 

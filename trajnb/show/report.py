@@ -69,7 +69,7 @@ def write_index(folder: Path | str, finished: Sequence, states: dict[str, str] |
     states = states or dict.fromkeys(runs, "finished")
     study = folder / "study.yaml"
     study = yaml.safe_load(study.read_text("utf-8")) if study.is_file() else {}
-    arms = dict(zip(runs, arm_names([run.record["parameters"] for run in finished]), strict=True))
+    arms = dict(zip(runs, arm_names([run.record.parameters for run in finished]), strict=True))
     template = jinja2.Template(TEMPLATES.joinpath("index.html.j2").read_text("utf-8"), autoescape=True)
     page = template.render(
         css=_css(),
@@ -94,7 +94,7 @@ def _results(runs: Sequence, family: dict | None) -> dict:
     dialogues = int(table.dialogues.min())
     try:
         found = crossing.effects(answers, (family or {}).get("measures", ["canonical"]), family)
-        sentences = verdict(answers, found) + cautions(found, family, [run.record["started"] for run in runs])
+        sentences = verdict(answers, found) + cautions(found, family, [run.record.started for run in runs])
     except ValueError as error:  # runs that cannot be compared: a study under way goes on
         sentences = [f"No verdict: {error}."]
     return {
@@ -109,10 +109,10 @@ def _facts(runs: Sequence) -> list[str]:
     """Date, machine, model and corpus, each distinct value once."""
     records = [run.record for run in runs]
     values = [
-        *sorted(record["finished"][:10] for record in records)[-1:],
-        *(record["machine"] for record in records),
-        *(record["model"]["id"] for record in records),
-        *(f"{record['corpus']['name']} {record['corpus']['hash'][:8]}" for record in records),
+        *sorted(record.finished[:10] for record in records)[-1:],
+        *(record.machine for record in records),
+        *(record.model["id"] for record in records),
+        *(f"{record.corpus['name']} {record.corpus['hash'][:8]}" for record in records),
     ]
     return list(dict.fromkeys(values))
 
@@ -127,12 +127,12 @@ def _row(folder: Path, name: str, state: str, run, arm: str | None) -> dict:
         record = run.record
         row |= {
             "arm": arm,
-            "seed": record["parameters"]["seed"],
-            "order": ", ".join(record["blocks"]),
-            "tokens": f"{record['tokens']['train_total']:,}",
-            "minutes": f"{record['seconds']['total'] / 60:.1f}",
-            "memory": f"{record['peak_memory_mb'] / 1000:.1f} GB",
-            "finished": record["finished"][:16].replace("T", " "),
+            "seed": record.parameters["seed"],
+            "order": ", ".join(record.blocks),
+            "tokens": f"{record.tokens['train_total']:,}",
+            "minutes": f"{record.seconds['total'] / 60:.1f}",
+            "memory": f"{record.peak_memory_mb / 1000:.1f} GB",
+            "finished": record.finished[:16].replace("T", " "),
         }
     return row
 

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from trajnb.formatting import splits
-from trajnb.study import records
-from trajnb.study.execute import FASTER
+from trajnb import machine
+from trajnb.corpora import splits
+from trajnb.machine import FASTER
 
 TRAIN_ARMS = ("trie", "none", "trl")
 EVALUATE_ARMS = ("trie", "generate")
@@ -135,9 +135,9 @@ def _compare(once: Callable, arms: tuple[str, ...], work: Work, repeats: int, sa
         "work": asdict(work),
         "runs": runs,
         "times_as_fast": {arm: statistics.median(ratios[arm]) for arm in arms},
-        "machine": records.machine(),
-        "versions": records.versions(),
-        "finished": records.now(),
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+        "finished": machine.now(),
     }
 
 
@@ -153,7 +153,7 @@ def _load(work: Work, split: str):
     """The examples of `work` as rows, as tokens and as indices by dialogue; the tokenizer and the model."""
     from peft import PeftConfig
 
-    from trajnb.formatting.corpus import load_corpus
+    from trajnb.corpora.load import load_corpus
     from trajnb.formatting.examples import build_examples
     from trajnb.qlora import base, chat
 
@@ -221,7 +221,7 @@ def _train_once(arm: str, work: Work) -> dict:
         "tokens_per_second": cost.tokens / seconds,
         "flops": flops,
         "share_of_peak": flops / seconds / matmul_peak() if arm == "trie" else None,
-        "peak_memory_mb": records.peak_memory_mb(),
+        "peak_memory_mb": machine.peak_memory_mb(),
     }
 
 
@@ -279,7 +279,7 @@ def _evaluate_once(arm: str, work: Work) -> dict:
         "generated_tokens": sum(map(len, answers.values())),
         "answers": [answers[i] for i in range(len(examples))],
         "seconds": seconds,
-        "peak_memory_mb": records.peak_memory_mb(),
+        "peak_memory_mb": machine.peak_memory_mb(),
     }
     return result | ({"margins": [found[i].margin for i in range(len(examples))]} if arm == "trie" else {})
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 import trajnb
-from trajnb.study.records import ROOT
+from trajnb.machine import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -109,7 +109,7 @@ def keep_records(folder: Path, out: Path) -> None:
       trajnb run params/bfcl.yaml --records kept/bfcl
     """
     with _told():
-        from trajnb.study import records
+        from trajnb import records
 
         names = records.keep(folder, out)
         if not names:
@@ -139,17 +139,13 @@ def fetch(assets: tuple[str, ...]) -> None:
             click.echo(f"{asset}: {fetch_asset(asset)}")
 
 
-def _default_documents(corpus: str) -> str:
-    return "ten" if corpus == "bfcl" else "used"  # the others come with these only
-
-
 def _listed(context, option, value: str) -> tuple[str, ...]:
     return tuple(value.split(","))
 
 
 @main.command()
 @click.argument("name")
-@click.option("--documents", help="API documents of bfcl: used, ten or all [ten].")
+@click.option("--documents", default="", help="API documents of bfcl: used, ten or all [ten].")
 @click.option("--fresh-ids", is_flag=True, help="Of bfcl: give every dialogue ids of its own.")
 @click.option("--path", default="", help="Folder of api-bank's files [from the hub]; file of jsonl.")
 @click.option("--part", default="test-data", show_default=True, help="Of api-bank; or training-data.")
@@ -157,7 +153,7 @@ def _listed(context, option, value: str) -> tuple[str, ...]:
 @click.option("--blocks", default="semantic", show_default=True, help="Or balanced.")
 @click.option("--split", default="dialogue", show_default=True, help="Or gold-disjoint, or row.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def corpus(name: str, documents: str | None, path: str, as_json: bool, **arranged) -> None:
+def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> None:
     """Print what a corpus holds: dialogues, examples, splits by block, dropped rows and why, content hash.
 
     \b
@@ -166,11 +162,11 @@ def corpus(name: str, documents: str | None, path: str, as_json: bool, **arrange
       trajnb corpus api-bank --path FOLDER --levels 1,2 --json
     """
     with _told():
-        from trajnb.formatting.corpus import load_corpus
+        from trajnb.corpora.load import load_corpus
 
         loaded = load_corpus(
             name,
-            documents=documents or _default_documents(name),
+            documents=documents,
             corpus_path=path,
             **arranged,
         )
@@ -205,7 +201,7 @@ def _bench_options(command):
         click.option("--corpus", default="bfcl", show_default=True),
         click.option("--corpus-path", default="", help="Folder of api-bank's files."),
         click.option("--levels", default="1,2", show_default=True, callback=_listed),
-        click.option("--documents", help="Of bfcl [ten]."),
+        click.option("--documents", default="", help="Of bfcl [ten]."),
         click.option("--condition", default="full", show_default=True),
         click.option("--dialogues", default=4, show_default=True, help="In all; a multiple of four."),
         click.option("--repeats", default=3, show_default=True, help="Turns of all arms."),
@@ -248,13 +244,12 @@ def bench_evaluate(repeats: int, out: Path | None, **work) -> None:
 def _work(options: dict):
     from trajnb.study import bench
 
-    options["documents"] = options["documents"] or _default_documents(options["corpus"])
     return bench.Work(**options)
 
 
 def _show_bench(result: dict, out: Path | None) -> None:
     from trajnb.study import bench
-    from trajnb.study.records import write_json
+    from trajnb.records import write_json
 
     click.echo("\n" + bench.table(result))
     if out:

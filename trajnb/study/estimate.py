@@ -8,7 +8,9 @@ import os
 from dataclasses import dataclass
 from functools import cache
 
-from trajnb.study.params import CORPUS, corpus_choice, corpus_of
+from trajnb.corpora.load import corpus_of
+from trajnb.formatting.dialogue import CorpusChoice
+from trajnb.strategies import strategy_of
 
 # SmolLM2's tokenizer on `bfcl`: of whole prompts, and where shared beginnings count once. What is left then
 # are calls, responses and the chat template's own marks, which have fewer characters a token than documents.
@@ -36,15 +38,15 @@ class Cost:
 
 def estimate(run: dict) -> Cost:
     """The cost of `run` from start to end, whatever of it is done already."""
-    corpus = corpus_choice(run)
+    corpus, strategy = CorpusChoice.of(run), strategy_of(run)
     shared = run["packing"] == "trie"
     blocks = len(corpus_of(run).blocks)
     trained = round(_pass(corpus, run["condition"], "train", shared)[0] * _passes(run, corpus, blocks))
     conditions = run["eval_conditions"] or [run["condition"]]
-    stages = 2 if run["strategy"] in ("joint", "few-shot") else blocks + 1  # one is before training
+    stages = 2 if strategy.one_stage else blocks + 1  # one is before training
     passes = [_pass(corpus, condition, "held_out", shared) for condition in conditions]
     read, answers = (stages * sum(counts) for counts in zip(*passes, strict=True))
-    if run["strategy"] == "few-shot":  # a shot is about as long as an example without its documents
+    if strategy.with_shots:  # a shot is about as long as an example without its documents
         read += sum(count for _, count in passes) * run["shots"] * TOKENS_PER_SHOT
     if run["model"] != "smollm2-135m":
         return Cost(trained, read, None, None)
@@ -54,9 +56,10 @@ def estimate(run: dict) -> Cost:
     return Cost(trained, read, seconds, ADAPTER_BYTES_PER_RANK * run["lora_rank"] * (blocks + 3))
 
 
-def _passes(run: dict, corpus: tuple, blocks: int) -> float:
+def _passes(run: dict, corpus: CorpusChoice, blocks: int) -> float:
     """How often the training examples of a run are learnt."""
-    if run["strategy"] == "few-shot":
+    strategy = strategy_of(run)
+    if not strategy.trains:
         return 0
     passes = float(run["epochs"])
     if run["match_tokens"]:
@@ -64,15 +67,15 @@ def _passes(run: dict, corpus: tuple, blocks: int) -> float:
             _pass(corpus, name, "train", False)[0] for name in (run["match_tokens"], run["condition"])
         )
         passes *= as_many / own
-    return passes * (1 + run["replay_share"] * (blocks - 1) / 2 if run["strategy"] == "replay" else 1)
+    return passes * strategy.learnt_passes(blocks, run["replay_share"])
 
 
 @cache
-def _pass(corpus: tuple, condition: str, split: str, shared: bool) -> tuple[int, int]:
+def _pass(corpus: CorpusChoice, condition: str, split: str, shared: bool) -> tuple[int, int]:
     """(estimated tokens, examples) of a split; if `shared`, a beginning two examples share counts once."""
     from trajnb.formatting.examples import build_examples  # imports datasets, which takes a second
 
-    rows = build_examples(corpus_of(dict(zip(CORPUS, corpus, strict=True))), condition, split)
+    rows = build_examples(corpus_of(vars(corpus)), condition, split)
     texts = sorted(
         "".join(message["content"] for message in [*prompt, *completion])
         for prompt, completion in zip(rows["prompt"], rows["completion"], strict=True)

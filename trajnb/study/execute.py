@@ -20,13 +20,12 @@ from typing import BinaryIO
 
 import yaml
 
+from trajnb.machine import FASTER, cores
+
 PROGRESS = "» "
 QUIET = 15  # seconds between two progress lines of a notebook where no terminal shows a live line
 POLL = 0.2  # seconds between two looks at the processes
 PATIENCE = 10  # seconds that a process gets to end by itself when a study is stopped
-
-FASTER = {"THP_MEM_ALLOC_ENABLE": "1"}
-"""torch asks for large memory pages: 5 % less time in training on a CPU."""
 
 Slots = list[dict[str, str]]  # one environment for each process at a time
 
@@ -71,8 +70,7 @@ def slots(jobs: int | None) -> Slots:
         return [{"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} for place in range(count)]
     if "OMP_NUM_THREADS" in os.environ:  # someone knows better
         return [{}] * count
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return [{"OMP_NUM_THREADS": str(max(1, cores // count))}] * count
+    return [{"OMP_NUM_THREADS": str(max(1, cores() // count))}] * count
 
 
 def visible_gpus() -> list[str]:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trajnb.scoring.tables import ONLY_UNDER
-from trajnb.study.params import FOLDERS, Parameters, Study, check_run, corpus_of
+from trajnb.strategies import unheeded
+from trajnb.study.params import FOLDERS, Parameters, Study, check_run
 
 # Where a run is kept and what it is evaluated on change no weight; everything else is its identity.
 NOT_IDENTITY = (*FOLDERS, "eval_conditions", "rollout_dialogues", "rollout_calls")
@@ -43,6 +43,8 @@ def _runs_of(grid: dict, shared: dict, where: str) -> Iterator[dict]:
         if "orders" not in grid:
             yield run
             continue
+        from trajnb.corpora.load import corpus_of
+
         try:
             blocks = corpus_of(run).blocks
             orders = grid["orders"]
@@ -78,8 +80,8 @@ def shaping(run: dict, parameters: Parameters) -> dict:
     """
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     run = run | ({"corpus_path": path_identity(run)} if run.get("corpus_path") else {})
-    heeded = {n for n in run if ONLY_UNDER.get(n, run.get("strategy")) == run.get("strategy")}
-    return {n: run[n] for n in sorted(heeded) if n not in NOT_IDENTITY and run[n] != defaults[n]}
+    heeded = sorted(run.keys() - unheeded(run) - set(NOT_IDENTITY))
+    return {name: run[name] for name in heeded if run[name] != defaults[name]}
 
 
 def path_identity(run: dict) -> str:

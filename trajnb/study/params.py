@@ -20,22 +20,17 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import yaml
 
-from trajnb.study import records
+from trajnb.strategies import strategy_of
 
 TOP_LEVEL = ("title", "description", "family", "common", "runs")
 KINDS = ("int", "float", "bool", "str", "list[str]")  # annotations of a parameters cell
 FOLDERS = ("run_folder", "zero_shot_folder")  # where a run is kept: chosen by the runner
-CORPUS = (  # what chooses a corpus: the arguments of `load_corpus`
-    "corpus", "corpus_path", "documents", "part", "levels", "blocks", "split", "held_out_share",
-    "train_dialogues", "held_out_dialogues", "fresh_ids",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -137,33 +132,11 @@ def check_run(run: dict, parameters: Parameters) -> None:
     if "strategy" in run:
         _check_strategy(run)
     if "corpus" in run:
+        from trajnb.corpora.load import corpus_of
+
         _check_order(run["order"], corpus_of(run).blocks)
     if "model" in run:
         _check_model(run["model"], parameters["model"].help)
-
-
-def corpus_of(run: Mapping, count_text: Callable[[str], int] | None = None):
-    """The corpus of a run; one that cannot be (unknown, no dialogues) is a ValueError of `load_corpus`.
-
-    A relative `corpus_path` starts at the clone. `count_text` balances blocks that are to be balanced.
-    """
-    return _load_corpus(*corpus_choice(run), count_text)
-
-
-def corpus_choice(run: Mapping) -> tuple:
-    """The values of `CORPUS` in a run, hashable."""
-    return tuple(tuple(run[name]) if isinstance(run[name], list) else run[name] for name in CORPUS)
-
-
-@cache
-def _load_corpus(*choice):
-    from trajnb.formatting.corpus import load_corpus
-
-    *values, count_text = choice
-    settings = dict(zip(CORPUS, values, strict=True))
-    if settings["corpus_path"]:
-        settings["corpus_path"] = str(records.resolve(settings["corpus_path"]))
-    return load_corpus(settings.pop("corpus"), **settings, count_tokens=count_text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -301,16 +274,20 @@ def _check_strategy(run: dict) -> None:
         raise ValueError(f"shots is {run['shots']}: few-shot prompts need at least one worked example")
     if run["rollout_dialogues"] > 0:
         _check_rollout(run)
-    if run["match_tokens"] and run["strategy"] == "few-shot":
-        raise ValueError("match_tokens is about training, and under strategy 'few-shot' nothing is trained")
+    if run["match_tokens"] and not strategy_of(run).trains:
+        raise ValueError(
+            f"match_tokens is about training, and under strategy {run['strategy']!r} nothing is trained"
+        )
     if run["match_tokens"] and run["truncation"] == "paper":
         raise ValueError("match_tokens counts whole examples: it needs truncation 'turns', not 'paper'")
 
 
 def _check_rollout(run: dict) -> None:
-    if run["corpus"] not in ("bfcl", "sample"):
+    from trajnb.corpora.load import EXECUTED
+
+    if run["corpus"] not in EXECUTED:
         raise ValueError(f"rollout_dialogues: the calls of the corpus {run['corpus']!r} cannot be executed")
-    if run["strategy"] in ("independent", "few-shot"):
+    if not strategy_of(run).ends_with_one_model:
         raise ValueError(
             f"rollout_dialogues: strategy {run['strategy']!r} ends with no one model to be played"
         )

@@ -14,7 +14,7 @@ from trajnb.formatting.calls import is_no_call, parse_all
 from trajnb.formatting.documents import Api
 from trajnb.qlora import chat, generate, train
 from trajnb.scoring import errors, score
-from trajnb.study import records
+from trajnb import records
 
 
 def predict(

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from trajnb.formatting.calls import render
 from trajnb.formatting.dialogue import Dialogue
-from trajnb.formatting.storage import dump
+from trajnb.corpora.storage import dump
 
 SPLITS = ("dialogue", "gold-disjoint", "row")
 ROW_SEED = 42  # the paper's

@@ -1,6 +1,6 @@
 import json
 
-from trajnb.formatting import blocks
+from trajnb.corpora import blocks
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
 
 

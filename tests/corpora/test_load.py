@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from trajnb.formatting import corpus as corpus_module
-from trajnb.formatting import sample as sample_module
-from trajnb.formatting.corpus import SAMPLE_FILE, load_corpus
+from trajnb.corpora import load as corpus_module
+from trajnb.corpora import sample as sample_module
+from trajnb.corpora.load import SAMPLE_FILE, load_corpus
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
-from trajnb.formatting.storage import dump, read_dialogues, write_dialogues
+from trajnb.corpora.storage import dump, read_dialogues, write_dialogues
 
 
 def test_the_sample_needs_no_network_and_has_three_dialogues_a_block(monkeypatch, tmp_path):
@@ -40,7 +40,7 @@ def test_the_sample_credits_its_source():
         ({"name": "bcfl"}, "unknown corpus 'bcfl'; did you mean 'bfcl'"),
         ({"name": ""}, "unknown corpus ''"),
         ({"name": "bfcl", "documents": "tne"}, "unknown documents 'tne'; did you mean 'ten'"),
-        ({"name": "sample"}, "sample.*documents 'used' only, not 'ten'"),
+        ({"name": "sample", "documents": "ten"}, "sample.*documents 'used' only, not 'ten'"),
         ({"name": "sample", "documents": "used", "fresh_ids": True}, "fresh_ids is for the corpus 'bfcl'"),
         ({"name": "jsonl", "documents": "used", "fresh_ids": True}, "not for 'jsonl'"),
         ({"name": "bfcl", "train_dialogues": 0}, "train_dialogues is 0"),

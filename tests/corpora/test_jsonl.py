@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trajnb.formatting import jsonl
+from trajnb.corpora import jsonl
 from trajnb.formatting.dialogue import Call, Turn
 from trajnb.formatting.documents import apis_of
-from trajnb.formatting.jsonl import read_jsonl
-from trajnb.formatting.storage import read_dialogues, write_dialogues
+from trajnb.corpora.jsonl import read_jsonl
+from trajnb.corpora.storage import read_dialogues, write_dialogues
 
 README = Path(__file__).parents[2] / "README.md"
 

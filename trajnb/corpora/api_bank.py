@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trajnb.formatting import blocks as block_rules
-from trajnb.formatting import documents, hub
+from trajnb import hub
+from trajnb.corpora import blocks as block_rules
+from trajnb.formatting import documents
 from trajnb.formatting.calls import CallSyntaxError, parse
 from trajnb.formatting.dialogue import Dialogue, Turn
 

@@ -1,6 +1,6 @@
 """The sample corpus: twelve short dialogues of BFCL, shipped with the package so that nothing is downloaded.
 
-    python -m trajnb.formatting.sample
+    python -m trajnb.corpora.sample
 
 writes `sample.jsonl` anew: per block the two training dialogues and the one held-out dialogue with the
 shortest text, from the built corpus `bfcl` with documents "used", unchanged. Source: Berkeley
@@ -8,10 +8,10 @@ Function-Calling Leaderboard v4 (Patil et al.), Apache-2.0, https://github.com/S
 """
 
 from trajnb.assets import ASSETS
-from trajnb.formatting.corpus import SAMPLE_FILE, load_corpus
+from trajnb.corpora.load import SAMPLE_FILE, load_corpus
 from trajnb.formatting.dialogue import Dialogue
-from trajnb.formatting.splits import on_side
-from trajnb.formatting.storage import dump, write_dialogues
+from trajnb.corpora.splits import on_side
+from trajnb.corpora.storage import dump, write_dialogues
 
 SOURCE = f"Berkeley Function-Calling Leaderboard, {ASSETS['bfcl'].requirement}, Apache-2.0"
 

@@ -1,6 +1,6 @@
 import pytest
 
-from trajnb.study.curriculum import STRATEGIES, stages
+from trajnb.strategies import STRATEGIES, Examples, strategy_of, unheeded
 
 ORDER = ["b", "a", "c"]
 BLOCKS = ["a", "a", "b", "b", "b", "c"]
@@ -8,7 +8,8 @@ DIALOGUES = ["a1", "a2", "b1", "b1", "b2", "c1"]
 
 
 def run(strategy, share=0.5, seed=0):
-    return stages(strategy, ORDER, BLOCKS, DIALOGUES, replay_share=share, seed=seed)
+    examples = Examples(tuple(ORDER), BLOCKS, DIALOGUES, replay_share=share, seed=seed)
+    return strategy_of({"strategy": strategy}).stages(examples)
 
 
 def test_sequential_learns_each_block_once_in_order_with_one_adapter():

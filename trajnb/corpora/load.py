@@ -3,61 +3,34 @@
 import difflib
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from trajnb.assets import ASSETS, cache_folder
-from trajnb.formatting import api_bank, arguments, bfcl, calls, conditions, jsonl, splits
-from trajnb.formatting import blocks as block_rules
-from trajnb.formatting.dialogue import Dialogue
-from trajnb.formatting.storage import content_hash, dump, read_dialogues, write_dialogues
+from trajnb.corpora import api_bank, bfcl, jsonl, splits
+from trajnb.corpora import blocks as block_rules
+from trajnb.corpora.storage import content_hash, dump, read_dialogues, write_dialogues
+from trajnb.formatting import arguments, calls, conditions
+from trajnb.formatting.dialogue import Corpus, CorpusChoice, Dialogue
+from trajnb.machine import resolve
 from trajnb.world import environment
 
 NAMES = ("bfcl", "sample", "api-bank", "jsonl")
+EXECUTED = ("bfcl", "sample")
+"""The corpora whose calls can be executed."""
 BLOCK_RULES = ("semantic", "balanced")
 SAMPLE_FILE = Path(__file__).with_name("sample.jsonl")
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Dialogues in split order, block by block."""
-
-    name: str
-    blocks: tuple[str, ...]
-    dialogues: tuple[Dialogue, ...]
-    held_out: frozenset[str]  # dialogue ids
-    account: dict  # what was counted, see `_account`
-    hash: str  # sha256 over the documents setting, the dialogues and the split
-
-
 def load_corpus(
-    name: str,
-    *,
-    documents: str = "ten",
-    fresh_ids: bool = False,
-    train_dialogues: int = 1000,
-    held_out_dialogues: int = 1000,
-    corpus_path: str = "",
-    part: str = "test-data",
-    levels: Sequence[str] = ("1", "2"),
-    blocks: str = "semantic",
-    split: str = "dialogue",
-    held_out_share: float = 0.2,
-    count_tokens: Callable[[str], int] | None = None,
+    name: str, *, count_tokens: Callable[[str], int] | None = None, **settings
 ) -> Corpus:
-    """A corpus, or an even part of it.
+    """A corpus, or an even part of it: `load_corpus("sample")`, `load_corpus("bfcl", documents="all")`.
 
     Args:
-        name: "bfcl" (200 dialogues; fetches 1.9 MB the first time), "sample" (12 of them, shipped with the
-            package), "api-bank", or "jsonl", a file of one's own.
-        documents: of "bfcl" "used", "ten" or "all", see `bfcl.build_bfcl`; the others have what they need.
-        fresh_ids: of "bfcl": ids that no other dialogue has, so that none can be known by heart.
-        train_dialogues, held_out_dialogues: at most this many per block, spread evenly over the split order.
-        corpus_path: the folder with API-Bank's files (empty: from the hub), or the JSON lines of "jsonl".
-        part, levels: which files of API-Bank, see `api_bank.FILES`.
-        blocks, split, held_out_share: of API-Bank and of a "jsonl" that does not say: "semantic" or
-            "balanced", see `blocks`, and "dialogue", "gold-disjoint" or "row", see `splits`.
+        name, settings: the fields of `CorpusChoice`, which says what they are.
         count_tokens: text -> tokens, which "balanced" blocks are balanced by; without it a quarter of the
             characters. The hash of a corpus so depends on the tokenizer.
 
@@ -65,49 +38,94 @@ def load_corpus(
         ValueError: an unknown name or setting, a count below one, or a file that cannot be read.
         trajnb.assets.AssetError: the wheel cannot be had.
     """
-    _check(name, NAMES, "corpus")
-    _check(documents, bfcl.DOCUMENTS, "documents")
-    counts = {"train_dialogues": train_dialogues, "held_out_dialogues": held_out_dialogues}
-    for parameter, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{parameter} is {count}; a block needs at least one dialogue")
-    if name != "bfcl" and documents != "used":
-        raise ValueError(f"the corpus {name!r} comes with documents 'used' only, not {documents!r}")
-    if name != "bfcl" and fresh_ids:
-        raise ValueError(f"fresh_ids is for the corpus 'bfcl', not for {name!r}")
-    if name in ("bfcl", "sample"):
-        if corpus_path:
-            raise ValueError(f"corpus_path is for the corpora 'api-bank' and 'jsonl', not for {name!r}")
-        if (blocks, split) != ("semantic", "dialogue"):
-            raise ValueError(f"the corpus {name!r} has its own blocks and split: leave blocks and split out")
-        if name == "sample":
-            dialogues, held_out = read_dialogues(SAMPLE_FILE)
-        else:
-            dialogues, held_out = _cached_bfcl(documents, fresh_ids)
-        counted = {}
-    else:
-        _check(blocks, BLOCK_RULES, "blocks")
-        _check(split, splits.SPLITS, "split")
-        if name == "api-bank":
-            dialogues, counted = _api_bank(corpus_path, part, levels, blocks, split, count_tokens)
-            stated: frozenset[str] = frozenset()
-        else:
-            dialogues, stated, counted = _jsonl(corpus_path, blocks, split)
-        held_out = stated or splits.hold_out(dialogues, split, held_out_share)
+    return load_chosen(CorpusChoice(name, **settings), count_tokens)
+
+
+def corpus_of(
+    parameters: Mapping, count_tokens: Callable[[str], int] | None = None
+) -> Corpus:
+    """The corpus that a run's parameters choose, see `load_corpus`; read once for each choice.
+
+    A relative `corpus_path` starts at the clone.
+    """
+    choice = CorpusChoice.of(parameters)
+    if choice.corpus_path:
+        choice = replace(choice, corpus_path=str(resolve(choice.corpus_path)))
+    return _cached(choice, count_tokens)
+
+
+@cache
+def _cached(choice: CorpusChoice, count_tokens: Callable[[str], int] | None) -> Corpus:
+    return load_chosen(choice, count_tokens)
+
+
+def load_chosen(choice: CorpusChoice, count_tokens: Callable[[str], int] | None = None) -> Corpus:
+    """The corpus of a choice; arguments and errors as `load_corpus`."""
+    documents = _check_choice(choice)
+    dialogues, held_out, counted = _read(choice, documents, count_tokens)
     names = tuple(dict.fromkeys(dialogue.block for dialogue in dialogues))
+    counts = {"train": choice.train_dialogues, "held_out": choice.held_out_dialogues}
     kept: set[str] = set()
-    for block in names:
-        for side, count in (("train", train_dialogues), ("held_out", held_out_dialogues)):
-            spread = _spread(splits.on_side(dialogues, held_out, block, side), count)
-            kept.update(dialogue.id for dialogue in spread)
+    for block, side in itertools.product(names, counts):
+        spread = _spread(splits.on_side(dialogues, held_out, block, side), counts[side])
+        kept.update(dialogue.id for dialogue in spread)
     chosen = tuple(dialogue for dialogue in dialogues if dialogue.id in kept)
     held_out &= kept
     digest = content_hash([documents, *dump(chosen, held_out)])
-    if fresh_ids:
+    if choice.fresh_ids:
         counted["fresh_ids"] = _changes(chosen, _cached_bfcl(documents, False)[0])
     account = _account(chosen, held_out, names) | counted
-    account |= {"dialogues_left_out": len(dialogues) - len(chosen), "documents": documents, "hash": digest}
-    return Corpus(name, names, chosen, held_out, account, digest)
+    account |= {
+        "dialogues_left_out": len(dialogues) - len(chosen),
+        "documents": documents,
+        "hash": digest,
+    }
+    return Corpus(choice.corpus, names, chosen, held_out, account, digest)
+
+
+def _check_choice(choice: CorpusChoice) -> str:
+    """Raise ValueError for a choice that no corpus allows; returns which documents prompts hold."""
+    name = choice.corpus
+    _check(name, NAMES, "corpus")
+    documents = choice.documents or ("ten" if name == "bfcl" else "used")
+    _check(documents, bfcl.DOCUMENTS, "documents")
+    for side in ("train_dialogues", "held_out_dialogues"):
+        if (count := getattr(choice, side)) < 1:
+            raise ValueError(f"{side} is {count}; a block needs at least one dialogue")
+    if name != "bfcl" and documents != "used":
+        raise ValueError(
+            f"the corpus {name!r} comes with documents 'used' only, not {documents!r}"
+        )
+    if name != "bfcl" and choice.fresh_ids:
+        raise ValueError(f"fresh_ids is for the corpus 'bfcl', not for {name!r}")
+    if name in EXECUTED and choice.corpus_path:
+        raise ValueError(
+            f"corpus_path is for the corpora 'api-bank' and 'jsonl', not for {name!r}"
+        )
+    if name in EXECUTED and (choice.blocks, choice.split) != ("semantic", "dialogue"):
+        raise ValueError(
+            f"the corpus {name!r} has its own blocks and split: leave blocks and split out"
+        )
+    _check(choice.blocks, BLOCK_RULES, "blocks")
+    _check(choice.split, splits.SPLITS, "split")
+    return documents
+
+
+def _read(
+    choice: CorpusChoice, documents: str, count_tokens: Callable[[str], int] | None
+) -> tuple[tuple[Dialogue, ...], frozenset[str], dict]:
+    """All dialogues of a corpus, which are held out, and what was counted on the way."""
+    if choice.corpus == "sample":
+        return *read_dialogues(SAMPLE_FILE), {}
+    if choice.corpus == "bfcl":
+        return *_cached_bfcl(documents, choice.fresh_ids), {}
+    if choice.corpus == "api-bank":
+        dialogues, counted = _api_bank(choice, count_tokens)
+        stated: frozenset[str] = frozenset()
+    else:
+        dialogues, stated, counted = _jsonl(choice.corpus_path, choice.blocks, choice.split)
+    held_out = stated or splits.hold_out(dialogues, choice.split, choice.held_out_share)
+    return dialogues, held_out, counted
 
 
 def _check(value: str, known: Sequence[str], what: str) -> None:
@@ -142,10 +160,11 @@ def _changes(dialogues: Sequence[Dialogue], plain: Sequence[Dialogue]) -> dict[s
 
 
 def _api_bank(
-    folder: str, part: str, levels: Sequence[str], rule: str, split: str, count: Callable[[str], int] | None
+    choice: CorpusChoice, count: Callable[[str], int] | None
 ) -> tuple[tuple[Dialogue, ...], dict]:
     """The dialogues of API-Bank's files, or under the split "row" its rows, in blocks."""
-    files = api_bank.find_files(part, levels, folder)
+    rule, split = choice.blocks, choice.split
+    files = api_bank.find_files(choice.part, choice.levels, choice.corpus_path)
     rows = [row for file in files for row in api_bank.read_rows(file)]
     account: dict = {"rows": len(rows), "dropped": {}, "not_extending": []}
     if split == "row":
@@ -158,9 +177,8 @@ def _api_bank(
         return _in_blocks(dialogues, block_rules.semantic(dialogues)), account
     labels = [row.label for row in rows] if split == "row" else list(map(block_rules.label, dialogues))
     texts = ["\n".join([*d.documents, *(line.text for line in _lines(d))]) for d in dialogues]
-    return _in_blocks(
-        dialogues, block_rules.balanced(labels, texts, count or (lambda t: len(t) / 4))
-    ), account
+    bins = block_rules.balanced(labels, texts, count or (lambda text: len(text) / 4))
+    return _in_blocks(dialogues, bins), account
 
 
 def _jsonl(path: str, rule: str, split: str) -> tuple[tuple[Dialogue, ...], frozenset[str], dict]:

@@ -11,7 +11,7 @@ PART = 10 * 2**20  # bytes that the client writes at a time: of a part that brea
 NAMES = ("test-data/small.json", "training-data/large.json")
 FETCH = """
 import json, sys
-from trajnb.formatting.hub import fetch_files
+from trajnb.hub import fetch_files
 repo, revision, *names = sys.argv[1:]
 try:
     print(json.dumps({"paths": [str(path) for path in fetch_files(repo, revision, names)]}))

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from trajnb.formatting import splits
+from trajnb.corpora import splits
 from trajnb.formatting.calls import render
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
 

@@ -4,9 +4,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from trajnb.study import grid, records, runner
+from trajnb import records
 from trajnb.study.cli import main
-from trajnb.study.params import Study, notebook_parameters
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def test_records_are_kept_compressed_and_read_the_same(study, tmp_path):
     before, after = records.read_study(study), records.read_study(tmp_path / "kept")
     for there, here in zip(before, after, strict=True):
         assert (here.items, here.predictions) == (there.items, there.predictions)
-        assert here.record["matrix"] == there.record["matrix"]
+        assert here.record.matrix == there.record.matrix
     texts = [path.read_text() for path in (tmp_path / "kept").rglob("*.[jy]*") if path.suffix != ".gz"]
     assert not any("/home/me" in text for text in texts) and any("mine.jsonl" in text for text in texts)
 
@@ -78,35 +77,3 @@ def test_another_corpus_that_was_asked_for_may_stand_beside(study):
     record["corpus"]["hash"], record["parameters"]["documents"] = "2" * 64, "all"
     file.write_text(json.dumps(record))
     assert len(records.read_study(study)) == 2
-
-
-def test_kept_records_are_taken_over_and_only_the_rest_would_run(study, notebooks, tmp_path, capsys):
-    asked = Study("s", "s", "", {}, ({"condition": ["full", "stripped"], "seed": [0]},))
-    runs = grid.expand(asked, notebook_parameters(notebooks / runner.TRAIN))
-    full, stripped = runs
-    for name, condition in ((full, "full"), (stripped, "stripped")):
-        (study / "runs" / f"{condition}-s0").rename(study / "runs" / name)
-    records.keep(study, tmp_path / "kept")
-    runs[stripped]["eval_conditions"] = ["stripped", "full"]
-    out = tmp_path / "out"
-    (out / "runs").mkdir(parents=True)
-    runner.adopt_kept(out, runs, tmp_path / "kept")
-    assert runner.run_states(out, runs) == {full: "finished", stripped: "waiting"}
-    said = capsys.readouterr().out
-    assert f"{full}: taken from" in said and f"{stripped}: the record in" in said
-    with pytest.raises(ValueError, match="holds no finished run"):
-        runner.adopt_kept(out, runs, out / "nothing")
-
-
-def test_a_family_remembers_when_it_was_declared(tmp_path, monkeypatch):
-    study = Study("s", "s", "", {}, (), {"measures": ["name"], "effects": ["prompt"]})
-    about = tmp_path / "out" / "study.yaml"
-    for time in ("first", "later"):
-        monkeypatch.setattr(runner, "now", lambda time=time: time)
-        runner.claim_folder(tmp_path / "out", study, {})
-        assert yaml.safe_load(about.read_text())["family"]["declared"] == "first"
-    other = Study("s", "s", "", {}, (), {"measures": ["canonical"], "effects": ["prompt"]})
-    runner.claim_folder(tmp_path / "out", other, {})
-    assert yaml.safe_load(about.read_text())["family"] == {
-        "measures": ["canonical"], "effects": ["prompt"], "declared": "later",
-    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Where dialogues come from: corpora by name, in blocks, split by dialogue."""

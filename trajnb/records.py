@@ -1,0 +1,327 @@
+"""What a run leaves behind, written, read and checked: the record, its items, its predictions.
+
+- `record.json` is a `Record`; it is written last, and a run that has it is finished;
+- `items.jsonl` has one `Item` a line: what is asked, and what is hard about it;
+- `predictions.jsonl` has one `Prediction` a line, for every item, stage and evaluation condition;
+- `BESIDE` lists what only some runs have.
+
+Every file appears whole or not at all. Keys are only ever added; what an older record lacks is filled in once,
+on reading, by `upgrade`. Figures and tables read these files and nothing else.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TypedDict, get_args
+
+import yaml
+
+from trajnb.formatting.dialogue import CorpusChoice
+from trajnb.strategies import PLAIN
+
+BESIDE = ("stops.jsonl", "rollouts.jsonl", "rollout.json")
+"""Of runs that learn to stop, or are rolled out: answers at the ends of turns, which never count as items; one
+dialogue played to its end a line, see `run.play`; and the means over these.
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run was, took and measured."""
+
+    parameters: dict
+    """Of 02_train, by name; `order` and `eval_conditions` spelt out."""
+    blocks: list
+    """In the order learnt."""
+    stages: list
+    """The blocks that each stage of training learnt for the first time."""
+    items: list
+    """Held-out items of every block."""
+    matrix: dict
+    """{evaluation condition: {score: [stage][block]}}, stage 0 being before training: counts of right answers
+    for `canonical`, `string`, `name` and `parsed`, see `scoring.score`, and `gold_nll`, the summed negative
+    log-likelihood of the right call (nats).
+    """
+    tokens: dict
+    """`train_total`, `train_supervised`, `by_block`, all epochs; `train_computed` is what was left of the total
+    once shared beginnings were computed once.
+    """
+    steps: int | None
+    """Of the optimiser; None in an older record."""
+    flops: float | None
+    """Operations of training, estimated, see `qlora.plan`; None in an older record."""
+    seconds: dict
+    """`train`, `evaluate`, `total`."""
+    resumed: bool
+    """A kill cut the training: its seconds count from the last checkpoint on."""
+    peak_memory_mb: float
+    versions: dict
+    model: dict
+    """`id` as asked for, `revision`, `sha256` of the weights."""
+    corpus: dict
+    """`name`, `hash` of its content, `account` of what was counted."""
+    git_commit: str
+    """Of the clone, see `machine.git_commit`."""
+    machine: str
+    started: str
+    finished: str
+    """ISO 8601, UTC."""
+
+
+class Item(TypedDict):
+    """One held-out call."""
+
+    dialogue_id: str
+    step: int
+    block: str
+    gold: str
+    turn: int
+    """Its user turn, from 0."""
+    ordinal: int
+    """Which call of that turn it is, from 1."""
+    same_prompt: bool
+    """No call stands before it: every condition shows the same."""
+    answerable: bool
+    """Neither of the next two: a stripped prompt does not rule it out."""
+    response_only: bool
+    name_response_only: bool
+    """A value of it, or its API's name, stands only in an earlier response."""
+    seen_target: bool
+    """It is, letter for letter, a training target."""
+    prompt_characters: int | None
+    """Of the whole history with documents; None in an older record."""
+
+
+class Prediction(TypedDict):
+    """What a model said to one item."""
+
+    dialogue_id: str
+    step: int
+    block: str
+    stage: int
+    train_condition: str
+    eval_condition: str
+    prompt_tokens: int
+    generated_tokens: int
+    stopped: bool
+    """It ended by itself, not by `max_new_tokens`."""
+    prediction: str
+    gold_nll: float
+    """Negative log-likelihood of the gold call, nats, over its `gold_tokens`."""
+    gold_tokens: int
+    calls: int
+    """How many the text holds: the first one is scored."""
+    parsed: bool
+    canonical: bool
+    """The same call, whatever quotes, order and number format."""
+    string: bool
+    name: bool
+    error: str
+    """The first thing wrong with it, see `scoring.errors`; what gold does is never held against it. Absent in an
+    older record.
+    """
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    record: Record
+    items: list[Item]
+    predictions: list[Prediction]
+
+
+# what older records lack: parameters that came later, at what they did before there was a choice
+_OLDER_PARAMETERS = {
+    "strategy": PLAIN.name,
+    "match_tokens": "",
+    "fresh_ids": False,
+    "stop_targets": False,
+}
+_GONE_PARAMETERS = ("data_seed",)  # it was always the seed
+
+
+def upgrade(record: Mapping) -> dict:
+    """A record as one of today would be written; what was not measured then is None."""
+    kept = {k: v for k, v in record["parameters"].items() if k not in _GONE_PARAMETERS}
+    added = {
+        "stages": [[block] for block in record["blocks"]],
+        "steps": None,
+        "flops": None,
+        "resumed": False,
+    }
+    return added | dict(record) | {"parameters": _OLDER_PARAMETERS | kept}
+
+
+def _upgrade_item(item: Mapping, parameters: Mapping) -> Item:
+    named = item.get("name_response_only", False)
+    added = {
+        "name_response_only": named,
+        "answerable": not (item["response_only"] or named),
+        "prompt_characters": None,
+    }
+    if parameters.get("prompt_format") == "paper":  # its stripped prompts lose the cue too
+        return added | dict(item) | {"same_prompt": False}
+    return added | dict(item)
+
+
+def to_record(content: object) -> Record:
+    """A record from what its file holds.
+
+    Raises:
+        ValueError: a key is missing or of another type.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"a record is an object, not {type(content).__name__}")
+    needed = {field.name for field in fields(Record)} - {"stages", "steps", "flops", "resumed"}
+    if missing := sorted(needed - content.keys()):
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    content = upgrade(content)
+    for field in fields(Record):
+        value = content[field.name]
+        is_number = float in (field.type, *get_args(field.type))
+        if not isinstance(value, field.type | int if is_number else field.type):
+            wanted = getattr(field.type, "__name__", field.type)
+            raise ValueError(f"its {field.name} is {type(value).__name__}, not {wanted}")
+    return Record(**{field.name: content[field.name] for field in fields(Record)})
+
+
+def read_run(folder: Path) -> Run:
+    """One finished run. Raises ValueError, naming the file, where one is missing or damaged."""
+    try:
+        record = to_record(json.loads((folder / "record.json").read_text(encoding="utf-8")))
+        items = read_lines(_present(folder / "items.jsonl"))
+        items = [_upgrade_item(item, record.parameters) for item in items]
+        predictions = read_lines(_present(folder / "predictions.jsonl"))
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"the records in {folder} cannot be read ({error}); delete the folder and run again"
+        ) from error
+    return Run(folder, record, items, predictions)
+
+
+def runs_folder(study: Path) -> Path:
+    """Where the runs of a study lie: in its `runs/`, or in its `records/` where only these were kept, or in
+    it.
+    """
+    return next((study / part for part in ("runs", "records") if (study / part).is_dir()), study)
+
+
+def read_study(folder: Path) -> list[Run]:
+    """The finished runs of a study folder, by name. Raises ValueError where they cannot be pooled."""
+    runs = [read_run(path.parent) for path in sorted(runs_folder(folder).glob("*/record.json"))]
+    check_pool(runs)
+    return runs
+
+
+def check_pool(runs: Sequence[Run]) -> None:
+    """Raise ValueError, naming two runs, where runs that ask for the same were made from other things:
+    another corpus hash, other model weights or revision, another major version of trajnb.
+    """
+    found: dict[tuple, tuple[Run, str]] = {}
+    for run in runs:
+        for key, value in _made_from(run.record).items():
+            first, before = found.setdefault(key, (run, value))
+            if value != before:
+                raise ValueError(
+                    f"runs that cannot be pooled: {first.folder.name} has {key[0]} {before}, "
+                    f"{run.folder.name} has {value}; keep them in two folders, or run one of them again"
+                )
+
+
+def _made_from(record: Record) -> dict[tuple, str]:
+    """(what, what was asked for) -> what it was."""
+    asked = {name: record.parameters.get(name) for name in CorpusChoice.names()}
+    asked.pop("corpus_path")  # on another machine the same files lie elsewhere
+    model, revision = record.model, record.parameters.get("revision", "")
+    major = record.versions.get("trajnb", "").partition(".")[0]
+    return {
+        ("corpus hash", json.dumps(asked)): record.corpus["hash"],
+        ("model", model["id"], revision): f"{model['revision']} {model['sha256']}",
+        ("major version of trajnb",): major,
+    }
+
+
+def keep(study: Path, out: Path) -> list[str]:
+    """Copy the finished runs of a study folder to `out` as records, predictions compressed, with the
+    study's own description; returns their names. `out` is what `trajnb run --records` and `trajnb report`
+    take, on any machine; of the path of a corpus only the last name is kept.
+    """
+    runs = read_study(study)
+    for run in runs:
+        folder = out / "records" / run.folder.name
+        record = asdict(run.record)
+        write_json(folder / "record.json", record | {"parameters": _at_home(record["parameters"])})
+        write_lines(folder / "items.jsonl", run.items)
+        write_lines(folder / "predictions.jsonl.gz", run.predictions)
+        _copy_beside(run.folder, folder)
+    if (study / "study.yaml").is_file():
+        about = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
+        about["runs"] = {name: _at_home(run) for name, run in about["runs"].items()}
+        text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
+        write_bytes(out / "study.yaml", text.encode())
+    return [run.folder.name for run in runs]
+
+
+def _at_home(parameters: dict) -> dict:
+    """The parameters without the folders of this machine."""
+    path = parameters.get("corpus_path")
+    return parameters | ({"corpus_path": Path(path).name} if path else {})
+
+
+def adopt(folder: Path, kept: Path) -> None:
+    """Take the record of a run, kept elsewhere, as that of `folder`; the marker of the end comes last."""
+    run = read_run(kept)
+    write_lines(folder / "items.jsonl", run.items)
+    write_lines(folder / "predictions.jsonl", run.predictions)
+    _copy_beside(kept, folder)
+    write_json(folder / "record.json", asdict(run.record))
+
+
+def _copy_beside(source: Path, target: Path) -> None:
+    for name in BESIDE:
+        if (source / name).is_file():
+            write_bytes(target / name, (source / name).read_bytes())
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The objects of a JSON-lines file, which may be compressed (`.gz`)."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _present(path: Path) -> Path:
+    """The file, or the compressed one beside it."""
+    packed = path.with_name(f"{path.name}.gz")
+    return packed if packed.is_file() and not path.is_file() else path
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as JSON, atomically."""
+    write_bytes(path, f"{json.dumps(value, indent=1)}\n".encode())
+
+
+def write_lines(path: Path, rows: Iterable[Mapping]) -> None:
+    """Write one JSON object a line, atomically; compressed where the name ends with `.gz`."""
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    write_bytes(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, with its folders: readers see the old one or the new one, never a half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_bytes(content)
+    os.replace(fresh, path)
+
+
+def digest(value: object) -> str:
+    """The sha256 of a value as JSON; a dataclass counts as its fields."""
+    return hashlib.sha256(json.dumps(value, default=vars, sort_keys=True).encode()).hexdigest()
