@@ -8,6 +8,8 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from trajnb.known import check_known
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -159,8 +161,7 @@ def strategy_of(parameters: Mapping) -> Strategy:
         ValueError: an unknown one.
     """
     name = parameters.get("strategy", PLAIN.name)
-    if name not in STRATEGIES:
-        raise ValueError(f"unknown strategy {name!r}; known: {', '.join(STRATEGIES)}")
+    check_known("strategy", name, STRATEGIES)
     return STRATEGIES[name]
 
 

@@ -37,9 +37,9 @@ def test_the_sample_credits_its_source():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"name": "bcfl"}, "unknown corpus 'bcfl'; did you mean 'bfcl'"),
+        ({"name": "bcfl"}, r"unknown corpus 'bcfl' \(did you mean 'bfcl'\?\)"),
         ({"name": ""}, "unknown corpus ''"),
-        ({"name": "bfcl", "documents": "tne"}, "unknown documents 'tne'; did you mean 'ten'"),
+        ({"name": "bfcl", "documents": "tne"}, r"unknown documents 'tne' \(did you mean 'ten'\?\)"),
         ({"name": "sample", "documents": "ten"}, "sample.*documents 'used' only, not 'ten'"),
         ({"name": "sample", "documents": "used", "fresh_ids": True}, "fresh_ids is for the corpus 'bfcl'"),
         ({"name": "jsonl", "documents": "used", "fresh_ids": True}, "not for 'jsonl'"),

@@ -1,6 +1,5 @@
 """Corpora by name: dialogues in blocks, split by dialogue, with an account of what they hold."""
 
-import difflib
 import hashlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from trajnb.corpora import blocks as block_rules
 from trajnb.corpora.storage import content_hash, dump, read_dialogues, write_dialogues
 from trajnb.formatting import arguments, calls, conditions
 from trajnb.formatting.dialogue import Corpus, CorpusChoice, Dialogue
+from trajnb.known import check_known
 from trajnb.machine import resolve
 from trajnb.world import environment
 
@@ -86,9 +86,9 @@ def load_chosen(choice: CorpusChoice, count_tokens: Callable[[str], int] | None 
 def _check_choice(choice: CorpusChoice) -> str:
     """Raise ValueError for a choice that no corpus allows; returns which documents prompts hold."""
     name = choice.corpus
-    _check(name, NAMES, "corpus")
+    check_known("corpus", name, NAMES)
     documents = choice.documents or ("ten" if name == "bfcl" else "used")
-    _check(documents, bfcl.DOCUMENTS, "documents")
+    check_known("documents", documents, bfcl.DOCUMENTS)
     for side in ("train_dialogues", "held_out_dialogues"):
         if (count := getattr(choice, side)) < 1:
             raise ValueError(f"{side} is {count}; a block needs at least one dialogue")
@@ -106,8 +106,8 @@ def _check_choice(choice: CorpusChoice) -> str:
         raise ValueError(
             f"the corpus {name!r} has its own blocks and split: leave blocks and split out"
         )
-    _check(choice.blocks, BLOCK_RULES, "blocks")
-    _check(choice.split, splits.SPLITS, "split")
+    check_known("blocks", choice.blocks, BLOCK_RULES)
+    check_known("split", choice.split, splits.SPLITS)
     return documents
 
 
@@ -126,12 +126,6 @@ def _read(
         dialogues, stated, counted = _jsonl(choice.corpus_path, choice.blocks, choice.split)
     held_out = stated or splits.hold_out(dialogues, choice.split, choice.held_out_share)
     return dialogues, held_out, counted
-
-
-def _check(value: str, known: Sequence[str], what: str) -> None:
-    if value not in known:
-        nearest = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
-        raise ValueError(f"unknown {what} {value!r}; did you mean {nearest!r}? (known: {', '.join(known)})")
 
 
 def _cached_bfcl(documents: str, fresh_ids: bool) -> tuple[tuple[Dialogue, ...], frozenset[str]]:

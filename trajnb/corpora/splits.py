@@ -36,8 +36,7 @@ def hold_out(dialogues: Sequence[Dialogue], split: str, share: float) -> frozens
     """
     if not 0 < share < 1:
         raise ValueError(f"held_out_share is {share}: it must lie between 0 and 1")
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+    check_known("split", split, SPLITS)
     by_block: dict[str, list[Dialogue]] = {}
     for dialogue in dialogues:
         by_block.setdefault(dialogue.block, []).append(dialogue)

@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from trajnb.formatting.calls import NO_CALL, render
 from trajnb.formatting.conditions import CONDITIONS, History, messages, paper_messages
+from trajnb.known import check_known
 from trajnb.formatting.dialogue import Call, Corpus, Dialogue, Turn
 
 STRATA = (
@@ -153,8 +154,7 @@ def build_examples(
         (split, ("train", "held_out"), "split"),
         (prompt_format, FORMATS, "prompt_format"),
     ):
-        if value not in known:
-            raise ValueError(f"unknown {what} {value!r}; known: {', '.join(known)}")
+        check_known(what, value, known)
     if (max_length is None) != (count_tokens is None):
         raise ValueError("max_length and count_tokens go together: give both or neither")
     train, held_out = [], []

@@ -130,12 +130,10 @@ def fetch(assets: tuple[str, ...]) -> None:
     with _told():
         from trajnb.assets import ASSETS
         from trajnb.assets import fetch as fetch_asset
-        from trajnb.study.params import nearest
+        from trajnb.known import check_known
 
         for asset in assets or ASSETS:
-            if asset not in ASSETS:
-                hint = nearest(asset, ASSETS)
-                raise ValueError(f"unknown asset {asset!r}{hint}; known: {', '.join(ASSETS)}")
+            check_known("asset", asset, ASSETS)
             click.echo(f"{asset}: {fetch_asset(asset)}")
 
 

@@ -16,7 +16,6 @@ cell, so that they stand in one place.
 """
 
 import ast
-import difflib
 import json
 import math
 import re
@@ -26,6 +25,7 @@ from pathlib import Path
 
 import yaml
 
+from trajnb.known import check_known, nearest
 from trajnb.strategies import strategy_of
 
 TOP_LEVEL = ("title", "description", "family", "common", "runs")
@@ -125,9 +125,8 @@ def read_study(file: Path, parameters: Parameters, settings: Sequence[str] = ())
 def check_run(run: dict, parameters: Parameters) -> None:
     """Raise ValueError where the values of one run, each of the right type, make no run."""
     for name, value in run.items():
-        words = parameters[name].words
-        if words and value not in words:
-            raise ValueError(f"unknown {name} {value!r}; known: {', '.join(words)}{nearest(value, words)}")
+        if words := parameters[name].words:
+            check_known(name, value, words)
     _check_conditions(run)
     if "strategy" in run:
         _check_strategy(run)
@@ -137,12 +136,6 @@ def check_run(run: dict, parameters: Parameters) -> None:
         _check_order(run["order"], corpus_of(run).blocks)
     if "model" in run:
         _check_model(run["model"], parameters["model"].help)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` (did you mean 'seed'?)`, or nothing where no known name is near."""
-    near = difflib.get_close_matches(name, [str(word) for word in known], n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _load_yaml(file: Path) -> dict:
@@ -262,9 +255,10 @@ def _check_conditions(run: dict) -> None:
         ("match_tokens", matched),
     ):
         for condition in conditions:
-            if condition not in CONDITIONS:
-                known = f"{', '.join(CONDITIONS)}{nearest(condition, CONDITIONS)}"
-                raise ValueError(f"{name}: unknown condition {condition!r}; known: {known}")
+            try:
+                check_known("condition", condition, CONDITIONS)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
 
 
 def _check_strategy(run: dict) -> None:

@@ -1,0 +1,1 @@
+"""What one run does, called by notebooks and without them."""

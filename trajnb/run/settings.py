@@ -1,0 +1,122 @@
+"""What a run is told: the parameters of 02_train, typed, and which of them make it the run that it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from trajnb.formatting.conditions import CONDITIONS
+from trajnb.formatting.dialogue import CorpusChoice
+from trajnb.known import check_known
+from trajnb.strategies import Strategy, strategy_of, unheeded
+
+FOLDERS = ("run_folder", "zero_shot_folder")
+"""Where a run is kept."""
+
+NOT_IDENTITY = (*FOLDERS, "eval_conditions")
+"""Where a run is kept and what it is asked with change no weight; everything else is its identity."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of 02_train, in its bands; what each one means, its parameters cell says."""
+
+    # dialogues
+    corpus: str
+    corpus_path: str
+    documents: str
+    part: str
+    levels: list[str]
+    blocks: str
+    split: str
+    held_out_share: float
+    fresh_ids: bool
+    train_dialogues: int
+    held_out_dialogues: int
+    # model
+    model: str
+    revision: str
+    quantization: str
+    lora_rank: int
+    lora_alpha: int
+    lora_dropout: float
+    # prompts
+    condition: str
+    prompt_format: str
+    max_length: int
+    truncation: str
+    # what is learnt when
+    strategy: str
+    replay_share: float
+    shots: int
+    order: list[str]
+    stop_targets: bool
+    responses: bool
+    match_tokens: str
+    # optimisation
+    seed: int
+    epochs: int
+    dialogues_per_step: int
+    learning_rate: float
+    warmup_ratio: float
+    packing: str
+    token_budget: int
+    # evaluation
+    eval_conditions: list[str]
+    max_new_tokens: int
+    # places
+    run_folder: str
+    zero_shot_folder: str
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The parameters of 02_train."""
+        return tuple(field.name for field in fields(cls))
+
+    @classmethod
+    def of(cls, values: Mapping) -> "Settings":
+        """What `values` say: a notebook's `globals()`, or the parameters of a record.
+
+        Raises:
+            ValueError: a parameter is missing, or names an unknown condition.
+        """
+        if missing := [name for name in cls.names() if name not in values]:
+            raise ValueError(f"parameters of 02_train are missing: {', '.join(missing)}")
+        settings = cls(**{name: values[name] for name in cls.names()})
+        for name in settings.conditions():
+            check_known("condition", name, CONDITIONS)
+        return settings
+
+    def conditions(self) -> list[str]:
+        """All conditions that the run needs, each once."""
+        matched = [self.match_tokens] if self.match_tokens else []
+        return list(dict.fromkeys([self.condition, *self.eval_conditions, *matched]))
+
+    @property
+    def plan_of_learning(self) -> Strategy:
+        """What is learnt when."""
+        return strategy_of(vars(self))
+
+    @property
+    def corpus_choice(self) -> CorpusChoice:
+        """Which dialogues are learnt from and asked about."""
+        return CorpusChoice.of(vars(self))
+
+
+def asked_with(parameters: Mapping) -> list[str]:
+    """The evaluation conditions of a run: those that it names, else the one that it was trained under."""
+    return list(parameters["eval_conditions"] or [parameters["condition"]])
+
+
+def identity(parameters: Mapping) -> dict:
+    """Those of a run's parameters that shape its training, sorted by name.
+
+    Of `corpus_path` counts what tells runs apart, for on other machines the same files lie elsewhere: a file
+    of one's own by its name; the publisher's files are the same in every folder, and hashes are compared when
+    runs are pooled.
+    """
+    if parameters.get("corpus_path"):
+        own = parameters["corpus"] == "jsonl"
+        path = Path(parameters["corpus_path"]).name if own else ""
+        parameters = {**parameters, "corpus_path": path}
+    names = sorted(parameters.keys() - unheeded(parameters) - set(NOT_IDENTITY))
+    return {name: parameters[name] for name in names}
