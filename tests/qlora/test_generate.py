@@ -5,8 +5,9 @@ import torch
 
 from trajnb.formatting.corpus import load_corpus
 from trajnb.formatting.examples import build_examples
-from trajnb.qlora import base, chat, generate, train
+from trajnb.qlora import chat, generate, train
 from trajnb.qlora.chat import Encoded
+from trajnb.qlora.model import add_adapter, find_model, load_base, load_tokenizer
 
 TIE = 1e-4  # two best logits closer than this may swap under another order of sums
 
@@ -105,9 +106,9 @@ def test_training_mode_is_given_back(model, dialogues):
 @pytest.mark.parametrize("condition", ["stripped", "full"])
 def test_answers_of_a_trained_smollm2_are_those_of_generate(condition, tmp_path):
     data = load_corpus("bfcl", documents="used", train_dialogues=1, held_out_dialogues=1)
-    tokenizer = base.load_tokenizer("smollm2-135m")
-    model = base.add_adapter(
-        base.load_base(base.find_model("smollm2-135m")), rank=16, alpha=32, dropout=0.0, seed=0
+    tokenizer = load_tokenizer("smollm2-135m")
+    model = add_adapter(
+        load_base(find_model("smollm2-135m")), rank=16, alpha=32, dropout=0.0, seed=0
     )
     rows = build_examples(data, condition, "train")
     recipe = train.Recipe(3, 1, 5e-4, 0.0, "trie", 2048)

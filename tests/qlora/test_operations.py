@@ -1,13 +1,14 @@
 import pytest
 
-from trajnb.qlora import base, train
+from trajnb.qlora import train
 from trajnb.qlora.chat import Encoded
+from trajnb.qlora.model import find_model, load_base
 from trajnb.qlora.operations import train_operations
 
 
 @pytest.fixture
 def tiny_config():
-    return base.load_base(base.find_model("tiny")).config
+    return load_base(find_model("tiny")).config
 
 
 def test_operations_are_counted_from_the_shape(tiny_config):

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from trajnb.formatting.conditions import CONDITIONS
 from trajnb.formatting.corpus import load_corpus
 from trajnb.formatting.examples import build_examples
-from trajnb.qlora import attention, base, chat, train, trie
+from trajnb.qlora import attention, chat, train, trie
 from trajnb.qlora.chat import Encoded
+from trajnb.qlora.model import add_adapter, load_base
 
 RECIPE = train.Recipe(
     epochs=2, dialogues_per_step=2, learning_rate=1e-2, warmup_ratio=0.1, packing="trie", token_budget=200
@@ -138,7 +139,7 @@ def test_unknown_packing_is_named():
 def run(tiny, dialogues, recipe, folder, dropout=0.0, say=lambda text: None):
     flat = sum(dialogues, [])
     names = [str(d) for d, group in enumerate(dialogues) for _ in group]
-    model = base.add_adapter(base.load_base(tiny), rank=4, alpha=8, dropout=dropout, seed=0)
+    model = add_adapter(load_base(tiny), rank=4, alpha=8, dropout=dropout, seed=0)
     steps = train.plan(names, recipe, seed=0)
     trained = train.train_block(model, flat, steps, recipe, seed=5, folder=folder, say=say)
     return torch.cat([w.detach().flatten() for w in model.parameters() if w.requires_grad]), trained
@@ -160,7 +161,7 @@ def test_the_logged_loss_is_the_mean_over_the_supervised_tokens_of_the_step(tiny
     flat = sum(dialogues, [])
     names = [str(d) for d, group in enumerate(dialogues) for _ in group]
     first = [flat[i] for group in train.plan(names, RECIPE, seed=0)[0] for i in group]
-    fresh = base.add_adapter(base.load_base(tiny), rank=4, alpha=8, dropout=0.0, seed=0)
+    fresh = add_adapter(load_base(tiny), rank=4, alpha=8, dropout=0.0, seed=0)
     total = 0.0
     for example in first:
         with torch.inference_mode():
@@ -203,7 +204,7 @@ def test_progress_says_where_it_is(tiny, dialogues, tmp_path):
 
 def test_dropout_and_initialisation_follow_the_seed(tiny):
     def first(seed):
-        model = base.add_adapter(base.load_base(tiny), rank=4, alpha=8, dropout=0.0, seed=seed)
+        model = add_adapter(load_base(tiny), rank=4, alpha=8, dropout=0.0, seed=seed)
         return next(weight for name, weight in model.named_parameters() if "lora_A" in name).detach().clone()
 
     random.random()  # whatever was drawn before

@@ -22,6 +22,7 @@ from transformers.trainer_callback import PrinterCallback
 from trajnb.qlora import trie
 from trajnb.qlora.attention import TrieLayout
 from trajnb.qlora.chat import Encoded
+from trajnb.qlora.model import on_gpu
 
 PACKINGS = ("trie", "none")
 Step = list[list[int]]
@@ -228,7 +229,7 @@ def train_block(
     dropout.
     """
     data = _Rows([rows(step, examples, recipe) for step in steps], examples, recipe.packing)
-    gpu = torch.cuda.is_available()
+    gpu = on_gpu()
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=len(steps),

@@ -155,7 +155,14 @@ def _load(work: Work, split: str):
 
     from trajnb.formatting.corpus import load_corpus
     from trajnb.formatting.examples import build_examples
-    from trajnb.qlora import base, chat
+    from trajnb.qlora import chat
+    from trajnb.qlora.model import (
+        add_adapter,
+        find_model,
+        load_base,
+        load_tokenizer,
+        restore_adapter,
+    )
 
     data = load_corpus(
         work.corpus, documents=work.documents, corpus_path=work.corpus_path, levels=work.levels
@@ -163,7 +170,7 @@ def _load(work: Work, split: str):
     chosen = _typical(data, split, work.dialogues // BLOCKS)
     rows = build_examples(data, work.condition, split)
     rows = rows.select([i for i, name in enumerate(rows["dialogue_id"]) if name in chosen])
-    tokenizer = base.load_tokenizer(work.model)
+    tokenizer = load_tokenizer(work.model)
     groups: dict[str, list[int]] = {}
     for index, name in enumerate(rows["dialogue_id"]):
         groups.setdefault(name, []).append(index)
@@ -171,9 +178,9 @@ def _load(work: Work, split: str):
     if work.adapter:
         config = PeftConfig.from_pretrained(work.adapter)
         shape = {"rank": config.r, "alpha": config.lora_alpha}
-    model = base.add_adapter(base.load_base(base.find_model(work.model)), **shape, dropout=0.0, seed=0)
+    model = add_adapter(load_base(find_model(work.model)), **shape, dropout=0.0, seed=0)
     if work.adapter:
-        base.restore_adapter(model, Path(work.adapter))
+        restore_adapter(model, Path(work.adapter))
     return rows, chat.encode_all(tokenizer, rows), list(groups.values()), tokenizer, model
 
 
