@@ -8,7 +8,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from trajnb import assets
-from trajnb.qlora import train
+from trajnb.qlora import plan, train
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import add_adapter, find_model, load_base, load_tokenizer, restore_adapter
 
@@ -111,8 +111,9 @@ def test_nf4_trains_on_a_cpu(tiny, tmp_path):
     model = add_adapter(load_base(tiny, "nf4"), rank=4, alpha=8, dropout=0.0, seed=0)
     before = weights(model).clone()
     examples = [Encoded([1, 2, 3, 4, 5], 3), Encoded([1, 2, 3, 6, 7], 3)]
-    recipe = train.Recipe(1, 1, 1e-2, 0.0, "trie", 100)
-    trained = train.train_block(model, examples, [[[0, 1]]], recipe, seed=0, folder=tmp_path)
+    recipe = plan.Recipe(1, 1, 1e-2, 0.0, "trie", 100)
+    one = plan.pack(examples, [[[0, 1]]], recipe)
+    trained = train.train_block(model, one, seed=0, folder=tmp_path)
     assert math.isfinite(trained.losses[0])
     assert not torch.equal(weights(model), before)
     assert json.loads((tiny.folder / "config.json").read_text())["hidden_size"] == 64

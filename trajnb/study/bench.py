@@ -87,7 +87,7 @@ def growth(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict
     """Seconds of shared-prefix training for 1, 2 and 4 times the dialogues.
 
     `four_against_linear` is 1.0 where time grows with the dialogues; dialogues differ in length, so
-    `per_operation` compares the seconds of an operation (`train_operations`) at 4 and at 1 times.
+    `per_operation` compares the seconds of an operation (`Plan.operations`) at 4 and at 1 times.
     """
     runs: dict[int, list[dict]] = {1: [], 2: [], 4: []}
     for _ in range(repeats):
@@ -204,23 +204,24 @@ def _longest(groups: list[list[int]], examples) -> list[int]:
 
 def _train_once(arm: str, work: Work) -> dict:
     """One optimiser step over all examples, after an untimed one over those of the longest dialogue."""
+    from trajnb.qlora import plan
     from trajnb.qlora import train as training
-    from trajnb.qlora.operations import train_operations
 
     rows, examples, groups, tokenizer, model = _load(work, "train")
-    recipe = training.Recipe(1, len(groups), 1e-4, 0.0, "none" if arm == "none" else "trie", TOKEN_BUDGET)
+    recipe = plan.Recipe(1, len(groups), 1e-4, 0.0, "none" if arm == "none" else "trie", TOKEN_BUDGET)
     for step in ([_longest(groups, examples)], groups):
+        planned = plan.pack(examples, [step], recipe)
         with tempfile.TemporaryDirectory() as folder:
             if arm == "trl":
                 chosen = rows.select([index for group in step for index in group])
                 seconds, loss = _trl_step(model, tokenizer, chosen, Path(folder))
             else:
                 trained = training.train_block(
-                    model, examples, [step], recipe, seed=0, folder=Path(folder), say=lambda text: None
+                    model, planned, seed=0, folder=Path(folder), say=lambda text: None
                 )
                 seconds, loss = trained.seconds, trained.losses[0]
-    cost = training.cost([groups], examples, recipe)
-    flops = train_operations(model.config, examples, [groups], recipe, rank=RANK)
+    cost = planned.cost
+    flops = planned.operations(model.config, rank=RANK)
     return {
         **asdict(cost),
         "seconds": seconds,
