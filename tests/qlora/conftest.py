@@ -5,18 +5,18 @@ import random
 import pytest
 import torch
 
-from trajnb.qlora import base
 from trajnb.qlora.chat import Encoded
+from trajnb.qlora.model import add_adapter, find_model, load_base, load_tokenizer
 
 
 @pytest.fixture(scope="session")
 def tiny():
-    return base.find_model("tiny")
+    return find_model("tiny")
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return base.load_tokenizer("tiny")
+    return load_tokenizer("tiny")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def model(make_model):
 @pytest.fixture
 def make_model(tiny):
     return lambda quantization: _awake(
-        base.add_adapter(base.load_base(tiny, quantization), rank=4, alpha=8, dropout=0.0, seed=0)
+        add_adapter(load_base(tiny, quantization), rank=4, alpha=8, dropout=0.0, seed=0)
     )
 
 

@@ -5,7 +5,8 @@ import pytest
 from trajnb.formatting.conditions import CONDITIONS
 from trajnb.corpora.load import load_corpus
 from trajnb.formatting.examples import build_examples
-from trajnb.qlora import base, chat
+from trajnb.qlora import chat
+from trajnb.qlora.model import load_tokenizer
 
 ROW = {
     "dialogue_id": "d7",
@@ -47,7 +48,7 @@ def test_counting_covers_prompt_and_completion(tokenizer):
 @pytest.mark.slow
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_every_prompt_of_bfcl_is_a_prefix_under_smollm2s_template(condition):
-    data, tokenizer = load_corpus("bfcl", documents="ten"), base.load_tokenizer("smollm2-135m")
+    data, tokenizer = load_corpus("bfcl", documents="ten"), load_tokenizer("smollm2-135m")
     for split in ("train", "held_out"):
         for row in build_examples(data, condition, split):
             assert (

@@ -5,8 +5,10 @@ import torch
 
 from trajnb.corpora.load import load_corpus
 from trajnb.formatting.examples import build_examples
-from trajnb.qlora import base, chat, generate, train
+from trajnb.qlora import chat, generate, train
 from trajnb.qlora.chat import Encoded
+from trajnb.qlora.model import add_adapter, find_model, load_base, load_tokenizer
+from trajnb.qlora.plan import Recipe, make_plan
 
 TIE = 1e-4  # two best logits closer than this may swap under another order of sums
 
@@ -105,14 +107,15 @@ def test_training_mode_is_given_back(model, dialogues):
 @pytest.mark.parametrize("condition", ["stripped", "full"])
 def test_answers_of_a_trained_smollm2_are_those_of_generate(condition, tmp_path):
     data = load_corpus("bfcl", documents="used", train_dialogues=1, held_out_dialogues=1)
-    tokenizer = base.load_tokenizer("smollm2-135m")
-    model = base.add_adapter(
-        base.load_base(base.find_model("smollm2-135m")), rank=16, alpha=32, dropout=0.0, seed=0
+    tokenizer = load_tokenizer("smollm2-135m")
+    model = add_adapter(
+        load_base(find_model("smollm2-135m")), rank=16, alpha=32, dropout=0.0, seed=0
     )
     rows = build_examples(data, condition, "train")
-    recipe = train.Recipe(3, 1, 5e-4, 0.0, "trie", 2048)
-    steps = train.plan(rows["dialogue_id"], recipe, seed=0)
-    train.train_block(model, chat.encode_all(tokenizer, rows), steps, recipe, seed=0, folder=tmp_path)
+    recipe = Recipe(3, 1, 5e-4, 0.0, "trie", 2048)
+    encoded = chat.encode_all(tokenizer, rows)
+    plan = make_plan(encoded, rows["dialogue_id"], recipe, seed=0)
+    train.train_block(model, plan, seed=0, folder=tmp_path)
     groups = {}
     for row in build_examples(data, condition, "held_out"):
         groups.setdefault(row["dialogue_id"], []).append(chat.encode(tokenizer, row))

@@ -5,19 +5,19 @@ from hub_server import COMMIT, blob_hash, run_client, serve
 
 LOAD = """
 import json
-from trajnb.qlora import base
+from trajnb.qlora.model import find_model, load_base, load_tokenizer
 
 def find(model, revision=""):
     try:
-        return base.find_model(model, revision)
+        return find_model(model, revision)
     except ValueError as error:
         return str(error)
 
 told = {name: find(f"me/{name}") for name in ("unknown", "gated")} | {"revision": find("me/small", "v2")}
 small = find("me/small")
 told["small"] = [small.id, small.revision, small.sha256()]
-told["width"] = base.load_base(small).config.hidden_size
-told["template"] = base.load_tokenizer("me/small").chat_template
+told["width"] = load_base(small).config.hidden_size
+told["template"] = load_tokenizer("me/small").chat_template
 print(json.dumps(told))
 """
 INSTEAD = "or use tiny, smollm2-135m or a folder that exists"

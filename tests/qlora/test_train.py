@@ -1,5 +1,6 @@
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,13 +10,20 @@ from hypothesis import strategies as st
 from trajnb.formatting.conditions import CONDITIONS
 from trajnb.corpora.load import load_corpus
 from trajnb.formatting.examples import build_examples
-from trajnb.qlora import attention, base, chat, train, trie
+from trajnb.qlora import attention, chat, progress, train, trie
 from trajnb.qlora.chat import Encoded
+from trajnb.qlora.model import add_adapter, load_base
+from trajnb.qlora.plan import Recipe, make_plan
 
-RECIPE = train.Recipe(
-    epochs=2, dialogues_per_step=2, learning_rate=1e-2, warmup_ratio=0.1, packing="trie", token_budget=200
+RECIPE = Recipe(
+    epochs=2,
+    dialogues_per_step=2,
+    learning_rate=1e-2,
+    warmup_ratio=0.1,
+    packing="trie",
+    token_budget=200,
 )
-NONE = train.Recipe(**{**vars(RECIPE), "packing": "none"})
+NONE = replace(RECIPE, packing="none")
 
 
 def gradients(model, batches, supervised):
@@ -95,52 +103,16 @@ def test_segment_attention_equals_the_dense_mask_at_every_position(model, dialog
     assert torch.allclose(segments, dense, atol=1e-4)
 
 
-def test_a_plan_is_seeded_and_keeps_dialogues_whole():
-    names = ["a", "a", "b", "c", "c", "c"]
-    steps = train.plan(names, RECIPE, seed=3)
-    assert steps == train.plan(names, RECIPE, seed=3)
-    assert any(steps != train.plan(names, RECIPE, seed=other) for other in range(4, 9))
-    assert len(steps) == 4, "three dialogues, two a step, two epochs"
-    for epoch in (steps[:2], steps[2:]):
-        assert sorted(sum(sum(epoch, []), [])) == [0, 1, 2, 3, 4, 5]
-    assert all(len({names[i] for i in group}) == 1 for step in steps for group in step)
-
-
-def test_a_budget_of_tokens_decides_how_much_is_learnt():
-    names = [name for name in "abcdefghij" for _ in range(2)]
-    tokens = list(range(1, 21))  # dialogues of 3, 7, 11 .. 39 tokens, 210 in all
-    for budget in (1, 60, 105, 210, 300, 500):
-        steps = train.plan(names, RECIPE, 0, tokens, budget)
-        learnt = [group for step in steps for group in step]
-        total = sum(tokens[index] for group in learnt for index in group)
-        assert learnt and (abs(total - budget) <= 20 or len(learnt) == 1), (budget, total)
-        assert all(len(step) <= RECIPE.dialogues_per_step for step in steps)
-        first = learnt[:10]
-        assert len({group[0] for group in first}) == len(first), "nothing twice before all was learnt once"
-    assert train.plan(names, RECIPE, 0, tokens, 210) == train.plan(names, RECIPE, 0)[:5], "one pass"
-
-
-def test_packing_changes_rows_but_not_what_a_step_holds(dialogues):
-    flat = sum(dialogues, [])
+def flat(dialogues):
+    """The examples one after another, and the name of the dialogue of each."""
     names = [str(d) for d, group in enumerate(dialogues) for _ in group]
-    for step in train.plan(names, RECIPE, seed=0):
-        held = sorted(sum(step, []))
-        assert sorted(sum(train.rows(step, flat, RECIPE), [])) == held
-        assert sorted(sum(train.rows(step, flat, NONE), [])) == held
-
-
-def test_unknown_packing_is_named():
-    wrong = train.Recipe(**{**vars(RECIPE), "packing": "tree"})
-    with pytest.raises(ValueError, match="unknown packing 'tree'"):
-        train.rows([[0]], [Encoded([1, 2], 1)], wrong)
+    return sum(dialogues, []), names
 
 
 def run(tiny, dialogues, recipe, folder, dropout=0.0, say=lambda text: None):
-    flat = sum(dialogues, [])
-    names = [str(d) for d, group in enumerate(dialogues) for _ in group]
-    model = base.add_adapter(base.load_base(tiny), rank=4, alpha=8, dropout=dropout, seed=0)
-    steps = train.plan(names, recipe, seed=0)
-    trained = train.train_block(model, flat, steps, recipe, seed=5, folder=folder, say=say)
+    model = add_adapter(load_base(tiny), rank=4, alpha=8, dropout=dropout, seed=0)
+    plan = make_plan(*flat(dialogues), recipe, seed=0)
+    trained = train.train_block(model, plan, seed=5, folder=folder, say=say)
     return torch.cat([w.detach().flatten() for w in model.parameters() if w.requires_grad]), trained
 
 
@@ -157,10 +129,9 @@ def test_packed_training_ends_with_the_weights_of_unpacked_training(tiny, dialog
 
 def test_the_logged_loss_is_the_mean_over_the_supervised_tokens_of_the_step(tiny, dialogues, tmp_path):
     _, trained = run(tiny, dialogues, RECIPE, tmp_path)
-    flat = sum(dialogues, [])
-    names = [str(d) for d, group in enumerate(dialogues) for _ in group]
-    first = [flat[i] for group in train.plan(names, RECIPE, seed=0)[0] for i in group]
-    fresh = base.add_adapter(base.load_base(tiny), rank=4, alpha=8, dropout=0.0, seed=0)
+    plan = make_plan(*flat(dialogues), RECIPE, seed=0)
+    first = [plan.examples[i] for i in sum(plan.batches[0], [])]
+    fresh = add_adapter(load_base(tiny), rank=4, alpha=8, dropout=0.0, seed=0)
     total = 0.0
     for example in first:
         with torch.inference_mode():
@@ -201,9 +172,36 @@ def test_progress_says_where_it_is(tiny, dialogues, tmp_path):
     assert said[-1].startswith("step 4/4")
 
 
+def test_an_empty_plan_is_no_training(model, tmp_path):
+    with pytest.raises(ValueError, match="nothing to train"):
+        train.train_block(model, make_plan([], [], RECIPE, seed=0), seed=0, folder=tmp_path)
+
+
+def test_progress_is_told_within_a_step_too(tiny, dialogues, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    said = []
+    small = replace(RECIPE, token_budget=60)
+    run(tiny, dialogues, small, tmp_path, say=said.append)
+    plan = make_plan(*flat(dialogues), small, seed=0)
+    wanted = []
+    for step, passes in enumerate(plan.passes, start=1):
+        count = len(passes)
+        wanted += [f"step {step}/4, pass {done}/{count}" for done in range(1, count)]
+        wanted.append(f"step {step}/4")
+    assert [line.split(" · ")[0] for line in said] == wanted
+    assert len(wanted) > 4 and all("left in this block" in line for line in said)
+    assert said[-1].endswith(" · 0 s left in this block"), "the tokens add up"
+
+
+def test_progress_is_not_told_at_every_step(tiny, dialogues, tmp_path):
+    said = []
+    run(tiny, dialogues, replace(RECIPE, token_budget=60), tmp_path, say=said.append)
+    assert [line.split(" · ")[0] for line in said] == ["step 1/4", "step 4/4"], "others came at once"
+
+
 def test_dropout_and_initialisation_follow_the_seed(tiny):
     def first(seed):
-        model = base.add_adapter(base.load_base(tiny), rank=4, alpha=8, dropout=0.0, seed=seed)
+        model = add_adapter(load_base(tiny), rank=4, alpha=8, dropout=0.0, seed=seed)
         return next(weight for name, weight in model.named_parameters() if "lora_A" in name).detach().clone()
 
     random.random()  # whatever was drawn before

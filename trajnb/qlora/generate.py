@@ -13,7 +13,7 @@ import torch
 
 from trajnb.qlora import trie
 from trajnb.qlora.attention import Beam, DecodeLayout, Store, TrieLayout
-from trajnb.qlora.base import merged
+from trajnb.qlora.model import merged
 from trajnb.qlora.chat import Encoded
 
 WAVE_TOKENS = 16384

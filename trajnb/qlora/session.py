@@ -14,7 +14,7 @@ from itertools import accumulate, chain
 import torch
 
 from trajnb.qlora.attention import Cache, CacheLayout
-from trajnb.qlora.base import merged
+from trajnb.qlora.model import merged
 from trajnb.qlora.generate import ROW_TOKENS
 
 

@@ -1,16 +1,9 @@
-"""One block of training: a fixed list of examples per optimiser step, stepped by transformers.Trainer.
+"""One block of training: a plan's optimiser steps, taken by transformers.Trainer."""
 
-What a step holds is decided before anything is packed, so that every way to feed the model trains on the
-same examples with the same loss: the mean over the step's supervised tokens.
-"""
-
-import itertools
 import json
-import math
-import random
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,35 +15,9 @@ from transformers.trainer_callback import PrinterCallback
 from trajnb.qlora import trie
 from trajnb.qlora.attention import TrieLayout
 from trajnb.qlora.chat import Encoded
-
-PACKINGS = ("trie", "none")
-Step = list[list[int]]
-"""The examples of one optimiser step, as indices, grouped by dialogue."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The figures of training that do not depend on the block."""
-
-    epochs: int
-    dialogues_per_step: int
-    learning_rate: float
-    warmup_ratio: float
-    packing: str
-    token_budget: int
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a block's plan takes, all epochs included."""
-
-    steps: int
-    examples: int
-    tokens: int
-    """Prompt and completion tokens of all examples: what a standard trainer computes."""
-    supervised: int
-    computed: int
-    """Tokens that go through the model after packing."""
+from trajnb.qlora.model import on_gpu
+from trajnb.qlora.plan import Cost, Plan
+from trajnb.qlora.progress import Pace, Tell, duration
 
 
 @dataclass(frozen=True)
@@ -58,100 +25,32 @@ class Trained:
     """A block that was trained."""
 
     cost: Cost
+    """What its plan took."""
     seconds: float
+    """Of training, without what came before it."""
     resumed: bool
     """A kill cut the block once: `seconds` counts from the last checkpoint on."""
     losses: list[float]
     """Mean negative log-likelihood (nats a supervised token) of every step."""
 
 
-def plan(
-    dialogue_ids: Sequence[str],
-    recipe: Recipe,
-    seed: int,
-    tokens: Sequence[int] = (),
-    budget: int | None = None,
-) -> list[Step]:
-    """The optimiser steps of a block: dialogues in a seeded order, shuffled anew for every epoch.
+def trie_batch(examples: Sequence[Encoded], packed: trie.Trie | None = None) -> dict:
+    """Model inputs for several examples in one row: every distinct prefix once, logits only where a
+    label stands. `packed` is the trie of their tokens, where it was built before.
 
-    `dialogue_ids` names the dialogue of every example, in order. The sampling unit is the dialogue: all its
-    examples fall into one step.
-
-    With a `budget`, it and not the number of epochs decides how many dialogues are learnt: pass after pass,
-    until their `tokens` (of every example) come as near to it as whole dialogues can.
+    `labels` and `shift_labels` are (1, supervised tokens); both, because with `labels` alone loss
+    and token counts shift by one.
     """
-    groups: dict[str, list[int]] = {}
-    for index, dialogue in enumerate(dialogue_ids):
-        groups.setdefault(dialogue, []).append(index)
-    draw = random.Random(seed)
-    if budget is None:
-        passes = [draw.sample(list(groups), len(groups)) for _ in range(recipe.epochs)]
-    else:
-        sizes = {name: sum(tokens[index] for index in group) for name, group in groups.items()}
-        passes = _passes_within(budget, sizes, draw)
-    size = recipe.dialogues_per_step
-    chunks = [order[first : first + size] for order in passes for first in range(0, len(order), size)]
-    return [[groups[name] for name in chunk] for chunk in chunks]
-
-
-def _passes_within(budget: int, sizes: dict[str, int], draw: random.Random) -> list[list[str]]:
-    """The dialogues of each pass; the last one ends where more than half of a dialogue would be too much."""
-    passes: list[list[str]] = []
-    while budget > 0:
-        order = draw.sample(list(sizes), len(sizes))
-        ends = itertools.accumulate(sizes[name] for name in order)
-        taken = sum(2 * (end - budget) < sizes[name] for name, end in zip(order, ends, strict=True))
-        passes.append(order[: max(taken, not passes)])
-        budget = budget - sum(sizes.values()) if taken == len(order) else 0
-    return passes
-
-
-def rows(step: Step, examples: Sequence[Encoded], recipe: Recipe) -> list[list[int]]:
-    """The forward passes of one step, each a list of example indices: packed tries, or one example at a
-    time.
-    """
-    if recipe.packing == "none":
-        return [[index] for group in step for index in group]
-    if recipe.packing != "trie":
-        raise ValueError(f"unknown packing {recipe.packing!r}: one of {', '.join(PACKINGS)}")
-    packed = trie.pack([[examples[index].tokens for index in group] for group in step], recipe.token_budget)
-    return [[step[group][i] for group, i in row] for row in packed]
-
-
-def cost(steps: Sequence[Step], examples: Sequence[Encoded], recipe: Recipe) -> Cost:
-    """Count what `steps` will take before any of it runs."""
-    used = [examples[index] for step in steps for group in step for index in group]
-    return Cost(
-        steps=len(steps),
-        examples=len(used),
-        tokens=sum(len(example.tokens) for example in used),
-        supervised=sum(len(example.completion) for example in used),
-        computed=sum(_computed(step, examples, recipe) for step in steps),
-    )
-
-
-def _computed(step: Step, examples: Sequence[Encoded], recipe: Recipe) -> int:
-    fed = [[examples[index].tokens for index in row] for row in rows(step, examples, recipe)]
-    return sum(len(trie.build(row).tokens) for row in fed)
-
-
-def trie_batch(examples: Sequence[Encoded]) -> dict:
-    """Model inputs for several examples in one row: every distinct prefix once, logits only where a label
-    stands.
-
-    `labels` and `shift_labels` are (1, supervised tokens); both, because with `labels` alone loss and token
-    counts shift by one.
-    """
-    packed = trie.build([example.tokens for example in examples])
-    before, labels = [], []
+    packed = packed or trie.build([example.tokens for example in examples])
+    before, labels = [], []  # for every supervised token, the node that predicts it
     for index, example in enumerate(examples):
         before += packed.nodes(index, example.prompt - 1, len(example.tokens) - 1)
         labels += example.completion
     targets = torch.tensor([labels])
     return {
-        "input_ids": torch.tensor([packed.tokens]),
-        "position_ids": torch.tensor([packed.depths]),
-        "logits_to_keep": torch.tensor(before),
+        "input_ids": torch.tensor([packed.tokens]),  # (1, nodes)
+        "position_ids": torch.tensor([packed.depths]),  # (1, nodes)
+        "logits_to_keep": torch.tensor(before),  # (supervised tokens,)
         "labels": targets,
         "shift_labels": targets,
         "layout": TrieLayout(packed.segments),
@@ -159,90 +58,111 @@ def trie_batch(examples: Sequence[Encoded]) -> dict:
 
 
 def plain_batch(example: Encoded) -> dict:
-    """Model inputs for one example, as any trainer would feed it: the reference for `trie_batch`."""
+    """Model inputs for one example, as any trainer would feed it: the reference for `trie_batch`.
+
+    All are (1, tokens); labels of the prompt are -100, which no loss counts.
+    """
     tokens = torch.tensor([example.tokens])
     labels = tokens.clone()
     labels[:, : example.prompt] = -100
     return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": labels}
 
 
-class _Rows(torch.utils.data.Dataset):
-    """The forward passes of a block in order, `width` to an optimiser step; a step with fewer is filled
-    with unsupervised single tokens, for the Trainer accumulates a fixed number.
+class _Passes(torch.utils.data.Dataset):
+    """The forward passes of a plan in order, `width` to an optimiser step; a step with fewer is
+    filled with unsupervised single tokens, for the Trainer accumulates a fixed number.
     """
 
-    def __init__(self, steps: list[list[list[int]]], examples: Sequence[Encoded], packing: str):
-        self.width = max(map(len, steps))
-        self.rows = [row for step in steps for row in step + [[]] * (self.width - len(step))]
-        self.examples, self.packing = examples, packing
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.width = max(map(len, plan.passes))
+        self.passes = []
+        for passes in plan.passes:
+            self.passes += passes + [None] * (self.width - len(passes))
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.passes)
 
     def __getitem__(self, index: int) -> dict:
-        chosen = [self.examples[i] for i in self.rows[index]]
-        if not chosen:
-            return plain_batch(Encoded([self.examples[0].tokens[0]], prompt=1))
-        return plain_batch(chosen[0]) if self.packing == "none" else trie_batch(chosen)
+        one, examples = self.passes[index], self.plan.examples
+        if one is None:
+            return plain_batch(Encoded([examples[0].tokens[0]], prompt=1))
+        if self.plan.recipe.packing == "none":
+            (alone,) = one.examples
+            return plain_batch(examples[alone])
+        return trie_batch([examples[index] for index in one.examples], one.packed)
 
 
 class _Progress(TrainerCallback):
-    """A line every few seconds: readable in a live notebook and in a log alike."""
+    """A line every few seconds: readable in a live notebook and in a log alike. One forward and
+    backward pass is the grain: with 0.5B parameters and 2048 tokens about two minutes on one core.
+    """
 
-    def __init__(self, say: Callable[[str], None], tokens_by_step: list[int], every: float = 5.0):
-        self.say, self.tokens, self.every = say, tokens_by_step, every
+    def __init__(self, say: Tell, plan: Plan):
+        self.say = say
+        self.sizes = [[one.size for one in passes] for passes in plan.passes]
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.first, self.began, self.said = state.global_step, time.monotonic(), -math.inf
+        self.pace = Pace(self.say)
+        self.began, self.passes = time.monotonic(), 0
+        self.start = state.global_step  # not 0 where a training that was cut goes on
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        """After every pass of an optimiser step but its last."""
+        self.passes += 1
+        sizes = self.sizes[state.global_step]
+        if self.passes < len(sizes):
+            step = f"step {state.global_step + 1}/{state.max_steps}"
+            speed = self._speed(state.global_step, sum(sizes[: self.passes]))
+            self.pace(f"{step}, pass {self.passes}/{len(sizes)} · {speed}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
+        """After every optimiser step."""
         if not logs or "loss" not in logs:
             return
-        now, done = time.monotonic(), state.global_step
-        if now - self.said < self.every and done < state.max_steps:
-            return
-        self.said = now
-        rate = sum(self.tokens[self.first : done]) / (now - self.began)
-        left = sum(self.tokens[done:]) / rate
-        self.say(
-            f"step {done}/{state.max_steps} · loss {logs['loss']:.3f} · {rate:.0f} tokens/s · "
-            f"{left // 60:.0f} min {left % 60:.0f} s left in this block"
-        )
+        self.passes = 0
+        step = f"step {state.global_step}/{state.max_steps} · loss {logs['loss']:.3f}"
+        ends = state.global_step in (self.start + 1, state.max_steps)
+        self.pace(f"{step} · {self._speed(state.global_step)}", always=ends)
+
+    def _speed(self, steps: int, within: int = 0) -> str:
+        """How fast it goes and how long it takes from here, by the tokens computed in whole steps
+        and `within` the present one.
+        """
+        by_step = [sum(sizes) for sizes in self.sizes]
+        rate = (sum(by_step[self.start : steps]) + within) / (time.monotonic() - self.began)
+        left = (sum(by_step[steps:]) - within) / rate
+        return f"{rate:.0f} tokens/s · {duration(left)} left in this block"
 
 
 def train_block(
-    model: PeftModel,
-    examples: Sequence[Encoded],
-    steps: Sequence[Step],
-    recipe: Recipe,
-    *,
-    seed: int,
-    folder: Path,
-    say: Callable[[str], None] = print,
+    model: PeftModel, plan: Plan, *, seed: int, folder: Path, say: Tell = print
 ) -> Trained:
-    """Train the adapter of `model` in place on `steps`; learning-rate warm-up and decay start anew, as the
-    paper's do for every block.
+    """Train the adapter of `model` in place, as planned; learning-rate warm-up and decay start anew,
+    as the paper's do for every block.
 
-    `folder` keeps the Trainer's checkpoints; a call with the same arguments after a kill goes on from the
-    last complete one and ends with the same weights. Delete it when the result is kept. `seed` drives
-    dropout.
+    `folder` keeps the Trainer's checkpoints; a call with the same arguments after a kill goes on
+    from the last complete one and ends with the same weights. Delete it when the result is kept.
+    `seed` drives dropout. Raises ValueError for a plan without examples.
     """
-    data = _Rows([rows(step, examples, recipe) for step in steps], examples, recipe.packing)
-    gpu = torch.cuda.is_available()
+    if not plan.batches:
+        raise ValueError("there is nothing to train: the plan holds no examples")
+    recipe, steps = plan.recipe, len(plan.batches)
+    data = _Passes(plan)
     arguments = TrainingArguments(
         output_dir=str(folder),
-        max_steps=len(steps),
+        max_steps=steps,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=data.width,
         train_sampling_strategy="sequential",  # the plan is the order
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=int(recipe.warmup_ratio * len(steps)),  # rounded down: a warm-up step trains at rate 0
-        optim="paged_adamw_8bit" if gpu else "adamw_torch",
-        bf16=gpu,
+        warmup_steps=int(recipe.warmup_ratio * steps),  # rounded down: the first trains at rate 0
+        optim="paged_adamw_8bit" if on_gpu() else "adamw_torch",
+        bf16=on_gpu(),
         logging_steps=1,
         save_strategy="steps",
-        save_steps=max(1, len(steps) // 5),
+        save_steps=max(1, steps // 5),
         save_total_limit=2,  # a kill while one is written leaves the one before
         disable_tqdm=True,
         report_to="none",
@@ -255,14 +175,14 @@ def train_block(
         args=arguments,
         train_dataset=data,
         data_collator=lambda items: items[0],
-        callbacks=[_Progress(say, [_computed(step, examples, recipe) for step in steps])],
+        callbacks=[_Progress(say, plan)],
     )
     trainer.remove_callback(PrinterCallback)
     began = time.monotonic()
     checkpoint = _last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=checkpoint)
     return Trained(
-        cost=cost(steps, examples, recipe),
+        cost=plan.cost,
         seconds=time.monotonic() - began,
         resumed=checkpoint is not None,
         losses=[entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
@@ -270,13 +190,12 @@ def train_block(
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end; the Trainer writes trainer_state.json last."""
+    """The newest checkpoint that was written to its end: the Trainer writes trainer_state.json last."""
     complete = []
     for checkpoint in folder.glob("checkpoint-*"):
         try:
-            complete.append(
-                (json.loads((checkpoint / "trainer_state.json").read_text())["global_step"], str(checkpoint))
-            )
+            state = json.loads((checkpoint / "trainer_state.json").read_text())
+            complete.append((state["global_step"], str(checkpoint)))
         except (OSError, ValueError, KeyError):
             shutil.rmtree(checkpoint, ignore_errors=True)
     return max(complete)[1] if complete else None

@@ -87,7 +87,7 @@ def growth(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict
     """Seconds of shared-prefix training for 1, 2 and 4 times the dialogues.
 
     `four_against_linear` is 1.0 where time grows with the dialogues; dialogues differ in length, so
-    `per_operation` compares the seconds of an operation (`train_operations`) at 4 and at 1 times.
+    `per_operation` compares the seconds of an operation (`Plan.operations`) at 4 and at 1 times.
     """
     runs: dict[int, list[dict]] = {1: [], 2: [], 4: []}
     for _ in range(repeats):
@@ -155,7 +155,14 @@ def _load(work: Work, split: str):
 
     from trajnb.corpora.load import load_corpus
     from trajnb.formatting.examples import build_examples
-    from trajnb.qlora import base, chat
+    from trajnb.qlora import chat
+    from trajnb.qlora.model import (
+        add_adapter,
+        find_model,
+        load_base,
+        load_tokenizer,
+        restore_adapter,
+    )
 
     data = load_corpus(
         work.corpus, documents=work.documents, corpus_path=work.corpus_path, levels=work.levels
@@ -163,7 +170,7 @@ def _load(work: Work, split: str):
     chosen = _typical(data, split, work.dialogues // BLOCKS)
     rows = build_examples(data, work.condition, split)
     rows = rows.select([i for i, name in enumerate(rows["dialogue_id"]) if name in chosen])
-    tokenizer = base.load_tokenizer(work.model)
+    tokenizer = load_tokenizer(work.model)
     groups: dict[str, list[int]] = {}
     for index, name in enumerate(rows["dialogue_id"]):
         groups.setdefault(name, []).append(index)
@@ -171,9 +178,9 @@ def _load(work: Work, split: str):
     if work.adapter:
         config = PeftConfig.from_pretrained(work.adapter)
         shape = {"rank": config.r, "alpha": config.lora_alpha}
-    model = base.add_adapter(base.load_base(base.find_model(work.model)), **shape, dropout=0.0, seed=0)
+    model = add_adapter(load_base(find_model(work.model)), **shape, dropout=0.0, seed=0)
     if work.adapter:
-        base.restore_adapter(model, Path(work.adapter))
+        restore_adapter(model, Path(work.adapter))
     return rows, chat.encode_all(tokenizer, rows), list(groups.values()), tokenizer, model
 
 
@@ -197,23 +204,24 @@ def _longest(groups: list[list[int]], examples) -> list[int]:
 
 def _train_once(arm: str, work: Work) -> dict:
     """One optimiser step over all examples, after an untimed one over those of the longest dialogue."""
+    from trajnb.qlora import plan
     from trajnb.qlora import train as training
-    from trajnb.qlora.operations import train_operations
 
     rows, examples, groups, tokenizer, model = _load(work, "train")
-    recipe = training.Recipe(1, len(groups), 1e-4, 0.0, "none" if arm == "none" else "trie", TOKEN_BUDGET)
+    recipe = plan.Recipe(1, len(groups), 1e-4, 0.0, "none" if arm == "none" else "trie", TOKEN_BUDGET)
     for step in ([_longest(groups, examples)], groups):
+        planned = plan.pack(examples, [step], recipe)
         with tempfile.TemporaryDirectory() as folder:
             if arm == "trl":
                 chosen = rows.select([index for group in step for index in group])
                 seconds, loss = _trl_step(model, tokenizer, chosen, Path(folder))
             else:
                 trained = training.train_block(
-                    model, examples, [step], recipe, seed=0, folder=Path(folder), say=lambda text: None
+                    model, planned, seed=0, folder=Path(folder), say=lambda text: None
                 )
                 seconds, loss = trained.seconds, trained.losses[0]
-    cost = training.cost([groups], examples, recipe)
-    flops = train_operations(model.config, examples, [groups], recipe, rank=RANK)
+    cost = planned.cost
+    flops = planned.operations(model.config, rank=RANK)
     return {
         **asdict(cost),
         "seconds": seconds,

