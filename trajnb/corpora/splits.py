@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from trajnb.formatting.calls import render
 from trajnb.formatting.dialogue import Dialogue
 from trajnb.corpora.storage import dump
+from trajnb.known import check_known
 
 SPLITS = ("dialogue", "gold-disjoint", "row")
 ROW_SEED = 42  # the paper's
