@@ -43,6 +43,9 @@ CHATML = (
 )
 QUANTIZATIONS = ("auto", "none", "nf4")
 
+Model = PreTrainedModel | PeftModel
+"""A model of transformers, with or without an adapter."""
+
 
 @dataclass(frozen=True)
 class ModelFiles:
@@ -175,7 +178,7 @@ def set_adapter_weights(model: PeftModel, weights: dict[str, torch.Tensor]) -> N
 
 
 @contextmanager
-def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
+def merged(model: Model) -> Iterator[None]:
     """Within, the adapter of `model` is part of its weights, which saves two products and an
     addition in every linear layer; afterwards the weights are what they were, to the bit.
 
