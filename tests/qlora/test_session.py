@@ -9,6 +9,7 @@ from trajnb.formatting.conditions import full, messages
 from trajnb.formatting.corpus import load_corpus
 from trajnb.formatting.dialogue import Turn
 from trajnb.formatting.examples import steps
+from trajnb.qlora import progress
 from trajnb.qlora.attention import Cache
 from trajnb.qlora.chat import chat_tokens
 from trajnb.qlora.session import Session
@@ -247,6 +248,30 @@ def test_weights_and_mode_are_given_back_whatever_happens(model, end):
         raise RuntimeError
     assert model.training and not session.caches
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+
+
+def test_progress_is_told_while_reading_and_while_writing(model, end, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    said = []
+    with Session(model, end_token=-1, max_new_tokens=3, row_tokens=32, tell=said.append) as session:
+        session.answer({"a": A, "b": B})
+        assert [line.partition(" · ")[0] for line in said] == [
+            "read 32 of 70 tokens of prompts",
+            "read 64 of 70 tokens of prompts",
+            "read 70 of 70 tokens of prompts",
+            "written 0 of 2 answers",
+            "written 0 of 2 answers",
+        ]
+        said.clear()
+        session.answer({"a": [*A, 3, 4]})
+        assert said[0].startswith("read 2 of 2 tokens"), "what is held is not read"
+
+
+def test_a_short_wait_is_silent(model, end):
+    said = []
+    with Session(model, end_token=end, max_new_tokens=3, tell=said.append) as session:
+        session.answer({"a": A, "b": B})
+    assert said == []
 
 
 def test_errors_say_what_is_wrong(model, end):

@@ -149,7 +149,7 @@ def _answer_wave(
         progress.read(row.size)
     # 2. Continue together what is not written to its end.
     going = [item for item in items.values() if item.goes_on(end_token, max_new_tokens)]
-    progress.confirmed(len(items) - len(going))
+    progress.finished(len(items) - len(going))
     if going:
         _decode(model, _join(stores), going, end_token, max_new_tokens, progress)
     return items
@@ -245,7 +245,8 @@ def _decode(
             places = torch.tensor(stay, dtype=torch.long, device=device)
             layout.keep(places, _families(going, device))
         left = max([max_new_tokens - len(item.written) for item in going], default=0)
-        progress.wrote(ended, len(going), left)
+        progress.finished(ended)
+        progress.wrote(len(going), left)
 
 
 def _forward(

@@ -72,17 +72,16 @@ class Answering:
         else:  # how long an answer takes is not known yet
             self.pace(f"read {of} · {duration(self._unread())} of reading left")
 
-    def confirmed(self, answers: int) -> None:
-        """So many answers were written as soon as their prompts were read."""
+    def finished(self, answers: int) -> None:
+        """So many more answers are written to their end; no line, for a step follows."""
         self.answers_written += answers
 
-    def wrote(self, finished: int, going: int, steps_left: int) -> None:
-        """One more token was written of some answers, which finished some of them; the others
-        that were begun are `going` on, for up to `steps_left` tokens.
+    def wrote(self, going: int, steps_left: int) -> None:
+        """One more token was written of every answer that was begun. Those that are not finished
+        are `going` on, for up to `steps_left` tokens.
         """
         self.writing += self._lap()
         self.steps += 1
-        self.answers_written += finished
         rest = steps_left * self.writing / self.steps if going else 0.0
         left = self._unread() + rest + self._unasked(going, rest)
         of = f"{self.answers_written:,} of {self.answers:,} answers"
