@@ -59,3 +59,20 @@ def test_what_is_left_is_told_for_all_waves():
         "written 50 of 100 answers · up to 32 s left",
         "read 4,000 of 4,000 tokens of prompts · 12 s left",
     ]
+
+
+def test_a_part_of_a_pass_counts_as_that_part_of_its_tokens():
+    clock, said = Clock(), []
+    progress = Answering(said.append, tokens=3000, answers=2, clock=clock)
+    watch = progress.watch(2000)
+    clock.pass_by(60)
+    watch(0.0)  # nothing was read, so that nothing can be said
+    clock.pass_by(10)
+    watch(0.5)
+    clock.pass_by(10)
+    watch(1.0)
+    progress.watch(1000)(1.0)
+    assert said == [
+        "read 1,000 of 3,000 tokens of prompts · 2 min 20 s of reading left",
+        "read 2,000 of 3,000 tokens of prompts · 40 s of reading left",
+    ]

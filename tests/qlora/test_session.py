@@ -255,16 +255,13 @@ def test_progress_is_told_while_reading_and_while_writing(model, end, monkeypatc
     said = []
     with Session(model, end_token=-1, max_new_tokens=3, row_tokens=32, tell=said.append) as session:
         session.answer({"a": A, "b": B})
-        assert [line.partition(" · ")[0] for line in said] == [
-            "read 32 of 70 tokens of prompts",
-            "read 64 of 70 tokens of prompts",
-            "read 70 of 70 tokens of prompts",
-            "written 0 of 2 answers",
-            "written 0 of 2 answers",
-        ]
+        counts = [16, 32, 32, 48, 64, 64, 67, 70]  # three rows, two layers
+        read = [f"read {count} of 70 tokens of prompts" for count in counts]
+        written = ["written 0 of 2 answers"] * 2  # after the first token and after the second
+        assert [line.partition(" · ")[0] for line in said] == read + written
         said.clear()
         session.answer({"a": [*A, 3, 4]})
-        assert said[0].startswith("read 2 of 2 tokens"), "what is held is not read"
+        assert said[0].startswith("read 1 of 2 tokens"), "what is held is not read"
 
 
 def test_a_short_wait_is_silent(model, end):

@@ -1,5 +1,6 @@
 import math
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -177,20 +178,29 @@ def test_an_empty_plan_is_no_training(model, tmp_path):
         train.train_block(model, make_plan([], [], RECIPE, seed=0), seed=0, folder=tmp_path)
 
 
-def test_progress_is_told_within_a_step_too(tiny, dialogues, tmp_path, monkeypatch):
+def test_progress_is_told_within_a_step_and_within_a_pass(tiny, dialogues, tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 0.0)
     said = []
     small = replace(RECIPE, token_budget=60)
     run(tiny, dialogues, small, tmp_path, say=said.append)
     plan = make_plan(*flat(dialogues), small, seed=0)
-    wanted = []
     for step, passes in enumerate(plan.passes, start=1):
-        count = len(passes)
-        wanted += [f"step {step}/4, pass {done}/{count}" for done in range(1, count)]
-        wanted.append(f"step {step}/4")
-    assert [line.split(" · ")[0] for line in said] == wanted
-    assert len(wanted) > 4 and all("left in this block" in line for line in said)
-    assert said[-1].endswith(" · 0 s left in this block"), "the tokens add up"
+        size = sum(one.size for one in passes)
+        assert len(passes) > 1, "this test is about a step of several passes"
+        counts = []
+        while "loss" not in said[0]:
+            pattern = rf"step {step}/4, ([\d,]+) of {size:,} tokens · .* left in this block"
+            (count,) = re.fullmatch(pattern, said.pop(0)).groups()
+            counts.append(int(count.replace(",", "")))
+        assert said.pop(0).startswith(f"step {step}/4 · loss")
+        assert counts == sorted(counts) and 0 < counts[0] and counts[-1] <= size
+        done = 0
+        for one in passes:
+            # forward and backward: two layers each
+            wanted = {done + round(one.size * share / 4) for share in range(4)} - {0}
+            assert wanted <= {count + off for count in counts for off in (-1, 0, 1)}
+            done += one.size
+    assert said == []
 
 
 def test_progress_is_not_told_at_every_step(tiny, dialogues, tmp_path):

@@ -12,7 +12,7 @@ Shapes are named by letters: h key/value heads, g query heads that share one of 
 `key` and `value` as (1, h, n, d), and is given back (1, h * g, n, d).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -243,6 +243,34 @@ class CacheLayout:
         return torch.cat(parts, 2)
 
 
+@dataclass(frozen=True)
+class Watched:
+    """A layout that tells how far a pass is: with a large model on a CPU one takes a minute."""
+
+    layout: TrieLayout | CacheLayout
+    layers: int
+    """Of the model."""
+    tell: Callable[[float], None]
+    """Takes from 0 to 1 in the forward pass, from 1 to 2 in the backward pass."""
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        def backward(gradient: torch.Tensor) -> None:
+            self.tell(1 + (self.layers - layer - 1) / self.layers)
+
+        self.tell(layer / self.layers)
+        read = self.layout.attend(layer, query, key, value, scale)
+        if read.requires_grad:
+            read.register_hook(backward)
+        return read
+
+
 def _attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -250,7 +278,7 @@ def _attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
-    layout: TrieLayout | DecodeLayout | CacheLayout | None = None,
+    layout: TrieLayout | DecodeLayout | CacheLayout | Watched | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """What a layer of transformers calls: (1, n, h * g, d), and no weights."""

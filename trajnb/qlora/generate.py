@@ -6,14 +6,14 @@ from the first other token, all examples together, on the keys and values alread
 the one that greedy decoding gives.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from trajnb.qlora.attention import DecodeLayout, Family, Store, TrieLayout
+from trajnb.qlora.attention import DecodeLayout, Family, Store, TrieLayout, Watched
 from trajnb.qlora.chat import Encoded
-from trajnb.qlora.model import Model, merged
+from trajnb.qlora.model import Model, layer_count, merged
 from trajnb.qlora.plan import Pass, by_dialogue, pack_passes
 from trajnb.qlora.progress import Answering, Tell, silent
 from trajnb.qlora.trie import Span
@@ -143,10 +143,11 @@ def _answer_wave(
     for row in wave:
         stores.append({})
         chosen = [examples[index] for index in row.examples]
-        read = _read(model, chosen, row, stores[-1], offset, max_new_tokens)
+        watch = progress.watch(row.size)
+        read = _read(model, chosen, row, stores[-1], offset, max_new_tokens, watch)
         items.update(zip(row.examples, read, strict=True))
         offset += row.size
-        progress.read(row.size)
+        watch(1.0)
     # 2. Continue together what is not written to its end.
     going = [item for item in items.values() if item.goes_on(end_token, max_new_tokens)]
     progress.finished(len(items) - len(going))
@@ -162,18 +163,20 @@ def _read(
     store: Store,
     offset: int,
     max_new_tokens: int,
+    watch: Callable[[float], None],
 ) -> list[_Item]:
     """Read prompts and gold calls of one row in one forward pass: for each example its gold's
     likelihood, and as much of its answer as is gold plus one token.
 
-    Keys and values are kept in `store`, whose first node is node `offset` of the wave.
+    Keys and values are kept in `store`, whose first node is node `offset` of the wave. `watch` is
+    told how much is read, from 0 to 1.
     """
     # 1. Logits at the nodes that predict a token of gold, those of all examples one after another.
     before = []
     for place, example in enumerate(examples):
         before.append(row.packed.nodes(place, example.prompt - 1, len(example.tokens) - 1))
     sizes = [len(nodes) for nodes in before]
-    layout = TrieLayout(row.packed.segments, store)
+    layout = Watched(TrieLayout(row.packed.segments, store), layer_count(model), watch)
     logits = _forward(model, row.packed.tokens, row.packed.depths, layout, keep=sum(before, []))
 
     # 2. From (gold tokens of all examples, vocabulary): loss, best token, and its gap to the second.
@@ -253,7 +256,7 @@ def _forward(
     model: Model,
     tokens: Sequence[int],
     depths: Sequence[int],
-    layout: TrieLayout | DecodeLayout,
+    layout: DecodeLayout | Watched,
     keep: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """Logits in fp32 behind each token, or behind those at the places `keep`: (kept, vocabulary)."""

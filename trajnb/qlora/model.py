@@ -147,6 +147,11 @@ def load_base(files: ModelFiles, quantization: str = "auto") -> PreTrainedModel:
         )
 
 
+def layer_count(model: Model) -> int:
+    """How many layers with attention a token passes."""
+    return model.config.get_text_config().num_hidden_layers
+
+
 def add_adapter(
     base: PreTrainedModel, *, rank: int, alpha: int, dropout: float, seed: int
 ) -> PeftModel:

@@ -61,16 +61,31 @@ class Answering:
         self.reading, self.writing = 0.0, 0.0  # seconds so far
         self.last = self.clock()
 
-    def read(self, tokens: int) -> None:
-        """So many more tokens of prompts were read since the last call."""
+    def read(self, tokens: float) -> None:
+        """So many more tokens of prompts were read since the last call; a part of a forward pass
+        over n tokens counts as that part of n.
+        """
         self.reading += self._lap()
         self.tokens_read += tokens
-        of = f"{self.tokens_read:,} of {self.tokens:,} tokens of prompts"
+        if not self.tokens_read:
+            return  # nobody knows yet how long it takes
+        of = f"{self.tokens_read:,.0f} of {self.tokens:,} tokens of prompts"
         if self.answers_written:
             left = duration(self._unread() + self._unasked(going=0, rest=0.0))
             self.pace(f"read {of} · {left} left")
         else:  # how long an answer takes is not known yet
             self.pace(f"read {of} · {duration(self._unread())} of reading left")
+
+    def watch(self, tokens: int) -> Callable[[float], None]:
+        """What `attention.Watched` tells of a forward pass over so many tokens, to be followed by
+        what is left of them: `read` adds up to `tokens`.
+        """
+        before = self.tokens_read
+
+        def tell(share: float) -> None:
+            self.read(before + tokens * share - self.tokens_read)
+
+        return tell
 
     def finished(self, answers: int) -> None:
         """So many more answers are written to their end; no line, for a step follows."""
@@ -93,9 +108,7 @@ class Answering:
 
     def _unread(self) -> float:
         """Seconds for what is to be read, at the speed so far."""
-        if not self.tokens_read:
-            return 0.0
-        return (self.tokens - self.tokens_read) * self.reading / self.tokens_read
+        return max(self.tokens - self.tokens_read, 0) * self.reading / self.tokens_read
 
     def _unasked(self, going: int, rest: float) -> float:
         """Seconds for the answers that were not begun, if one takes what those begun take."""

@@ -6,16 +6,16 @@ reads only what is new; all dialogues of a step are read and continued together.
 that greedy decoding gives for each whole prompt by itself.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate, chain
 
 import torch
 
-from trajnb.qlora.attention import Cache, CacheLayout
+from trajnb.qlora.attention import Cache, CacheLayout, Watched
 from trajnb.qlora.generate import ROW_TOKENS
-from trajnb.qlora.model import Model, merged
+from trajnb.qlora.model import Model, layer_count, merged
 from trajnb.qlora.progress import Answering, Tell, silent
 
 
@@ -100,8 +100,9 @@ class Session:
         progress = Answering(self.tell, new, len(prompts))
         best = {}
         for row in self._rows(prompts):
-            best |= self._read(row)  # of a prompt in several rows, what follows the last one stays
-            progress.read(sum(map(len, row.values())))
+            watch = progress.watch(sum(map(len, row.values())))
+            best |= self._read(row, watch)  # of a prompt in several rows the last one's stays
+            watch(1.0)
         written: dict[str, list[int]] = {name: [] for name in prompts}
         margins = dict.fromkeys(prompts, float("inf"))
         while best:
@@ -113,7 +114,7 @@ class Session:
             if not going:
                 break
             longest = max(len(written[name]) for name in going)  # all are of equal length
-            best = self._read(going)
+            best = self._read(going, watch=lambda share: None)
             progress.wrote(len(going), self.max_new_tokens - longest - 1)
         return {
             name: Reply(tokens, tokens[-1] == self.end_token, margins[name])
@@ -141,9 +142,11 @@ class Session:
         if row:
             yield row
 
-    def _read(self, row: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, float]]:
+    def _read(
+        self, row: Mapping[str, Sequence[int]], watch: Callable[[float], None]
+    ) -> dict[str, tuple[int, float]]:
         """Read the next tokens of some dialogues in one forward pass: for each, the token that follows
-        them and by how much its logit is the best.
+        them and by how much its logit is the best. `watch` is told how much is read, from 0 to 1.
         """
         device = next(self.model.parameters()).device
         caches = [self.caches[name] for name in row]
@@ -153,10 +156,11 @@ class Session:
         for start, size in zip(starts, sizes, strict=True):
             depths += range(start, start + size)
         ends = [stop - 1 for stop in accumulate(sizes)]
+        layout = CacheLayout(list(zip(caches, sizes, strict=True)))
         output = self.model(
             input_ids=torch.tensor([list(chain.from_iterable(row.values()))], device=device),
             position_ids=torch.tensor([depths], device=device),
-            layout=CacheLayout(list(zip(caches, sizes, strict=True))),
+            layout=Watched(layout, layer_count(self.model), watch),
             logits_to_keep=torch.tensor(ends, device=device),  # the last token of each dialogue
             use_cache=False,
         )
