@@ -25,7 +25,9 @@ def reference(model, example, end, limit):
             pad_token_id=end,
         )
         logp = model(torch.tensor([example.tokens])).logits[0].log_softmax(-1)
-    nll = -sum(logp[n - 1, example.tokens[n]].item() for n in range(example.prompt, len(example.tokens)))
+    nll = -sum(
+        logp[n - 1, example.tokens[n]].item() for n in range(example.prompt, len(example.tokens))
+    )
     return output[0, example.prompt :].tolist(), nll
 
 
@@ -59,7 +61,9 @@ def test_answers_are_those_of_generate(model, dialogues, tokenizer, wave, row):
 
 
 def own_words(model, groups, end, limit):
-    """The same prompts with what the model itself says as gold: drafts that are confirmed to the end."""
+    """The same prompts with what the model itself says as gold: drafts that are confirmed to the
+    end.
+    """
     said = answers(model, groups, end_token=end, max_new_tokens=limit)
     return [
         [Encoded(e.tokens[: e.prompt] + said[g, i].tokens, e.prompt) for i, e in enumerate(group)]
@@ -124,7 +128,9 @@ def test_answers_of_a_trained_smollm2_are_those_of_generate(condition, tmp_path)
     for row in build_examples(data, condition, "held_out"):
         groups.setdefault(row["dialogue_id"], []).append(chat.encode(tokenizer, row))
     found = check(model, list(groups.values()), tokenizer.eos_token_id, 96)
-    assert any(answer.stopped for answer in found.values()), "training taught it nothing: no answer ends"
+    assert any(answer.stopped for answer in found.values()), (
+        "training taught it nothing: no answer ends"
+    )
 
 
 def test_merging_the_adapter_leaves_every_weight_as_it_was(model, dialogues, tokenizer):
@@ -161,9 +167,7 @@ def test_nothing_asked_nothing_answered(model):
 NUMBERS = r"(\w+) ([\d,]+) of ([\d,]+) (?:tokens of prompts|answers) · .*left"
 
 
-def test_progress_is_told_while_reading_and_while_writing(
-    model, dialogues, tokenizer, monkeypatch
-):
+def test_progress_is_told_while_reading_and_while_writing(model, dialogues, tokenizer, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 0.0)
     said = []
     settings = {"end_token": tokenizer.eos_token_id, "max_new_tokens": 8, "tell": said.append}
@@ -180,7 +184,5 @@ def test_progress_is_told_while_reading_and_while_writing(
 
 def test_a_short_wait_is_silent(model, dialogues, tokenizer):
     said = []
-    answers(
-        model, dialogues, end_token=tokenizer.eos_token_id, max_new_tokens=2, tell=said.append
-    )
+    answers(model, dialogues, end_token=tokenizer.eos_token_id, max_new_tokens=2, tell=said.append)
     assert said == []

@@ -1,15 +1,16 @@
 """Attention that looks only where a trie allows, for any model of transformers whose attention is
 pluggable.
 
-A dense 4-D mask gives the same numbers but computes every pair of tokens: on bfcl it spent 41 % of a
-training step. Here the trunk is one plainly causal product and each branch a small one over its
-ancestors; while decoding, a new token meets its own dialogue's keys and no others, and no key is ever
-copied. In a rollout every dialogue has a cache of its own, which outlives the answer. A forward pass
-carries its layout in the keyword argument `layout`; without one this is transformers' own sdpa.
+A dense 4-D mask gives the same numbers but computes every pair of tokens: on bfcl it spent 41 % of
+a training step. Here the trunk is one plainly causal product and each branch a small one over its
+ancestors; while decoding, a new token meets its own dialogue's keys and no others, and no key is
+ever copied. In a rollout every dialogue has a cache of its own, which outlives the answer. A
+forward pass carries its layout in the keyword argument `layout`; without one this is transformers'
+own sdpa.
 
 Shapes are named by letters: h key/value heads, g query heads that share one of them, n new tokens
-(queries), s tokens looked at (keys, values), d head width. A layer gives `query` as (1, h * g, n, d),
-`key` and `value` as (1, h, n, d), and is given back (1, h * g, n, d).
+(queries), s tokens looked at (keys, values), d head width. A layer gives `query` as
+(1, h * g, n, d), `key` and `value` as (1, h, n, d), and is given back (1, h * g, n, d).
 """
 
 from collections.abc import Callable, Sequence
@@ -98,8 +99,8 @@ class Family:
 
 @dataclass
 class DecodeLayout:
-    """One new token for each of several sequences, on top of a stored trie and of the tokens decoded
-    before.
+    """One new token for each of several sequences, on top of a stored trie and of the tokens
+    decoded before.
     """
 
     store: Store
@@ -168,7 +169,8 @@ class DecodeLayout:
 class Cache:
     """Keys and values of one sequence, in buffers that new tokens are written into.
 
-    A buffer has room for a power of two of tokens, so it is copied only when the sequence has doubled.
+    A buffer has room for a power of two of tokens, so it is copied only when the sequence has
+    doubled.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -176,9 +178,10 @@ class Cache:
     store: Store = field(default_factory=dict)
 
     def keep(self, tokens: Sequence[int]) -> None:
-        """Hold no more than what `tokens` begin with, and never all of them: the last one is asked."""
+        """Hold no more than `tokens` begin with, and never all of them: the last one is asked."""
         both = min(len(self.tokens), len(tokens) - 1)
-        del self.tokens[next((n for n in range(both) if self.tokens[n] != tokens[n]), both) :]
+        same = next((n for n in range(both) if self.tokens[n] != tokens[n]), both)
+        del self.tokens[same:]
 
     def write(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> list[torch.Tensor]:
         """Put keys and values of new tokens, (1, h, n, d) each, behind those held; returns all of

@@ -1,9 +1,9 @@
 """Greedy answers for many examples, with the prompt computed once and the gold call as the draft.
 
-One forward pass over the trie of prompts and gold calls gives the likelihood of gold and shows how far
-greedy decoding would have written it. Where it would have written something else, decoding goes on
-from the first other token, all examples together, on the keys and values already there. The text is
-the one that greedy decoding gives.
+One forward pass over the trie of prompts and gold calls gives the likelihood of gold and shows how
+far greedy decoding would have written it. Where it would have written something else, decoding goes
+on from the first other token, all examples together, on the keys and values already there. The text
+is the one that greedy decoding gives.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +19,8 @@ from trajnb.qlora.progress import Answering, Tell, silent
 from trajnb.qlora.trie import Span
 
 WAVE_TOKENS = 16384
-"""Distinct tokens whose keys and values are held at once: 0.75 GB for smollm2-135m in fp32, 2.1 GB for
-Llama 3.1 8B in bf16.
+"""Distinct tokens whose keys and values are held at once: 0.75 GB for smollm2-135m in fp32, 2.1 GB
+for Llama 3.1 8B in bf16.
 """
 
 ROW_TOKENS = 2048
@@ -43,10 +43,12 @@ class Answer:
     stopped: bool
     """The last token is the end token: decoding was not cut by `max_new_tokens`."""
     gold_nll: float
-    """Negative log-likelihood of the gold completion, nats, summed over its tokens and the end token."""
+    """Negative log-likelihood of the gold completion, nats, summed over its tokens and the end
+    token.
+    """
     margin: float
-    """The smallest gap between the two best logits on the way: under about 1e-4 another order of sums
-    may choose otherwise.
+    """The smallest gap between the two best logits on the way: under about 1e-4 another order of
+    sums may choose otherwise.
     """
 
 
@@ -56,7 +58,7 @@ class _Item:
 
     example: Encoded
     path: list[Span]
-    """Nodes in the store of its wave: of prompt and gold, and once it is decoded of prompt and draft."""
+    """Nodes in its wave's store: of prompt and gold, while decoding of prompt and draft."""
     written: list[int]
     """The answer so far, at least one token."""
     gold_nll: float
@@ -86,15 +88,17 @@ def answer(
     row_tokens: int = ROW_TOKENS,
     tell: Tell = silent,
 ) -> list[Answer]:
-    """Greedy answers to the examples, in their order. `dialogue_ids` names the dialogue of each: those
-    of a dialogue share much, and what they share is computed once.
+    """Greedy answers to the examples, in their order. `dialogue_ids` names the dialogue of each:
+    those of a dialogue share much, and what they share is computed once.
 
     `model` must be loaded with `attn_implementation="trie"`. An answer has up to `max_new_tokens`
     tokens, the end token counted, as `generate` counts. `tell` is told every few seconds how far it
     is, over all waves. Raises ValueError for `max_new_tokens` below one.
     """
     if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}: at least one token must be generated")
+        raise ValueError(
+            f"max_new_tokens is {max_new_tokens}: at least one token must be generated"
+        )
     # 1. Rows: what goes through the model together while prompts are read.
     groups = list(by_dialogue(dialogue_ids).values())
     rows = pack_passes(examples, groups, min(row_tokens, wave_tokens), wave_tokens)
@@ -179,7 +183,7 @@ def _read(
     layout = Watched(TrieLayout(row.packed.segments, store), layer_count(model), watch)
     logits = _forward(model, row.packed.tokens, row.packed.depths, layout, keep=sum(before, []))
 
-    # 2. From (gold tokens of all examples, vocabulary): loss, best token, and its gap to the second.
+    # 2. Of (gold tokens of all examples, vocabulary): loss, best token, its gap to the second.
     gold = torch.tensor(sum([example.completion for example in examples], []), device=logits.device)
     losses = logits.logsumexp(-1) - logits.gather(-1, gold[:, None])[:, 0]  # (gold tokens,)
     best, gaps = _best(logits)
@@ -223,7 +227,7 @@ def _decode(
     progress: Answering,
 ) -> None:
     """Continue the items in place, each on top of the nodes of its prompt and draft."""
-    # 1. Lay members of a family side by side, on the nodes of all their tokens but the last written.
+    # 1. Members of a family stand side by side, on the nodes of all tokens but the last written.
     for item in going:
         item.path = _clip(item.path, item.position)
     going = sum(_by_trunk(going), [])
@@ -259,7 +263,7 @@ def _forward(
     layout: DecodeLayout | Watched,
     keep: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """Logits in fp32 behind each token, or behind those at the places `keep`: (kept, vocabulary)."""
+    """Logits in fp32 behind each token, or those at the places `keep`: (kept, vocabulary)."""
     device = next(model.parameters()).device
     kept = {} if keep is None else {"logits_to_keep": torch.tensor(keep, device=device)}
     output = model(
@@ -302,7 +306,7 @@ def _families(going: Sequence[_Item], device: torch.device) -> list[Family]:
     """What `DecodeLayout` reads together: the items of a trunk, which stand side by side."""
     families, row = [], 0
     for members in _by_trunk(going):
-        spans = _union([span for item in members for span in item.path])
+        spans = _union(sum([item.path for item in members], []))
         width = sum(stop - start for start, stop in spans)
         seen = torch.zeros(len(members), width, dtype=torch.bool, device=device)
         for member, item in enumerate(members):
@@ -313,7 +317,7 @@ def _families(going: Sequence[_Item], device: torch.device) -> list[Family]:
 
 
 def _mark(seen: torch.Tensor, path: Sequence[Span], spans: Sequence[Span]) -> None:
-    """Set what of `seen`, (nodes in the spans,), belongs to the path; each span of it lies in one."""
+    """Set what of `seen`, (nodes in the spans,), is on the path, whose spans lie in these."""
     for start, stop in path:
         column = 0  # of the first node of the span
         for low, high in spans:

@@ -1,9 +1,9 @@
 """Greedy answers to dialogues whose prompts grow, as in a rollout, without reading anything twice.
 
-The next prompt of a dialogue begins like the one before (instruction, documents, history) and differs
-at its end, where the cue was. A session keeps keys and values of every dialogue between its steps and
-reads only what is new; all dialogues of a step are read and continued together. The text is the one
-that greedy decoding gives for each whole prompt by itself.
+The next prompt of a dialogue begins like the one before (instruction, documents, history) and
+differs at its end, where the cue was. A session keeps keys and values of every dialogue between its
+steps and reads only what is new; all dialogues of a step are read and continued together. The text
+is the one that greedy decoding gives for each whole prompt by itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,13 +35,13 @@ class Session:
     """Dialogues in progress, within a `with` block.
 
     The adapter is merged once, for the whole block; at its end the weights and the model's mode are
-    what they were. The model must be loaded with `attn_implementation="trie"`, and must not be trained
-    meanwhile.
+    what they were. The model must be loaded with `attn_implementation="trie"`, and must not be
+    trained meanwhile.
 
-    What is held of a dialogue is 2 x layers x key/value heads x head width numbers for every token of
-    its prompt and last reply: 45 KiB a token for smollm2-135m in fp32, 128 KiB for Llama 3.1 8B in
-    bf16. Buffers have room for up to twice as many tokens, until `forget` or the end of the block
-    frees them.
+    What is held of a dialogue is 2 x layers x key/value heads x head width numbers for every token
+    of its prompt and last reply: 45 KiB a token for smollm2-135m in fp32, 128 KiB for Llama 3.1 8B
+    in bf16. Buffers have room for up to twice as many tokens, until `forget` or the end of the
+    block frees them.
     """
 
     def __init__(
@@ -59,7 +59,9 @@ class Session:
         """
         for setting, count in (("max_new_tokens", max_new_tokens), ("row_tokens", row_tokens)):
             if count < 1:
-                raise ValueError(f"{setting} is {count}: at least one token must be generated and read")
+                raise ValueError(
+                    f"{setting} is {count}: at least one token must be generated and read"
+                )
         self.model = model
         self.end_token = end_token
         self.max_new_tokens = max_new_tokens
@@ -72,7 +74,8 @@ class Session:
             stack.callback(self.model.train, self.model.training)
             self.model.eval()
             stack.enter_context(merged(self.model))
-            stack.callback(self.caches.clear)  # what it holds is of weights that may change afterwards
+            # what a session holds is of weights that may change afterwards
+            stack.callback(self.caches.clear)
             self._stack = stack.pop_all()
         return self
 
@@ -81,11 +84,12 @@ class Session:
 
     @torch.inference_mode()
     def answer(self, prompts: Mapping[str, Sequence[int]]) -> dict[str, Reply]:
-        """Greedy replies to the prompts (token ids, by dialogue) of one step; any dialogues, known or
-        new.
+        """Greedy replies to the prompts (token ids, by dialogue) of one step; any dialogues, known
+        or new.
 
-        A prompt may differ from the dialogue's last one anywhere: it is read from the first difference
-        on, also past the last reply as far as it repeats that. Raises ValueError for an empty prompt.
+        A prompt may differ from the dialogue's last one anywhere: it is read from the first
+        difference on, also past the last reply as far as it repeats that. Raises ValueError for an
+        empty prompt.
         """
         assert not self.model.training, "a session answers within its `with` block only"
         if empty := [name for name, prompt in prompts.items() if not prompt]:
@@ -145,8 +149,9 @@ class Session:
     def _read(
         self, row: Mapping[str, Sequence[int]], watch: Callable[[float], None]
     ) -> dict[str, tuple[int, float]]:
-        """Read the next tokens of some dialogues in one forward pass: for each, the token that follows
-        them and by how much its logit is the best. `watch` is told how much is read, from 0 to 1.
+        """Read the next tokens of some dialogues in one forward pass: for each, the token that
+        follows them and by how much its logit is the best. `watch` is told how much is read, from 0
+        to 1.
         """
         device = next(self.model.parameters()).device
         caches = [self.caches[name] for name in row]

@@ -16,7 +16,7 @@ from trajnb.qlora import trie
 from trajnb.qlora.attention import TrieLayout, Watched
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import layer_count, on_gpu
-from trajnb.qlora.plan import Cost, Plan
+from trajnb.qlora.plan import Cost, Pass, Plan
 from trajnb.qlora.progress import Pace, Tell, duration
 
 
@@ -94,6 +94,10 @@ class _Passes(torch.utils.data.Dataset):
         return inputs | {"layout": self.watched(inputs["layout"])}
 
 
+def _sizes(passes: Sequence[Pass]) -> list[int]:
+    return [one.size for one in passes]
+
+
 class _Progress(TrainerCallback):
     """A line every few seconds: readable in a live notebook and in a log alike.
 
@@ -102,13 +106,13 @@ class _Progress(TrainerCallback):
 
     def __init__(self, say: Tell, plan: Plan):
         self.say = say
-        self.sizes = [[one.size for one in passes] for passes in plan.passes]
+        self.sizes = [_sizes(passes) for passes in plan.passes]
         self.by_step = [sum(sizes) for sizes in self.sizes]
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.pace, self.began = Pace(self.say), time.monotonic()
         self.start = state.global_step  # not 0 where a training that was cut goes on
-        self.steps, self.passes = self.start, 0  # complete ones, of all steps and of the present one
+        self.steps, self.passes = self.start, 0  # complete ones; passes of the present step
 
     def on_substep_end(self, args, state, control, **kwargs):
         """After every pass of an optimiser step but its last."""
@@ -150,8 +154,8 @@ class _Progress(TrainerCallback):
 def train_block(
     model: PeftModel, plan: Plan, *, seed: int, folder: Path, say: Tell = print
 ) -> Trained:
-    """Train the adapter of `model` in place, as planned; learning-rate warm-up and decay start anew,
-    as the paper's do for every block.
+    """Train the adapter of `model` in place, as planned; learning-rate warm-up and decay start
+    anew, as the paper's do for every block.
 
     `folder` keeps the Trainer's checkpoints; a call with the same arguments after a kill goes on
     from the last complete one and ends with the same weights. Delete it when the result is kept.
@@ -203,7 +207,9 @@ def train_block(
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end: the Trainer writes trainer_state.json last."""
+    """The newest checkpoint that was written to its end: the Trainer writes trainer_state.json
+    last.
+    """
     complete = []
     for checkpoint in folder.glob("checkpoint-*"):
         try:
