@@ -215,6 +215,17 @@ def test_progress_is_told_within_a_step_and_within_a_pass(tiny, dialogues, tmp_p
     assert said == []
 
 
+def test_unpacked_progress_is_told_after_every_example(tiny, dialogues, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    said = []
+    run(tiny, dialogues[:2], replace(NONE, epochs=1), tmp_path, say=said.append)
+    lengths = [len(example.tokens) for example in sum(dialogues[:2], [])]
+    total = sum(lengths)
+    assert len(said) == len(lengths), "each but the last, and the step"
+    assert all(f" of {total:,} tokens" in line for line in said[:-1])
+    assert said[-1].startswith("step 1/1 · loss") and said[-1].endswith("0 s left in this block")
+
+
 def test_progress_is_not_told_at_every_step(tiny, dialogues, tmp_path):
     said = []
     run(tiny, dialogues, replace(RECIPE, token_budget=60), tmp_path, say=said.append)

@@ -77,8 +77,8 @@ class Answering:
             self.pace(f"read {of} · {duration(self._unread())} of reading left")
 
     def watch(self, tokens: int) -> Callable[[float], None]:
-        """What `attention.Watched` tells of a forward pass over so many tokens, to be followed by
-        what is left of them: `read` adds up to `tokens`.
+        """A function for one forward pass over so many tokens, to be called with the share of it
+        that is done, as `attention.Watched` does, and with 1 at its end.
         """
         before = self.tokens_read
 
@@ -107,10 +107,12 @@ class Answering:
         return self.last - before
 
     def _unread(self) -> float:
-        """Seconds for what is to be read, at the speed so far."""
+        """Seconds for what is still to be read, at the speed so far."""
         return max(self.tokens - self.tokens_read, 0) * self.reading / self.tokens_read
 
     def _unasked(self, going: int, rest: float) -> float:
-        """Seconds for the answers that were not begun, if one takes what those begun take."""
+        """Seconds for the answers that were not begun, if they take as long as the others: those
+        took `writing` seconds so far, and `rest` more where some are `going` on.
+        """
         begun = self.answers_written + going
         return (self.answers - begun) * (self.writing + rest) / begun if begun else 0.0
