@@ -102,13 +102,13 @@ def answer(
     # 1. Rows: what goes through the model together while prompts are read.
     groups = list(by_dialogue(dialogue_ids).values())
     rows = pack_passes(examples, groups, min(row_tokens, wave_tokens), wave_tokens)
-    progress = Answering(tell, sum(row.size for row in rows), len(examples))
     # 2. Waves: as many rows as there is memory for are read, then all their examples are continued.
     answers: dict[int, Answer] = {}
     training = model.training
     model.eval()
     try:
         with merged(model):
+            progress = Answering(tell, sum(row.size for row in rows), len(examples))
             for wave in _waves(rows, wave_tokens):
                 items = _answer_wave(model, examples, wave, end_token, max_new_tokens, progress)
                 for index, item in items.items():
