@@ -32,7 +32,9 @@ def make_model(tiny):
 
 
 def _awake(model):
-    """Give the adapter's second half weights too: it starts at zero, and then the first has no gradient."""
+    """Give the adapter's second half weights too: it starts at zero, and then the first has no
+    gradient.
+    """
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -42,7 +44,7 @@ def _awake(model):
 
 
 def dialogue(seed: int, calls: int, end: int) -> list[Encoded]:
-    """Examples of a growing dialogue, as `full` prompts make them; the last one stands there twice."""
+    """Examples of a growing dialogue, as `full` prompts make them; the last one is there twice."""
     draw = random.Random(seed)
     words = lambda count: [draw.randrange(256) for _ in range(count)]  # noqa: E731
     prefix, examples = [7] * 20 + words(50), []

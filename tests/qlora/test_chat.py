@@ -42,7 +42,9 @@ def test_a_template_without_an_end_is_refused(tokenizer):
 
 def test_counting_covers_prompt_and_completion(tokenizer):
     count = chat.count_tokens(tokenizer)
-    assert count([*ROW["prompt"], *ROW["completion"]]) == len(chat.encode(tokenizer, ROW).tokens) + 1  # "\n"
+    newline = 1  # behind the end token
+    counted = count([*ROW["prompt"], *ROW["completion"]])
+    assert counted == len(chat.encode(tokenizer, ROW).tokens) + newline
 
 
 @pytest.mark.slow
@@ -51,6 +53,5 @@ def test_every_prompt_of_bfcl_is_a_prefix_under_smollm2s_template(condition):
     data, tokenizer = load_corpus("bfcl", documents="ten"), load_tokenizer("smollm2-135m")
     for split in ("train", "held_out"):
         for row in build_examples(data, condition, split):
-            assert (
-                tokenizer.decode(chat.encode(tokenizer, row).completion[:-1]) == f"API-Request: {row['gold']}"
-            )
+            said = tokenizer.decode(chat.encode(tokenizer, row).completion[:-1])
+            assert said == f"API-Request: {row['gold']}"

@@ -1,11 +1,11 @@
-from itertools import chain
+import re
 
 import pytest
 import torch
 
 from trajnb.corpora.load import load_corpus
 from trajnb.formatting.examples import build_examples
-from trajnb.qlora import chat, generate, train
+from trajnb.qlora import chat, generate, progress, train
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import add_adapter, find_model, load_base, load_tokenizer
 from trajnb.qlora.plan import Recipe, make_plan
@@ -25,19 +25,25 @@ def reference(model, example, end, limit):
             pad_token_id=end,
         )
         logp = model(torch.tensor([example.tokens])).logits[0].log_softmax(-1)
-    nll = -sum(logp[n - 1, example.tokens[n]].item() for n in range(example.prompt, len(example.tokens)))
+    nll = -sum(
+        logp[n - 1, example.tokens[n]].item() for n in range(example.prompt, len(example.tokens))
+    )
     return output[0, example.prompt :].tolist(), nll
 
 
 def answers(model, groups, **settings):
-    return list(chain.from_iterable(generate.answer(model, groups, **settings)))
+    """Answers by (group, index): every group's examples are a dialogue."""
+    places = [(g, i) for g, group in enumerate(groups) for i in range(len(group))]
+    names = [str(g) for g, _ in places]
+    flat = sum(groups, [])
+    return dict(zip(places, generate.answer(model, flat, names, **settings), strict=True))
 
 
 def check(model, groups, end, limit, **budgets):
     model.eval()
-    ties, got = [], {}
-    for g, i, answer in answers(model, groups, end_token=end, max_new_tokens=limit, **budgets):
-        got[g, i] = answer
+    ties = []
+    got = answers(model, groups, end_token=end, max_new_tokens=limit, **budgets)
+    for (g, i), answer in got.items():
         tokens, nll = reference(model, groups[g][i], end, limit)
         assert answer.gold_nll == pytest.approx(nll, rel=1e-4)
         assert answer.stopped == (answer.tokens[-1] == end)
@@ -55,8 +61,10 @@ def test_answers_are_those_of_generate(model, dialogues, tokenizer, wave, row):
 
 
 def own_words(model, groups, end, limit):
-    """The same prompts with what the model itself says as gold: drafts that are confirmed to the end."""
-    said = {(g, i): a for g, i, a in answers(model, groups, end_token=end, max_new_tokens=limit)}
+    """The same prompts with what the model itself says as gold: drafts that are confirmed to the
+    end.
+    """
+    said = answers(model, groups, end_token=end, max_new_tokens=limit)
     return [
         [Encoded(e.tokens[: e.prompt] + said[g, i].tokens, e.prompt) for i, e in enumerate(group)]
         for g, group in enumerate(groups)
@@ -69,7 +77,7 @@ def test_confirmed_drafts_need_no_decoding(model, dialogues, tokenizer, monkeypa
     found = check(model, confirmed, end, 12)
     monkeypatch.setattr(generate, "_decode", None)  # calling it would raise
     again = answers(model, confirmed, end_token=end, max_new_tokens=12)
-    assert {(g, i): a.tokens for g, i, a in again} == {key: a.tokens for key, a in found.items()}
+    assert {k: a.tokens for k, a in again.items()} == {k: a.tokens for k, a in found.items()}
 
 
 def test_a_draft_right_up_to_its_last_tokens_goes_on_from_there(model, dialogues, tokenizer):
@@ -88,18 +96,18 @@ def test_a_gold_longer_than_the_limit_is_cut_as_generate_cuts(model, dialogues, 
 
 
 def test_stopping_tokens_count_as_generate_counts_them(model, dialogues):
-    first = answers(model, dialogues, end_token=300, max_new_tokens=10)[0][2].tokens
+    first = answers(model, dialogues, end_token=300, max_new_tokens=10)[0, 0].tokens
     check(model, dialogues, first[3], 10)  # a token that the model does write ends the answer
 
 
 def test_no_tokens_to_generate_is_an_error(model, dialogues):
     with pytest.raises(ValueError, match="max_new_tokens is 0"):
-        next(generate.answer(model, dialogues, end_token=1, max_new_tokens=0))
+        answers(model, dialogues, end_token=1, max_new_tokens=0)
 
 
 def test_training_mode_is_given_back(model, dialogues):
     model.train()
-    list(generate.answer(model, dialogues, end_token=1, max_new_tokens=2))
+    answers(model, dialogues, end_token=1, max_new_tokens=2)
     assert model.training
 
 
@@ -120,13 +128,61 @@ def test_answers_of_a_trained_smollm2_are_those_of_generate(condition, tmp_path)
     for row in build_examples(data, condition, "held_out"):
         groups.setdefault(row["dialogue_id"], []).append(chat.encode(tokenizer, row))
     found = check(model, list(groups.values()), tokenizer.eos_token_id, 96)
-    assert any(answer.stopped for answer in found.values()), "training taught it nothing: no answer ends"
+    assert any(answer.stopped for answer in found.values()), (
+        "training taught it nothing: no answer ends"
+    )
 
 
 def test_merging_the_adapter_leaves_every_weight_as_it_was(model, dialogues, tokenizer):
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    waves = generate.answer(model, dialogues, end_token=tokenizer.eos_token_id, max_new_tokens=3)
-    next(waves)
-    assert any(not torch.equal(before[name], weight) for name, weight in model.state_dict().items())
-    waves.close()  # in the middle
-    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+
+    def as_before():
+        return [torch.equal(before[name], weight) for name, weight in model.state_dict().items()]
+
+    def look(*_):
+        assert not all(as_before())
+        raise KeyboardInterrupt  # in the middle
+
+    model.get_base_model().model.layers[1].register_forward_pre_hook(look)
+    with pytest.raises(KeyboardInterrupt):
+        answers(model, dialogues, end_token=tokenizer.eos_token_id, max_new_tokens=3)
+    assert all(as_before())
+
+
+def test_answers_come_in_the_order_of_the_examples(model, dialogues, tokenizer):
+    """Also where the examples of a dialogue do not stand together."""
+    end = tokenizer.eos_token_id
+    settings = {"end_token": end, "max_new_tokens": 8, "wave_tokens": 150, "row_tokens": 60}
+    places = [(g, i) for i in range(5) for g in range(3)]  # the dialogues take turns
+    mixed = [dialogues[g][i] for g, i in places]
+    told = generate.answer(model, mixed, [f"d{g}" for g, _ in places], **settings)
+    apart = answers(model, dialogues, **settings)
+    assert [one.tokens for one in told] == [apart[place].tokens for place in places]
+
+
+def test_nothing_asked_nothing_answered(model):
+    assert generate.answer(model, [], [], end_token=1, max_new_tokens=2) == []
+
+
+NUMBERS = r"(\w+) ([\d,]+) of ([\d,]+) (?:tokens of prompts|answers) · .*left"
+
+
+def test_progress_is_told_while_reading_and_while_writing(model, dialogues, tokenizer, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    said = []
+    settings = {"end_token": tokenizer.eos_token_id, "max_new_tokens": 8, "tell": said.append}
+    answers(model, dialogues, wave_tokens=150, row_tokens=60, **settings)
+    found = [re.fullmatch(NUMBERS, line).groups() for line in said]
+    for what, waves in (("read", 3), ("written", 3)):
+        counts = [int(done) for kind, done, _ in found if kind == what]
+        totals = {total for kind, _, total in found if kind == what}
+        assert counts == sorted(counts) and len(set(counts)) >= waves
+        assert totals == {str(counts[-1])}, "they add up, over all waves"
+    assert found[-1] == ("written", "15", "15")
+    assert said[0].endswith(" of reading left") and said[-1].endswith(" up to 0 s left")
+
+
+def test_a_short_wait_is_silent(model, dialogues, tokenizer):
+    said = []
+    answers(model, dialogues, end_token=tokenizer.eos_token_id, max_new_tokens=2, tell=said.append)
+    assert said == []

@@ -13,7 +13,8 @@ def find(model, revision=""):
     except ValueError as error:
         return str(error)
 
-told = {name: find(f"me/{name}") for name in ("unknown", "gated")} | {"revision": find("me/small", "v2")}
+told = {name: find(f"me/{name}") for name in ("unknown", "gated")}
+told["revision"] = find("me/small", "v2")
 small = find("me/small")
 told["small"] = [small.id, small.revision, small.sha256()]
 told["width"] = load_base(small).config.hidden_size
@@ -25,7 +26,9 @@ INSTEAD = "or use tiny, smollm2-135m or a folder that exists"
 
 @pytest.fixture
 def hub(tiny):
-    files = {path.name: path.read_bytes() for path in tiny.folder.iterdir()} | {"weights.bin": b"pickle"}
+    files = {path.name: path.read_bytes() for path in tiny.folder.iterdir()} | {
+        "weights.bin": b"pickle"
+    }
     with serve({"me/small": files, "me/gated": files}) as hub:
         hub.gated.add("me/gated")
         yield hub
@@ -39,10 +42,16 @@ def test_a_model_is_found_loaded_and_kept(hub, tiny, tokenizer, tmp_path):
     assert (told["width"], told["template"]) == (64, tokenizer.chat_template)
     assert len(hub.got(blob_hash(weights))) == 2 and hub.got("weights.bin") == []
     assert told["unknown"].startswith("unknown model 'me/unknown': check its id on the hub")
-    assert told["gated"].startswith("model 'me/gated' is gated: accept its licence on the hub, then `hf auth")
-    assert told["revision"].startswith("model 'me/small' at revision 'v2': the hub has no such revision")
+    assert told["gated"].startswith(
+        "model 'me/gated' is gated: accept its licence on the hub, then `hf auth"
+    )
+    assert told["revision"].startswith(
+        "model 'me/small' at revision 'v2': the hub has no such revision"
+    )
 
     later = run_client(LOAD, hub=hub, home=tmp_path, HF_HUB_OFFLINE="1")
     assert all(later[key] == told[key] for key in ("small", "width", "template"))
-    assert later["unknown"].startswith("model 'me/unknown' is not in the hub cache and the hub does not")
+    assert later["unknown"].startswith(
+        "model 'me/unknown' is not in the hub cache and the hub does not"
+    )
     assert told["unknown"].endswith(INSTEAD) and later["unknown"].endswith(INSTEAD)

@@ -14,7 +14,9 @@ from trajnb.qlora.model import add_adapter, find_model, load_base, load_tokenize
 
 
 def weights(model):
-    return torch.cat([weight.detach().flatten() for weight in model.parameters() if weight.requires_grad])
+    return torch.cat(
+        [weight.detach().flatten() for weight in model.parameters() if weight.requires_grad]
+    )
 
 
 def test_tiny_is_the_same_model_wherever_it_is_built(tiny, tmp_path, monkeypatch):
@@ -72,7 +74,9 @@ def test_an_unknown_quantization_is_named(tiny):
 
 
 def test_the_adapter_covers_every_linear_layer(model):
-    adapters = [name.split(".lora_")[0] for name, weight in model.named_parameters() if weight.requires_grad]
+    adapters = [
+        name.split(".lora_")[0] for name, weight in model.named_parameters() if weight.requires_grad
+    ]
     adapted = {name.split(".")[-1] for name in adapters}
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
@@ -100,7 +104,9 @@ def test_an_adapter_folder_cut_in_half_is_named(model, tmp_path):
     model.save_pretrained(tmp_path)
     file = tmp_path / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(ValueError, match=f"{tmp_path} is damaged or incomplete.*delete it and run again"):
+    with pytest.raises(
+        ValueError, match=f"{tmp_path} is damaged or incomplete.*delete it and run again"
+    ):
         restore_adapter(model, tmp_path)
     file.unlink()
     with pytest.raises(ValueError, match="damaged or incomplete"):
@@ -129,5 +135,7 @@ def test_smollm2_speaks_its_own_template():
         add_generation_prompt=True,
     )
     with torch.inference_mode():
-        said = model.generate(**tokenizer(text, return_tensors="pt"), max_new_tokens=12, do_sample=False)
+        said = model.generate(
+            **tokenizer(text, return_tensors="pt"), max_new_tokens=12, do_sample=False
+        )
     assert "Paris" in tokenizer.decode(said[0])

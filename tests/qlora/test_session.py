@@ -9,6 +9,7 @@ from trajnb.formatting.conditions import full, messages
 from trajnb.corpora.load import load_corpus
 from trajnb.formatting.dialogue import Turn
 from trajnb.formatting.examples import steps
+from trajnb.qlora import progress
 from trajnb.qlora.attention import Cache
 from trajnb.qlora.chat import chat_tokens
 from trajnb.qlora.session import Session
@@ -24,7 +25,9 @@ def end(tokenizer):
 
 @pytest.fixture
 def plain(make_model):
-    """Unbatched greedy decoding by transformers, of the whole prompt, with the adapter beside the weights."""
+    """Unbatched greedy decoding by transformers, of the whole prompt, with the adapter beside the
+    weights.
+    """
     model = make_model("none").eval()
 
     def generate(prompt, end, limit):
@@ -76,7 +79,9 @@ def common(one, other):
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["gold history", "own history"])
-def test_growing_prompts_are_answered_as_generate_answers_them(model, tokenizer, end, ask, rows, own):
+def test_growing_prompts_are_answered_as_generate_answers_them(
+    model, tokenizer, end, ask, rows, own
+):
     dialogues = load_corpus("sample", documents="used").dialogues
     pending = {dialogue.id: list(steps(dialogue)) for dialogue in dialogues}
     said, held = {name: [] for name in pending}, {name: [] for name in pending}
@@ -86,7 +91,9 @@ def test_growing_prompts_are_answered_as_generate_answers_them(model, tokenizer,
             prompts = {}
             for name, (step, *_) in pending.items():
                 history = rewritten(step.history, said[name]) if own else step.history
-                prompt = chat_tokens(tokenizer, messages(history, full(history)), add_generation_prompt=True)
+                prompt = chat_tokens(
+                    tokenizer, messages(history, full(history)), add_generation_prompt=True
+                )
                 whole += len(prompt)
                 expected += len(prompt) - min(common(prompt, held[name]), len(prompt) - 1)
                 prompts[name] = prompt
@@ -100,14 +107,16 @@ def test_growing_prompts_are_answered_as_generate_answers_them(model, tokenizer,
             pending = {name: left for name, (_, *left) in pending.items() if left}
         assert not session.caches
     assert sum(rows) == expected
-    print(f"{expected} tokens computed of {whole}, {whole / expected:.1f} times less, in {len(rows)} passes")
+    less = f"{whole / expected:.1f} times less"
+    print(f"{expected} tokens computed of {whole}, {less}, in {len(rows)} passes")
 
 
 def rewritten(history, said):
     """A history in which the model's own words stand as its requests."""
     words = iter(said)
     turns = [
-        turn if turn.role != "api" else Turn("api", turn.text, None, next(words)) for turn in history.turns
+        turn if turn.role != "api" else Turn("api", turn.text, None, next(words))
+        for turn in history.turns
     ]
     return replace(history, turns=tuple(turns))
 
@@ -127,7 +136,12 @@ def test_prompts_that_change_anywhere_at_any_time(model, end, ask, seed, row_tok
                 prompt = prompts.get(name, [])
                 place = draw.randint(0, len(prompt))
                 prompts[name] = draw.choice(
-                    [prompt or [1], prompt + words(), prompt[:place] or [1], prompt[:place] + words()]
+                    [
+                        prompt or [1],
+                        prompt + words(),
+                        prompt[:place] or [1],
+                        prompt[:place] + words(),
+                    ]
                 )
             for name in draw.sample("abcd", draw.choice([0, 0, 1])):
                 session.forget(name)
@@ -215,7 +229,9 @@ def test_the_margin_is_the_smallest_gap_of_the_two_best_logits(model, make_model
     with Session(model, end_token=end, max_new_tokens=8) as session:
         reply = session.answer({"a": A, "b": B})["b"]
     with torch.inference_mode():
-        logits = make_model("none").eval()(torch.tensor([B + reply.tokens[:-1]])).logits[0, len(B) - 1 :]
+        logits = (
+            make_model("none").eval()(torch.tensor([B + reply.tokens[:-1]])).logits[0, len(B) - 1 :]
+        )
     best = logits.topk(2).values
     assert reply.margin == pytest.approx((best[:, 0] - best[:, 1]).min().item(), abs=1e-5)
 
@@ -243,10 +259,33 @@ def test_weights_and_mode_are_given_back_whatever_happens(model, end):
     with pytest.raises(RuntimeError), Session(model, end_token=end, max_new_tokens=4) as session:
         assert not model.training
         session.answer({"a": A})
-        assert any(not torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+        assert any(
+            not torch.equal(before[name], weight) for name, weight in model.state_dict().items()
+        )
         raise RuntimeError
     assert model.training and not session.caches
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+
+
+def test_progress_is_told_while_reading_and_while_writing(model, end, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    said = []
+    with Session(model, end_token=-1, max_new_tokens=3, row_tokens=32, tell=said.append) as session:
+        session.answer({"a": A, "b": B})
+        counts = [16, 32, 32, 48, 64, 64, 67, 70]  # three rows, two layers
+        read = [f"read {count} of 70 tokens of prompts" for count in counts]
+        written = ["written 0 of 2 answers"] * 2  # after the first token and after the second
+        assert [line.partition(" · ")[0] for line in said] == read + written
+        said.clear()
+        session.answer({"a": [*A, 3, 4]})
+        assert said[0].startswith("read 1 of 2 tokens"), "what is held is not read"
+
+
+def test_a_short_wait_is_silent(model, end):
+    said = []
+    with Session(model, end_token=end, max_new_tokens=3, tell=said.append) as session:
+        session.answer({"a": A, "b": B})
+    assert said == []
 
 
 def test_errors_say_what_is_wrong(model, end):
@@ -267,9 +306,12 @@ def test_a_cache_is_written_in_place_and_grows_by_doubling():
     places = []
     for size in [5, *[1] * 35]:
         start = len(cache.tokens)
-        keys, values = cache.write(0, key[:, :, start : start + size], value[:, :, start : start + size])
+        keys, values = cache.write(
+            0, key[:, :, start : start + size], value[:, :, start : start + size]
+        )
         cache.tokens.extend([0] * size)
         assert torch.equal(keys, key[:, :, : start + size])
         assert torch.equal(values, value[:, :, : start + size])
         places.append((keys.data_ptr(), values.data_ptr()))
-    assert [len(list(same)) for _, same in groupby(places)] == [4, 8, 16, 8]  # up to 8, 16, 32 and 40 tokens
+    # with up to 8, 16, 32 and 40 tokens
+    assert [len(list(same)) for _, same in groupby(places)] == [4, 8, 16, 8]

@@ -1,5 +1,6 @@
 import math
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -30,7 +31,8 @@ def gradients(model, batches, supervised):
     """Gradients of the mean loss over all supervised tokens, as one vector."""
     model.zero_grad()
     for batch in batches:
-        # the model's own loss is a mean over the batch; `num_items_in_batch` makes it a share of the step's
+        # the model's own loss is a mean over the batch; `num_items_in_batch` makes it a share of
+        # the step's
         model(**batch, num_items_in_batch=torch.tensor(supervised)).loss.backward()
     return torch.cat([w.grad.flatten() for w in model.parameters() if w.requires_grad])
 
@@ -70,7 +72,9 @@ def test_packed_gradients_equal_on_rows_of_api_bank(model, tokenizer, condition,
 def check_rows(model, tokenizer, corpus, condition, dialogues):
     rows = build_examples(corpus, condition, "train")
     names = list(dict.fromkeys(rows["dialogue_id"]))[:dialogues]
-    check_gradients(model, chat.encode_all(tokenizer, [row for row in rows if row["dialogue_id"] in names]))
+    check_gradients(
+        model, chat.encode_all(tokenizer, [row for row in rows if row["dialogue_id"] in names])
+    )
 
 
 examples = st.builds(
@@ -80,14 +84,18 @@ examples = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(examples, min_size=1, max_size=7))
 def test_packed_gradients_equal_on_any_trie(model, examples):
     check_gradients(model, examples)
 
 
 def test_one_example_a_prefix_of_another(model):
-    check_gradients(model, [Encoded([1, 2, 3], 1), Encoded([1, 2, 3, 4, 5], 3), Encoded([1, 2, 3], 2)])
+    check_gradients(
+        model, [Encoded([1, 2, 3], 1), Encoded([1, 2, 3, 4, 5], 3), Encoded([1, 2, 3], 2)]
+    )
 
 
 def test_segment_attention_equals_the_dense_mask_at_every_position(model, dialogues):
@@ -127,7 +135,9 @@ def test_packed_training_ends_with_the_weights_of_unpacked_training(tiny, dialog
     assert packed_block.cost.supervised == plain_block.cost.supervised
 
 
-def test_the_logged_loss_is_the_mean_over_the_supervised_tokens_of_the_step(tiny, dialogues, tmp_path):
+def test_the_logged_loss_is_the_mean_over_the_supervised_tokens_of_the_step(
+    tiny, dialogues, tmp_path
+):
     _, trained = run(tiny, dialogues, RECIPE, tmp_path)
     plan = make_plan(*flat(dialogues), RECIPE, seed=0)
     first = [plan.examples[i] for i in sum(plan.batches[0], [])]
@@ -137,9 +147,12 @@ def test_the_logged_loss_is_the_mean_over_the_supervised_tokens_of_the_step(tiny
         with torch.inference_mode():
             logp = fresh(torch.tensor([example.tokens])).logits[0].log_softmax(-1)
         total -= sum(
-            logp[n - 1, example.tokens[n]].item() for n in range(example.prompt, len(example.tokens))
+            logp[n - 1, example.tokens[n]].item()
+            for n in range(example.prompt, len(example.tokens))
         )
-    assert math.isclose(trained.losses[0], total / sum(len(e.completion) for e in first), rel_tol=1e-3)
+    assert math.isclose(
+        trained.losses[0], total / sum(len(e.completion) for e in first), rel_tol=1e-3
+    )
 
 
 class Cut(Exception):
@@ -157,7 +170,8 @@ def test_training_cut_in_the_middle_goes_on_bit_equal(tiny, dialogues, tmp_path,
     with pytest.raises(Cut):
         run(tiny, dialogues, RECIPE, tmp_path / "cut", dropout=0.1)
     monkeypatch.undo()
-    (tmp_path / "cut" / "checkpoint-99").mkdir()  # a kill while a checkpoint is written leaves half of one
+    # a kill while a checkpoint is written leaves half of one
+    (tmp_path / "cut" / "checkpoint-99").mkdir()
     again, trained = run(tiny, dialogues, RECIPE, tmp_path / "cut", dropout=0.1)
     assert trained.resumed
     assert torch.equal(again, whole)
@@ -166,9 +180,8 @@ def test_training_cut_in_the_middle_goes_on_bit_equal(tiny, dialogues, tmp_path,
 def test_progress_says_where_it_is(tiny, dialogues, tmp_path):
     said = []
     run(tiny, dialogues, RECIPE, tmp_path, say=said.append)
-    assert (
-        said[0].startswith("step 1/4 · loss ") and "tokens/s" in said[0] and "left in this block" in said[0]
-    )
+    assert said[0].startswith("step 1/4 · loss ")
+    assert "tokens/s" in said[0] and "left in this block" in said[0]
     assert said[-1].startswith("step 4/4")
 
 
@@ -177,32 +190,58 @@ def test_an_empty_plan_is_no_training(model, tmp_path):
         train.train_block(model, make_plan([], [], RECIPE, seed=0), seed=0, folder=tmp_path)
 
 
-def test_progress_is_told_within_a_step_too(tiny, dialogues, tmp_path, monkeypatch):
+def test_progress_is_told_within_a_step_and_within_a_pass(tiny, dialogues, tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 0.0)
     said = []
     small = replace(RECIPE, token_budget=60)
     run(tiny, dialogues, small, tmp_path, say=said.append)
     plan = make_plan(*flat(dialogues), small, seed=0)
-    wanted = []
     for step, passes in enumerate(plan.passes, start=1):
-        count = len(passes)
-        wanted += [f"step {step}/4, pass {done}/{count}" for done in range(1, count)]
-        wanted.append(f"step {step}/4")
-    assert [line.split(" · ")[0] for line in said] == wanted
-    assert len(wanted) > 4 and all("left in this block" in line for line in said)
-    assert said[-1].endswith(" · 0 s left in this block"), "the tokens add up"
+        size = sum(one.size for one in passes)
+        assert len(passes) > 1, "this test is about a step of several passes"
+        counts = []
+        while "loss" not in said[0]:
+            pattern = rf"step {step}/4, ([\d,]+) of {size:,} tokens · .* left in this block"
+            (count,) = re.fullmatch(pattern, said.pop(0)).groups()
+            counts.append(int(count.replace(",", "")))
+        assert said.pop(0).startswith(f"step {step}/4 · loss")
+        assert counts == sorted(counts) and 0 < counts[0] and counts[-1] <= size
+        done = 0
+        for one in passes:
+            # forward and backward: two layers each
+            wanted = {done + round(one.size * share / 4) for share in range(4)} - {0}
+            assert wanted <= {count + off for count in counts for off in (-1, 0, 1)}
+            done += one.size
+    assert said == []
+
+
+def test_unpacked_progress_is_told_after_every_example(tiny, dialogues, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    said = []
+    run(tiny, dialogues[:2], replace(NONE, epochs=1), tmp_path, say=said.append)
+    lengths = [len(example.tokens) for example in sum(dialogues[:2], [])]
+    total = sum(lengths)
+    assert len(said) == len(lengths), "each but the last, and the step"
+    assert all(f" of {total:,} tokens" in line for line in said[:-1])
+    assert said[-1].startswith("step 1/1 · loss") and said[-1].endswith("0 s left in this block")
 
 
 def test_progress_is_not_told_at_every_step(tiny, dialogues, tmp_path):
     said = []
     run(tiny, dialogues, replace(RECIPE, token_budget=60), tmp_path, say=said.append)
-    assert [line.split(" · ")[0] for line in said] == ["step 1/4", "step 4/4"], "others came at once"
+    assert [line.split(" · ")[0] for line in said] == ["step 1/4", "step 4/4"], (
+        "others came at once"
+    )
 
 
 def test_dropout_and_initialisation_follow_the_seed(tiny):
     def first(seed):
         model = add_adapter(load_base(tiny), rank=4, alpha=8, dropout=0.0, seed=seed)
-        return next(weight for name, weight in model.named_parameters() if "lora_A" in name).detach().clone()
+        return (
+            next(weight for name, weight in model.named_parameters() if "lora_A" in name)
+            .detach()
+            .clone()
+        )
 
     random.random()  # whatever was drawn before
     assert torch.equal(first(1), first(1))

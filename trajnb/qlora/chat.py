@@ -1,7 +1,9 @@
 """Rows of text in, token sequences out, through the model's own chat template."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
 
 # Llama 3's template prints a date, the newer ones today's: a run would depend on the day it ran.
 TEMPLATE_DATE = "26 Jul 2024"
@@ -9,12 +11,12 @@ TEMPLATE_DATE = "26 Jul 2024"
 
 @dataclass(frozen=True)
 class Encoded:
-    """One example as tokens: `tokens[:prompt]` is the prompt, the rest is the completion with its end
-    token.
-    """
+    """One example as tokens."""
 
     tokens: list[int]
+    """The prompt and the completion, whose end token is the last."""
     prompt: int
+    """How many of them are the prompt."""
 
     @property
     def completion(self) -> list[int]:
@@ -22,37 +24,44 @@ class Encoded:
 
 
 def chat_tokens(
-    tokenizer, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, str]],
+    add_generation_prompt: bool = False,
 ) -> list[int]:
     """Token ids of `messages` (dicts of role and content) under the tokenizer's chat template."""
     text = tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, date_string=TEMPLATE_DATE
+        list(messages),
+        tokenize=False,
+        add_generation_prompt=add_generation_prompt,
+        date_string=TEMPLATE_DATE,
     )
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def count_text(tokenizer):
+def count_text(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
     """The function that `formatting.load_corpus` takes: text -> number of tokens."""
     return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def count_tokens(tokenizer):
+def count_tokens(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Mapping]], int]:
     """The function that `formatting.build_examples` takes: messages -> number of tokens."""
     return lambda messages: len(chat_tokens(tokenizer, messages))
 
 
-def encode(tokenizer, row: Mapping) -> Encoded:
+def encode(tokenizer: PreTrainedTokenizerBase, row: Mapping) -> Encoded:
     """One row of examples (`prompt` and `completion`, lists of messages) as tokens.
 
-    The completion ends with the tokenizer's end token; what a template writes after it is left out. Raises
-    ValueError if the prompt's tokens are not a prefix of prompt + completion's, for then the model would be
-    trained on another prompt than it is asked.
+    The completion ends with the tokenizer's end token; what a template writes after it is left out.
+    Raises ValueError if the prompt's tokens are not a prefix of prompt + completion's, for then the
+    model would be trained on another prompt than it is asked.
     """
     prompt = chat_tokens(tokenizer, row["prompt"], add_generation_prompt=True)
     tokens = chat_tokens(tokenizer, [*row["prompt"], *row["completion"]])
     name = f"dialogue {row['dialogue_id']}, step {row['step']}"
     if tokens[: len(prompt)] != prompt:
-        raise ValueError(f"{name}: the chat template writes the prompt differently when an answer follows")
+        raise ValueError(
+            f"{name}: the chat template writes the prompt differently when an answer follows"
+        )
     try:
         end = tokens.index(tokenizer.eos_token_id, len(prompt))
     except ValueError:
@@ -64,8 +73,9 @@ def encode(tokenizer, row: Mapping) -> Encoded:
 
 @dataclass(frozen=True)
 class PaperCut:
-    """What arXiv 2605.09734 cuts: everything behind `max_length` tokens, in evaluation the end of the prompt
-    so that `max_new_tokens` are left. The end of a dialogue, the cue and the target can be lost.
+    """What arXiv 2605.09734 cuts: everything behind `max_length` tokens, in evaluation the end of
+    the prompt so that `max_new_tokens` are left. The end of a dialogue, the cue and the target can
+    be lost.
     """
 
     max_length: int
@@ -78,7 +88,12 @@ class PaperCut:
         return Encoded([*prompt, *example.completion], len(prompt))
 
 
-def encode_all(tokenizer, rows: Iterable[Mapping], cut: PaperCut | None = None) -> list[Encoded]:
+def encode_all(
+    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Mapping], cut: PaperCut | None = None
+) -> list[Encoded]:
     """`encode` for every row, in order, and `cut` if that is asked for."""
-    encoded = [encode(tokenizer, row) for row in rows]
-    return [cut(one, row["split"]) for one, row in zip(encoded, rows, strict=True)] if cut else encoded
+    encoded = []
+    for row in rows:
+        example = encode(tokenizer, row)
+        encoded.append(cut(example, row["split"]) if cut else example)
+    return encoded

@@ -43,6 +43,9 @@ CHATML = (
 )
 QUANTIZATIONS = ("auto", "none", "nf4")
 
+Model = PreTrainedModel | PeftModel
+"""A model of transformers, with or without an adapter."""
+
 
 @dataclass(frozen=True)
 class ModelFiles:
@@ -144,6 +147,11 @@ def load_base(files: ModelFiles, quantization: str = "auto") -> PreTrainedModel:
         )
 
 
+def layer_count(model: Model) -> int:
+    """How many layers with attention a token passes."""
+    return model.config.get_text_config().num_hidden_layers
+
+
 def add_adapter(
     base: PreTrainedModel, *, rank: int, alpha: int, dropout: float, seed: int
 ) -> PeftModel:
@@ -175,7 +183,7 @@ def set_adapter_weights(model: PeftModel, weights: dict[str, torch.Tensor]) -> N
 
 
 @contextmanager
-def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
+def merged(model: Model) -> Iterator[None]:
     """Within, the adapter of `model` is part of its weights, which saves two products and an
     addition in every linear layer; afterwards the weights are what they were, to the bit.
 

@@ -1,7 +1,7 @@
 """What one block of training goes through, decided and packed before any of it runs.
 
-What an optimiser step holds is decided before anything is packed, so that every way to feed the model
-trains on the same examples with the same loss: the mean over the step's supervised tokens.
+What an optimiser step holds is decided before anything is packed, so that every way to feed the
+model trains on the same examples with the same loss: the mean over the step's supervised tokens.
 """
 
 import itertools
@@ -97,11 +97,12 @@ class Plan:
         """Floating-point operations on what is computed after packing, for a model of Llama's shape
         (`config`) with LoRA of `rank` on every linear layer.
 
-        Per token computed: 2 + 2 for a frozen weight (forward, and backward to its input), 2 + 4 for
-        an adapter's. Per token and ancestor: 4 forward and 8 backward for each channel of attention.
-        Per supervised token: 2 + 2 for each weight of the output layer.
+        Per token computed: 2 + 2 for a frozen weight (forward, and backward to its input), 2 + 4
+        for an adapter's. Per token and ancestor: 4 forward and 8 backward for each channel of
+        attention. Per supervised token: 2 + 2 for each weight of the output layer.
         """
-        width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+        width, inner = config.hidden_size, config.intermediate_size
+        layers = config.num_hidden_layers
         head = getattr(config, "head_dim", None) or width // config.num_attention_heads
         query, shared = head * config.num_attention_heads, head * config.num_key_value_heads
         attention = [(width, query), (width, shared), (width, shared), (query, width)]
@@ -137,8 +138,8 @@ def make_plan(
     `dialogue_ids` names the dialogue of every example, in order. The sampling unit is the dialogue:
     all its examples fall into one optimiser step.
 
-    With a `budget`, it and not the number of epochs decides how many dialogues are learnt: epoch after
-    epoch, until the tokens of their examples come as near to it as whole dialogues can.
+    With a `budget`, it and not the number of epochs decides how many dialogues are learnt: epoch
+    after epoch, until the tokens of their examples come as near to it as whole dialogues can.
 
     Raises ValueError for an unknown packing.
     """
@@ -168,7 +169,8 @@ def _epochs_within(budget: int, sizes: dict[str, int], draw: random.Random) -> l
         order = draw.sample(list(sizes), len(sizes))
         ends = itertools.accumulate(sizes[name] for name in order)
         taken = sum(2 * (end - budget) < sizes[name] for name, end in zip(order, ends, strict=True))
-        epochs.append(order[: max(taken, not epochs)])  # something is learnt, however small the budget
+        # something is learnt, however small the budget
+        epochs.append(order[: max(taken, not epochs)])
         budget = budget - sum(sizes.values()) if taken == len(order) else 0
     return epochs
 
@@ -190,7 +192,7 @@ def pack(examples: Sequence[Encoded], batches: Sequence[Batch], recipe: Recipe) 
 
 
 def by_dialogue(dialogue_ids: Sequence[str]) -> dict[str, list[int]]:
-    """The indices of every dialogue's examples, dialogues in the order in which they first appear."""
+    """The indices of every dialogue's examples, dialogues in the order of their first example."""
     groups: dict[str, list[int]] = {}
     for index, dialogue in enumerate(dialogue_ids):
         groups.setdefault(dialogue, []).append(index)
@@ -200,8 +202,8 @@ def by_dialogue(dialogue_ids: Sequence[str]) -> dict[str, list[int]]:
 def pack_passes(
     examples: Sequence[Encoded], groups: Batch, budget: int, group_budget: int = 0
 ) -> list[Pass]:
-    """Groups of examples (indices) in forward passes of at most `budget` distinct tokens, each group
-    together where that can be: see `trie.pack`.
+    """Groups of examples (indices) in forward passes of at most `budget` distinct tokens, each
+    group together where that can be: see `trie.pack`.
     """
     sequences = [_tokens(examples, group) for group in groups]
     passes = []

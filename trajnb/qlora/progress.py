@@ -61,28 +61,42 @@ class Answering:
         self.reading, self.writing = 0.0, 0.0  # seconds so far
         self.last = self.clock()
 
-    def read(self, tokens: int) -> None:
-        """So many more tokens of prompts were read since the last call."""
+    def read(self, tokens: float) -> None:
+        """So many more tokens of prompts were read since the last call; a part of a forward pass
+        over n tokens counts as that part of n.
+        """
         self.reading += self._lap()
         self.tokens_read += tokens
-        of = f"{self.tokens_read:,} of {self.tokens:,} tokens of prompts"
+        if not self.tokens_read:
+            return  # nobody knows yet how long it takes
+        of = f"{self.tokens_read:,.0f} of {self.tokens:,} tokens of prompts"
         if self.answers_written:
             left = duration(self._unread() + self._unasked(going=0, rest=0.0))
             self.pace(f"read {of} · {left} left")
         else:  # how long an answer takes is not known yet
             self.pace(f"read {of} · {duration(self._unread())} of reading left")
 
-    def confirmed(self, answers: int) -> None:
-        """So many answers were written as soon as their prompts were read."""
+    def watch(self, tokens: int) -> Callable[[float], None]:
+        """A function for one forward pass over so many tokens, to be called with the share of it
+        that is done, as `attention.Watched` does, and with 1 at its end.
+        """
+        before = self.tokens_read
+
+        def tell(share: float) -> None:
+            self.read(before + tokens * share - self.tokens_read)
+
+        return tell
+
+    def finished(self, answers: int) -> None:
+        """So many more answers are written to their end; no line, for a step follows."""
         self.answers_written += answers
 
-    def wrote(self, finished: int, going: int, steps_left: int) -> None:
-        """One more token was written of some answers, which finished some of them; the others
-        that were begun are `going` on, for up to `steps_left` tokens.
+    def wrote(self, going: int, steps_left: int) -> None:
+        """One more token was written of every answer that was begun. Those that are not finished
+        are `going` on, for up to `steps_left` tokens.
         """
         self.writing += self._lap()
         self.steps += 1
-        self.answers_written += finished
         rest = steps_left * self.writing / self.steps if going else 0.0
         left = self._unread() + rest + self._unasked(going, rest)
         of = f"{self.answers_written:,} of {self.answers:,} answers"
@@ -93,12 +107,12 @@ class Answering:
         return self.last - before
 
     def _unread(self) -> float:
-        """Seconds for what is to be read, at the speed so far."""
-        if not self.tokens_read:
-            return 0.0
-        return (self.tokens - self.tokens_read) * self.reading / self.tokens_read
+        """Seconds for what is still to be read, at the speed so far."""
+        return max(self.tokens - self.tokens_read, 0) * self.reading / self.tokens_read
 
     def _unasked(self, going: int, rest: float) -> float:
-        """Seconds for the answers that were not begun, if one takes what those begun take."""
+        """Seconds for the answers that were not begun, if they take as long as the others: those
+        took `writing` seconds so far, and `rest` more where some are `going` on.
+        """
         begun = self.answers_written + going
         return (self.answers - begun) * (self.writing + rest) / begun if begun else 0.0

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from trajnb.qlora import trie
-from trajnb.qlora.attention import TrieLayout
+from trajnb.qlora.attention import TrieLayout, Watched
 from trajnb.qlora.chat import Encoded
-from trajnb.qlora.model import on_gpu
-from trajnb.qlora.plan import Cost, Plan
+from trajnb.qlora.model import layer_count, on_gpu
+from trajnb.qlora.plan import Cost, Pass, Plan
 from trajnb.qlora.progress import Pace, Tell, duration
 
 
@@ -73,8 +73,8 @@ class _Passes(torch.utils.data.Dataset):
     filled with unsupervised single tokens, for the Trainer accumulates a fixed number.
     """
 
-    def __init__(self, plan: Plan):
-        self.plan = plan
+    def __init__(self, plan: Plan, watched: Callable[[TrieLayout], Watched]):
+        self.plan, self.watched = plan, watched
         self.width = max(map(len, plan.passes))
         self.passes = []
         for passes in plan.passes:
@@ -90,56 +90,72 @@ class _Passes(torch.utils.data.Dataset):
         if self.plan.recipe.packing == "none":
             (alone,) = one.examples
             return plain_batch(examples[alone])
-        return trie_batch([examples[index] for index in one.examples], one.packed)
+        inputs = trie_batch([examples[index] for index in one.examples], one.packed)
+        return inputs | {"layout": self.watched(inputs["layout"])}
+
+
+def _sizes(passes: Sequence[Pass]) -> list[int]:
+    return [one.size for one in passes]
 
 
 class _Progress(TrainerCallback):
-    """A line every few seconds: readable in a live notebook and in a log alike. One forward and
-    backward pass is the grain: with 0.5B parameters and 2048 tokens about two minutes on one core.
+    """A line every few seconds: readable in a live notebook and in a log alike.
+
+    The grain is a layer of a pass; unpacked it is a pass, which is one example.
     """
 
     def __init__(self, say: Tell, plan: Plan):
         self.say = say
-        self.sizes = [[one.size for one in passes] for passes in plan.passes]
+        self.sizes = [_sizes(passes) for passes in plan.passes]
+        self.by_step = [sum(sizes) for sizes in self.sizes]
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.pace = Pace(self.say)
-        self.began, self.passes = time.monotonic(), 0
+        self.pace, self.began = Pace(self.say), time.monotonic()
         self.start = state.global_step  # not 0 where a training that was cut goes on
+        self.steps, self.passes = self.start, 0  # complete ones; passes of the present step
 
     def on_substep_end(self, args, state, control, **kwargs):
         """After every pass of an optimiser step but its last."""
         self.passes += 1
-        sizes = self.sizes[state.global_step]
-        if self.passes < len(sizes):
-            step = f"step {state.global_step + 1}/{state.max_steps}"
-            speed = self._speed(state.global_step, sum(sizes[: self.passes]))
-            self.pace(f"{step}, pass {self.passes}/{len(sizes)} · {speed}")
+        self.within_pass(0.0)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """After every optimiser step."""
         if not logs or "loss" not in logs:
             return
-        self.passes = 0
-        step = f"step {state.global_step}/{state.max_steps} · loss {logs['loss']:.3f}"
-        ends = state.global_step in (self.start + 1, state.max_steps)
-        self.pace(f"{step} · {self._speed(state.global_step)}", always=ends)
+        self.steps, self.passes = state.global_step, 0
+        ends = self.steps in (self.start + 1, state.max_steps)
+        step = f"step {self.steps}/{state.max_steps} · loss {logs['loss']:.3f}"
+        self.pace(f"{step} · {self._speed()}", always=ends)
 
-    def _speed(self, steps: int, within: int = 0) -> str:
+    def within_pass(self, share: float) -> None:
+        """So much of the present pass is done, from 0 to 1 forward and from 1 to 2 backward, which
+        takes about as long where most weights are frozen.
+        """
+        sizes = self.sizes[self.steps]
+        within = sum(sizes[: self.passes])
+        if self.passes < len(sizes):
+            within += share / 2 * sizes[self.passes]
+        if within:
+            step = f"step {self.steps + 1}/{len(self.sizes)}"
+            of = f"{within:,.0f} of {sum(sizes):,} tokens"
+            self.pace(f"{step}, {of} · {self._speed(within)}")
+
+    def _speed(self, within: float = 0.0) -> str:
         """How fast it goes and how long it takes from here, by the tokens computed in whole steps
         and `within` the present one.
         """
-        by_step = [sum(sizes) for sizes in self.sizes]
-        rate = (sum(by_step[self.start : steps]) + within) / (time.monotonic() - self.began)
-        left = (sum(by_step[steps:]) - within) / rate
+        done = sum(self.by_step[self.start : self.steps]) + within
+        rate = done / (time.monotonic() - self.began)
+        left = (sum(self.by_step[self.steps :]) - within) / rate
         return f"{rate:.0f} tokens/s · {duration(left)} left in this block"
 
 
 def train_block(
     model: PeftModel, plan: Plan, *, seed: int, folder: Path, say: Tell = print
 ) -> Trained:
-    """Train the adapter of `model` in place, as planned; learning-rate warm-up and decay start anew,
-    as the paper's do for every block.
+    """Train the adapter of `model` in place, as planned; learning-rate warm-up and decay start
+    anew, as the paper's do for every block.
 
     `folder` keeps the Trainer's checkpoints; a call with the same arguments after a kill goes on
     from the last complete one and ends with the same weights. Delete it when the result is kept.
@@ -148,7 +164,8 @@ def train_block(
     if not plan.batches:
         raise ValueError("there is nothing to train: the plan holds no examples")
     recipe, steps = plan.recipe, len(plan.batches)
-    data = _Passes(plan)
+    progress, layers = _Progress(say, plan), layer_count(model)
+    data = _Passes(plan, lambda layout: Watched(layout, layers, progress.within_pass))
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -175,7 +192,7 @@ def train_block(
         args=arguments,
         train_dataset=data,
         data_collator=lambda items: items[0],
-        callbacks=[_Progress(say, plan)],
+        callbacks=[progress],
     )
     trainer.remove_callback(PrinterCallback)
     began = time.monotonic()
@@ -190,7 +207,9 @@ def train_block(
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end: the Trainer writes trainer_state.json last."""
+    """The newest checkpoint that was written to its end: the Trainer writes trainer_state.json
+    last.
+    """
     complete = []
     for checkpoint in folder.glob("checkpoint-*"):
         try:

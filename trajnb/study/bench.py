@@ -269,14 +269,20 @@ def _evaluate_once(arm: str, work: Work) -> dict:
     """Greedy answers to all held-out examples, after untimed ones to those of the longest dialogue."""
     from trajnb.qlora import generate
 
-    _, examples, groups, tokenizer, model = _load(work, "held_out")
-    end = tokenizer.eos_token_id
+    rows, examples, groups, tokenizer, model = _load(work, "held_out")
+    names, end = rows["dialogue_id"], tokenizer.eos_token_id
     for chosen in ([_longest(groups, examples)], groups):
         began = time.monotonic()
         if arm == "trie":
-            packed = [[examples[index] for index in group] for group in chosen]
-            done = generate.answer(model, packed, end_token=end, max_new_tokens=MAX_NEW_TOKENS)
-            found = {chosen[g][i]: answer for wave in done for g, i, answer in wave}
+            together = sum(chosen, [])
+            told = generate.answer(
+                model,
+                [examples[index] for index in together],
+                [names[index] for index in together],
+                end_token=end,
+                max_new_tokens=MAX_NEW_TOKENS,
+            )
+            found = dict(zip(together, told, strict=True))
             answers = {i: answer.tokens for i, answer in found.items()}
         else:
             answers = dict(_generate(model, examples, sum(chosen, []), end, work.batch))

@@ -34,7 +34,12 @@ def play(
         batch = dialogues[first : first + TOGETHER]
         with (
             Sandbox() as sandbox,
-            Session(model, end_token=tokenizer.eos_token_id, max_new_tokens=max_new_tokens) as session,
+            Session(
+                model,
+                end_token=tokenizer.eos_token_id,
+                max_new_tokens=max_new_tokens,
+                tell=lambda text: say(f"{eval_condition} · {text}"),
+            ) as session,
         ):
             ask = _ask(session, tokenizer, eval_condition, max_length, say)
             done = roll(sandbox, batch, scenarios, ask, ends=ends, max_calls=max_calls)

@@ -4,7 +4,7 @@ go on after a kill.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,23 +35,19 @@ def predict(
 
     `scored` gives what is right about the answer to a row: `score_calls`, or `score_stop`.
     """
-    groups: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        groups.setdefault(row["dialogue_id"], []).append(index)
     encoded = chat.encode_all(tokenizer, rows, cut)
-    members = list(groups.values())
-    began, lines = time.monotonic(), {}
-    waves = generate.answer(
+    began, lines = time.monotonic(), []
+    answers = generate.answer(
         model,
-        [[encoded[index] for index in indices] for indices in members],
+        encoded,
+        [row["dialogue_id"] for row in rows],
         end_token=tokenizer.eos_token_id,
         max_new_tokens=max_new_tokens,
+        tell=lambda text: say(f"stage {stage} · {eval_condition} prompts · {text}"),
     )
-    for group, position, answer in _told(waves, len(rows), f"stage {stage} · {eval_condition} prompts", say):
-        index = members[group][position]
-        row, example = rows[index], encoded[index]
+    for row, example, answer in zip(rows, encoded, answers, strict=True):
         text = tokenizer.decode(answer.tokens[: -1 if answer.stopped else None], skip_special_tokens=True)
-        lines[index] = {
+        line = {
             "dialogue_id": row["dialogue_id"],
             "step": row["step"],
             "block": row["block"],
@@ -66,10 +62,11 @@ def predict(
             "gold_tokens": len(example.completion),
             **scored(text, row),
         }
+        lines.append(line)
     seconds = time.monotonic() - began
-    right = sum(line["canonical"] for line in lines.values())
+    right = sum(line["canonical"] for line in lines)
     say(f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} exact · {seconds:.0f} s")
-    return [lines[index] for index in range(len(rows))]
+    return lines
 
 
 def score_calls(apis: Mapping[str, Mapping[str, Api]]) -> Callable[[str, Mapping], dict]:
@@ -89,17 +86,6 @@ def score_calls(apis: Mapping[str, Mapping[str, Api]]) -> Callable[[str, Mapping
 def score_stop(text: str, row: Mapping) -> dict:
     """The score of the end of a turn: whether the answer is that there is no further call."""
     return {"canonical": is_no_call(text)}
-
-
-def _told(waves: Iterable[list], count: int, what: str, say: Callable[[str], None]) -> Iterator:
-    """What the waves hold, one by one; after each wave a line says how far they are of `count`."""
-    began, answered = time.monotonic(), 0
-    for wave in waves:
-        answered += len(wave)
-        left = (time.monotonic() - began) * (count / answered - 1)
-        if answered < count:
-            say(f"{what} · {answered} of {count} answered · {left:.0f} s left")
-        yield from wave
 
 
 def claim(folder: Path, shaping: Mapping) -> None:
