@@ -46,6 +46,11 @@ class Step:
         """The target as a prompt would write it, without its prefix."""
         return render(self.call) if self.call else self.target.text
 
+    @property
+    def completion(self) -> str:
+        """The target with its prefix: what is learnt and what a right answer looks like."""
+        return f"{'AI' if self.target.role == 'ai' else 'API-Request'}: {self.gold}"
+
 
 def steps(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
     """Every target of a dialogue in order; without targets of its own, every call.
@@ -170,8 +175,7 @@ def build_examples(
         for step in (ends if stops else steps)(dialogue, donor_of.get(dialogue.id)):
             if step.call is None and not (with_responses or stops):
                 continue
-            prefix = "AI" if step.target.role == "ai" else "API-Request"
-            completion = [{"role": "assistant", "content": f"{prefix}: {step.gold}"}]
+            completion = [{"role": "assistant", "content": step.completion}]
             prompt, cut_turns = _fit(step, condition, completion, max_length, count_tokens, prompt_format)
             rows.append(
                 {
