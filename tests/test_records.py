@@ -31,6 +31,25 @@ def test_records_are_kept_compressed_and_read_the_same(study, tmp_path):
     assert not any("/home/me" in text for text in texts) and any("mine.jsonl" in text for text in texts)
 
 
+def mark_changed(file):
+    record = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps(record | {"git_commit": "a" * 40 + "+changes"}))
+
+
+@pytest.mark.parametrize("file", ["record.json", "rollout.json"])
+def test_records_of_a_tree_with_changes_are_refused_unless_allowed(study, tmp_path, file):
+    mark_changed(study / "runs" / "full-s0" / file)
+    keep = ["records", str(study), str(tmp_path / "kept")]
+    told = CliRunner().invoke(main, keep)
+    assert told.exit_code == 1 and f"(full-s0: {file}). Commit the changes" in told.output
+    assert not (tmp_path / "kept").exists(), "nothing was taken"
+    told = CliRunner().invoke(main, [*keep, "--allow-changes"])
+    assert told.exit_code == 0
+    changed, committed, count = told.output.splitlines()
+    assert changed == f"full-s0  with uncommitted changes: {file}"
+    assert committed == "stripped-s0" and count.startswith("2 runs in")
+
+
 def test_keeping_twice_gives_the_same_bytes(study, tmp_path):
     kept = []
     for name in ("one", "two"):

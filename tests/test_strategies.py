@@ -1,6 +1,6 @@
 import pytest
 
-from trajnb.strategies import STRATEGIES, Examples, strategy_of, unheeded
+from trajnb.strategies import STRATEGIES, Examples, strategy_of
 
 ORDER = ["b", "a", "c"]
 BLOCKS = ["a", "a", "b", "b", "b", "c"]

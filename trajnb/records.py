@@ -22,6 +22,7 @@ from typing import TypedDict, get_args
 import yaml
 
 from trajnb.formatting.dialogue import CorpusChoice
+from trajnb.machine import CHANGED
 from trajnb.strategies import PLAIN
 
 BESIDE = ("stops.jsonl", "rollouts.jsonl", "rollout.json")
@@ -248,12 +249,33 @@ def _made_from(record: Record) -> dict[tuple, str]:
     }
 
 
-def keep(study: Path, out: Path) -> list[str]:
+def with_changes(folder: Path) -> list[str]:
+    """The names of a run's records that were made from a tree with uncommitted changes."""
+    found = []
+    for path in (folder / "record.json", folder / "rollout.json"):
+        commit = json.loads(path.read_text()).get("git_commit", "") if path.is_file() else ""
+        if commit.endswith(CHANGED):
+            found.append(path.name)
+    return found
+
+
+def keep(study: Path, out: Path, allow_changes: bool = False) -> list[str]:
     """Copy the finished runs of a study folder to `out` as records, predictions compressed, with the
     study's own description; returns their names. `out` is what `trajnb run --records` and `trajnb report`
     take, on any machine; of the path of a corpus only the last name is kept.
+
+    Raises:
+        ValueError: records made from a tree with uncommitted changes, without `allow_changes`.
     """
     runs = read_study(study)
+    changed = {run.folder.name: names for run in runs if (names := with_changes(run.folder))}
+    if changed and not allow_changes:
+        named = "; ".join(f"{name}: {', '.join(files)}" for name, files in changed.items())
+        raise ValueError(
+            "records made from a tree with uncommitted changes, which nobody can have again "
+            f"({named}). Commit the changes, delete the folder of each such run, or rollout.json "
+            "where it is that alone, and run the study again; --allow-changes takes them as they are"
+        )
     for run in runs:
         folder = out / "records" / run.folder.name
         record = asdict(run.record)

@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from trajnb.corpora import api_bank
+from trajnb.corpora.load import load_corpus
 from trajnb.formatting.calls import parse, render
 from trajnb.formatting.conditions import PAPER_INSTRUCTION
-from trajnb.corpora.load import load_corpus
 from trajnb.formatting.examples import build_examples, steps
 
 DOCUMENT = {

@@ -11,8 +11,8 @@ from world.official import check
 
 from trajnb.assets import fetch
 from trajnb.corpora.bfcl import BLOCKS, build_bfcl, scenarios
-from trajnb.formatting.calls import render
 from trajnb.corpora.load import load_corpus
+from trajnb.formatting.calls import render
 from trajnb.formatting.dialogue import Call, Turn
 from trajnb.formatting.documents import apis_of
 from trajnb.formatting.examples import is_response_only, steps

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trajnb.corpora import jsonl
-from trajnb.formatting.dialogue import Call, Turn
-from trajnb.formatting.documents import apis_of
 from trajnb.corpora.jsonl import read_jsonl
 from trajnb.corpora.storage import read_dialogues, write_dialogues
+from trajnb.formatting.dialogue import Call, Turn
+from trajnb.formatting.documents import apis_of
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -5,8 +5,8 @@ import pytest
 from trajnb.corpora import load as corpus_module
 from trajnb.corpora import sample as sample_module
 from trajnb.corpora.load import SAMPLE_FILE, load_corpus
-from trajnb.formatting.dialogue import Call, Dialogue, Turn
 from trajnb.corpora.storage import dump, read_dialogues, write_dialogues
+from trajnb.formatting.dialogue import Call, Dialogue, Turn
 
 
 def test_the_sample_needs_no_network_and_has_three_dialogues_a_block(monkeypatch, tmp_path):

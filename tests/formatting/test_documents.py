@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from trajnb.formatting import documents
 from trajnb.corpora.api_bank import read_rows
-from trajnb.corpora.load import load_corpus
-from trajnb.formatting.documents import Api, Parameter, apis_of
 from trajnb.corpora.jsonl import read_jsonl
+from trajnb.corpora.load import load_corpus
+from trajnb.formatting import documents
+from trajnb.formatting.documents import Api, Parameter, apis_of
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "api-bank"
 MV = {"name": "mv", "description": "Moves.", "parameters": {"source": {}, "destination": {}}}

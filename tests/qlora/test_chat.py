@@ -2,8 +2,8 @@ from copy import deepcopy
 
 import pytest
 
-from trajnb.formatting.conditions import CONDITIONS
 from trajnb.corpora.load import load_corpus
+from trajnb.formatting.conditions import CONDITIONS
 from trajnb.formatting.examples import build_examples
 from trajnb.qlora import chat
 from trajnb.qlora.model import load_tokenizer

@@ -5,8 +5,8 @@ from itertools import groupby, takewhile
 import pytest
 import torch
 
-from trajnb.formatting.conditions import full, messages
 from trajnb.corpora.load import load_corpus
+from trajnb.formatting.conditions import full, messages
 from trajnb.formatting.dialogue import Turn
 from trajnb.formatting.examples import steps
 from trajnb.qlora import progress

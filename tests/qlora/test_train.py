@@ -8,8 +8,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trajnb.formatting.conditions import CONDITIONS
 from trajnb.corpora.load import load_corpus
+from trajnb.formatting.conditions import CONDITIONS
 from trajnb.formatting.examples import build_examples
 from trajnb.qlora import attention, chat, progress, train, trie
 from trajnb.qlora.chat import Encoded

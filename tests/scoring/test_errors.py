@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trajnb.assets import AssetError
-from trajnb.formatting.calls import LIMIT, parse, render
 from trajnb.corpora.load import load_corpus
+from trajnb.formatting.calls import LIMIT, parse, render
 from trajnb.formatting.dialogue import Call
 from trajnb.formatting.documents import apis_of
+from trajnb.records import read_study
 from trajnb.scoring.errors import KINDS, inclusion, kind, rollout_errors, trajectory_match, usage
 from trajnb.scoring.score import outcome, score
-from trajnb.records import read_study
 
 REPORT = Path(__file__).parents[2] / "reports" / "quick"
 # one API in the words of each corpus: a text, a whole number, a number, a list, and what may be left out

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from trajnb.records import read_study
 from trajnb.scoring import cost, crossing, strata, tables
 from trajnb.show import contrasts, plots
-from trajnb.records import read_study
 
 
 @pytest.fixture

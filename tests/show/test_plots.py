@@ -4,10 +4,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from trajnb.formatting.conditions import CONDITIONS
+from trajnb.records import read_study
 from trajnb.scoring import tables
 from trajnb.scoring.errors import KINDS
 from trajnb.show import plots
-from trajnb.records import read_study
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import trajnb
-from trajnb.show.report import render_notebook, write_index
 from trajnb.records import read_study
+from trajnb.show.report import render_notebook, write_index
 
 HOSTILE = "<script>alert('x')</script><img src=http://example.org/x.png onerror=alert(1)>"
 NOTEBOOK = Path(trajnb.__file__).parents[1] / "notebooks" / "03_evaluate.ipynb"

@@ -6,11 +6,11 @@ from collections import Counter
 import pytest
 import yaml
 
-from trajnb.study import grid
-from trajnb.study.params import Study, notebook_parameters
 from trajnb.corpora import bfcl
 from trajnb.corpora.blocks import BLOCKS
 from trajnb.machine import ROOT
+from trajnb.study import grid
+from trajnb.study.params import Study, notebook_parameters
 
 
 @pytest.fixture(scope="module")

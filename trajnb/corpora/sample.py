@@ -9,9 +9,9 @@ Function-Calling Leaderboard v4 (Patil et al.), Apache-2.0, https://github.com/S
 
 from trajnb.assets import ASSETS
 from trajnb.corpora.load import SAMPLE_FILE, load_corpus
-from trajnb.formatting.dialogue import Dialogue
 from trajnb.corpora.splits import on_side
 from trajnb.corpora.storage import dump, write_dialogues
+from trajnb.formatting.dialogue import Dialogue
 
 SOURCE = f"Berkeley Function-Calling Leaderboard, {ASSETS['bfcl'].requirement}, Apache-2.0"
 

@@ -7,9 +7,9 @@ import hashlib
 import random
 from collections.abc import Collection, Iterable, Sequence
 
+from trajnb.corpora.storage import dump
 from trajnb.formatting.calls import render
 from trajnb.formatting.dialogue import Dialogue
-from trajnb.corpora.storage import dump
 from trajnb.known import check_known
 
 SPLITS = ("dialogue", "gold-disjoint", "row")

@@ -19,10 +19,11 @@ from trajnb.formatting.arguments import (
     read_arguments,
     split,
 )
-from trajnb.formatting.dialogue import Call
+from trajnb.formatting.dialogue import Call, Turn
 
 LIMIT = 20_000  # characters of a text that are looked at; the longest target of any corpus has under 1,000
 NO_CALL = "[]"  # written in place of a call where the user's turn asks for no further one
+SHOWN = 500  # characters of a text without a readable call that stay in a history
 MOST = 20  # openings after the first call that are looked at: a model that repeats itself says no more
 
 _OPENINGS = (  # tried in this order, so that a word of prose such as "file(s)" does not hide a bracketed call
@@ -55,6 +56,17 @@ def read_or_none(text: str, read: Callable[[str], Call] = parse) -> Call | None:
         return read(text)
     except CallSyntaxError:
         return None
+
+
+def made_turn(text: str, response: str) -> Turn:
+    """What a model said and what it got, as they stand in the histories to come.
+
+    That is the first call that can be read, else what was said, on one line.
+    """
+    if call := read_or_none(text):
+        return Turn("api", response, call)
+    shown = " ".join(text.removeprefix("API-Request:").split())[:SHOWN]
+    return Turn("api", response, None, shown or "(nothing)")
 
 
 def parse_all(text: str) -> tuple[Call, ...]:

@@ -37,11 +37,15 @@ class History:
     needed: tuple[str, ...] = ()  # what the target takes from responses: nobody said it, no document has it
 
 
+KINDS = ("user", "ai", "request", "response", "values")
+"""Said by the user, said by the assistant, a call, what it got, values that are known."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of the history as the prompt writes it."""
 
-    kind: str  # "user" | "ai" | "request" | "response" | "values"
+    kind: str  # one of `KINDS`
     text: str
     shown: bool
     turn: int  # the user turn it belongs to, from 0

@@ -12,8 +12,8 @@ from datasets import Dataset
 
 from trajnb.formatting.calls import NO_CALL, render
 from trajnb.formatting.conditions import CONDITIONS, History, messages, paper_messages
-from trajnb.known import check_known
 from trajnb.formatting.dialogue import Call, Corpus, Dialogue, Turn
+from trajnb.known import check_known
 
 STRATA = (
     "turn", "ordinal", "same_prompt", "answerable", "response_only", "name_response_only", "seen_target",
@@ -45,6 +45,11 @@ class Step:
     def gold(self) -> str:
         """The target as a prompt would write it, without its prefix."""
         return render(self.call) if self.call else self.target.text
+
+    @property
+    def completion(self) -> str:
+        """The target with its prefix: what is learnt and what a right answer looks like."""
+        return f"{'AI' if self.target.role == 'ai' else 'API-Request'}: {self.gold}"
 
 
 def steps(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
@@ -169,8 +174,7 @@ def build_examples(
         for step in (ends if stops else steps)(dialogue, donor_of.get(dialogue.id)):
             if step.call is None and not (with_responses or stops):
                 continue
-            prefix = "AI" if step.target.role == "ai" else "API-Request"
-            completion = [{"role": "assistant", "content": f"{prefix}: {step.gold}"}]
+            completion = [{"role": "assistant", "content": step.completion}]
             prompt, cut_turns = _fit(step, condition, completion, max_length, count_tokens, prompt_format)
             rows.append(
                 {

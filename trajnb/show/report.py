@@ -140,7 +140,8 @@ def _row(folder: Path, name: str, state: str, run, arm: str | None) -> dict:
 def _css() -> str:
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
-    own = TEMPLATES.joinpath("report.css").read_text("utf-8")
+    sheets = [TEMPLATES.joinpath(name).read_text("utf-8") for name in ("colours.css", "report.css")]
+    own = "\n".join(sheets)
     return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}"
 
 

@@ -100,8 +100,11 @@ def report(folder: Path) -> None:
 @main.command("records")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-def keep_records(folder: Path, out: Path) -> None:
+@click.option("--allow-changes", is_flag=True, help="Take runs of an uncommitted tree too.")
+def keep_records(folder: Path, out: Path, allow_changes: bool) -> None:
     """Copy what the finished runs of FOLDER measured to OUT: to commit, or to carry to another machine.
+
+    Runs made from a tree with uncommitted changes are refused: nobody can have that tree again.
 
     \b
     Examples:
@@ -111,10 +114,13 @@ def keep_records(folder: Path, out: Path) -> None:
     with _told():
         from trajnb import records
 
-        names = records.keep(folder, out)
+        names = records.keep(folder, out, allow_changes)
         if not names:
             raise ValueError(f"{folder} holds no finished run: there is no record.json in it")
-    click.echo("\n".join([*names, f"{len(names)} runs in {out}"]))
+        changed = {name: records.with_changes(records.runs_folder(folder) / name) for name in names}
+    for name, files in changed.items():
+        click.echo(name + (f"  with uncommitted changes: {', '.join(files)}" if files else ""))
+    click.echo(f"{len(names)} runs in {out}")
 
 
 @main.command()
@@ -246,8 +252,8 @@ def _work(options: dict):
 
 
 def _show_bench(result: dict, out: Path | None) -> None:
-    from trajnb.study import bench
     from trajnb.records import write_json
+    from trajnb.study import bench
 
     click.echo("\n" + bench.table(result))
     if out:

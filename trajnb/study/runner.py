@@ -5,10 +5,10 @@ from pathlib import Path
 
 import yaml
 
-from trajnb.study.execute import Job, Slots, execute, say, slots, visible_gpus
-from trajnb.study.params import Study, notebook_parameters
 from trajnb.machine import now
 from trajnb.records import adopt, read_study, runs_folder
+from trajnb.study.execute import Job, Slots, execute, say, slots, visible_gpus
+from trajnb.study.params import Study, notebook_parameters
 
 INSPECT, TRAIN, EVALUATE = "01_inspect.ipynb", "02_train.ipynb", "03_evaluate.ipynb"
 ROLLOUT = "04_rollout.ipynb"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from trajnb import records
 from trajnb.formatting.calls import is_no_call, parse_all
 from trajnb.formatting.documents import Api
 from trajnb.qlora import chat, generate, train
 from trajnb.scoring import errors, score
-from trajnb import records
 
 
 def predict(

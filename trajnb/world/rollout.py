@@ -1,26 +1,25 @@
 """Whole dialogues: turn after turn the model calls, and its own calls are its history.
 
-The paper asks for one next call after a correct history. Here the users' lines come as recorded, and what
-the model calls is executed (`world.sandbox`); calls and responses stand in its next prompts as the condition
-shows them. Nothing here knows of models: one is asked through a function.
+The paper asks for one next call after a correct history. Here the users' lines come as recorded,
+and what the model calls is executed (`world.sandbox`); calls and responses stand in its next
+prompts as the condition shows them. Nothing here knows of models: one is asked through a function.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-from trajnb.formatting.calls import is_no_call, read_or_none
+from trajnb.formatting.calls import is_no_call, made_turn
 from trajnb.formatting.conditions import History
 from trajnb.formatting.dialogue import Dialogue, Turn
 from trajnb.world.rule import Played, Verdict, judge, play, reference_calls
 from trajnb.world.sandbox import Sandbox
 
 ENDS = ("oracle", "model")
-"""Who ends a turn: it has as many calls as the reference makes, or the model says that there is no further
-one, or has made the most calls allowed."""
+"""Who ends a turn: it has as many calls as the reference makes, or the model says that there is no
+further one, or has made the most calls allowed."""
 
 Ask = Callable[[dict[str, History]], dict[str, str]]
 """What a model says after each history, by dialogue id."""
-SHOWN = 500  # characters of a text without a readable call that stay in the history
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,9 @@ def roll(
         raise ValueError(f"unknown ends {ends!r}: one of {', '.join(ENDS)}")
     strange = [dialogue.id for dialogue in dialogues if dialogue.id not in scenarios]
     if strange:
-        raise ValueError(f"dialogue {strange[0]} has no world to be played in: rollouts need the corpus bfcl")
+        raise ValueError(
+            f"dialogue {strange[0]} has no world to be played in: rollouts need the corpus bfcl"
+        )
     limit = max_calls if ends == "model" else None
     playing = {d.id: _conduct(sandbox, d, scenarios[d.id], limit) for d in dialogues}
     done: dict[str, Rollout] = {}
@@ -90,7 +91,8 @@ def _conduct(
     scenario: tuple[Sequence[str], Mapping[str, dict]],
     limit: int | None,
 ) -> Generator[History, str, Rollout]:
-    """Yields the history before each call and is sent what the model says; returns the whole dialogue."""
+    """Yields the history before each call, is sent what the model says, returns the whole dialogue.
+    """
     reference = reference_calls(dialogue)
     world = sandbox.open(*scenario)
     turns: list[Turn] = []
@@ -107,7 +109,7 @@ def _conduct(
             if limit is not None and is_no_call(text):
                 break
             response = sandbox.execute(world, text)
-            turns.append(_turn(text, response.text))
+            turns.append(made_turn(text, response.text))
             made.append(Made(number, text, response.text, response.failed))
             responses.append(response.text)
         else:
@@ -116,11 +118,3 @@ def _conduct(
     sandbox.close(world)
     verdict = judge(play(sandbox, scenario, reference), played)
     return Rollout(dialogue.id, dialogue.block, tuple(made), reference, cut, verdict)
-
-
-def _turn(text: str, response: str) -> Turn:
-    """The call as it stands in the histories to come: the first one that can be read, else what was said."""
-    if call := read_or_none(text):
-        return Turn("api", response, call)
-    shown = " ".join(text.removeprefix("API-Request:").split())[:SHOWN]
-    return Turn("api", response, None, shown or "(nothing)")
