@@ -19,8 +19,16 @@ PACKAGES = ("trajnb", "torch", "transformers", "peft", "bitsandbytes", "datasets
 CHANGED = "+changes"
 """What a commit ends with where tracked files differed from it."""
 
+PROGRESS = "» "
+"""What a line starts with that says how far something is; of a log, `trajnb run` shows the last such line."""
+
 FASTER = {"THP_MEM_ALLOC_ENABLE": "1"}
 """Environment of a process that trains: torch asks for large memory pages, which takes 5 % off on a CPU."""
+
+
+def say(text: str) -> None:
+    """Print how far something is, for the reader of a notebook, of a log and of `trajnb run`."""
+    print(f"{PROGRESS}{text}", flush=True)
 
 
 def resolve(path: str | Path) -> Path:

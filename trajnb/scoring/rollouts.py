@@ -207,3 +207,31 @@ def _same(call: Call, gold: Call, apis: Mapping[str, Api]) -> bool:
 
 def _mean(values: Sequence) -> float:
     return sum(values) / len(values) if values else float("nan")
+
+
+DEPTHS = {"0": 0, "1": 1, "2 to 3": 3, "4 to 6": 6, "7 or more": 1000}
+"""Names of groups of depths, and the last depth of each."""
+
+
+def histories(
+    rows: Iterable[Mapping], apis: Mapping[str, Mapping[str, Api]], predictions: Iterable[Mapping]
+) -> pd.DataFrame:
+    """Every gold call after the model's own calls (lines of rollouts) and after correct ones (predictions of
+    the same dialogues, stage and conditions, where there are any).
+
+    Columns: `condition`, `history`, `depth` (gold calls that stand before), `exact`, and `calls before it`,
+    the depth in groups.
+    """
+    found, asked = [], set()
+    for row in rows:
+        condition, own = row["eval_condition"], f"own calls, {row['ends']}"
+        asked.add((row["dialogue_id"], row["stage"], condition))
+        for depth, right in by_depth(row, apis[row["dialogue_id"]]):
+            found.append((condition, own, depth, right))
+    for line in predictions:
+        if (line["dialogue_id"], line["stage"], line["eval_condition"]) in asked:
+            found.append((line["eval_condition"], "correct calls", line["step"], line["canonical"]))
+    table = pd.DataFrame(found, columns=["condition", "history", "depth", "exact"])
+    table["exact"] = table.exact.astype(float)
+    table["calls before it"] = pd.cut(table.depth, [-1, *DEPTHS.values()], labels=list(DEPTHS))
+    return table

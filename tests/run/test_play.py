@@ -8,9 +8,9 @@ from trajnb.corpora.bfcl import scenarios
 from trajnb.corpora.load import load_corpus
 from trajnb.formatting.documents import apis_of
 from trajnb.formatting.examples import build_examples
-from trajnb.qlora import base
+from trajnb.qlora import model as models
+from trajnb.run import answer, play
 from trajnb.scoring.rollouts import against_forced
-from trajnb.study import rollouts, stages
 
 STAGE = 2
 
@@ -31,8 +31,8 @@ def corpus():
 @pytest.fixture(scope="module")
 def network():
     """The tiny model with an adapter that does something, so that merging it matters."""
-    model = base.load_base(base.find_model("tiny"), "none")
-    model = base.add_adapter(model, rank=4, alpha=8, dropout=0.0, seed=0)
+    model = models.load_base(models.find_model("tiny"), "none")
+    model = models.add_adapter(model, rank=4, alpha=8, dropout=0.0, seed=0)
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -44,17 +44,16 @@ def network():
 @pytest.fixture(scope="module", params=["stripped", "full"])
 def both(request, network, corpus, worlds):
     """Condition, lines of rollouts, lines of predictions."""
-    tokenizer, condition = base.load_tokenizer("tiny"), request.param
+    tokenizer, condition = models.load_tokenizer("tiny"), request.param
     held_out = [one for one in corpus.dialogues if one.id in corpus.held_out][:4]
     how = {"eval_condition": condition, "max_new_tokens": 16}
-    lines = rollouts.play(
-        network, tokenizer, held_out, worlds, ends="oracle", max_calls=3, max_length=8192, **how
-    )
+    player = play.Player(network, tokenizer, STAGE)
+    lines = play.play(player, held_out, worlds, ends="oracle", max_calls=3, max_length=8192, **how)
     apis = {one.id: apis_of(one.documents) for one in held_out}
     examples = build_examples(corpus, condition, "held_out")
     rows = [row for row in examples if row["dialogue_id"] in apis]
-    scored = stages.score_calls(apis)
-    predictions = stages.predict(
+    scored = answer.score_calls(apis)
+    predictions = answer.predict(
         network, tokenizer, rows, scored, stage=STAGE, train_condition=condition, **how
     )
     return condition, [{**line, "stage": STAGE} for line in lines], predictions

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from trajnb import machine, records
-from trajnb.study import stages
+from trajnb.run import answer, learn
 
 
 def test_kept_lines_are_measured_once(tmp_path):
@@ -13,21 +13,21 @@ def test_kept_lines_are_measured_once(tmp_path):
         return [{"a": 1}]
 
     path = tmp_path / "deep" / "x.jsonl"
-    assert stages.kept(path, measure) == stages.kept(path, measure) == [{"a": 1}]
+    assert answer.kept(path, measure) == answer.kept(path, measure) == [{"a": 1}]
     assert len(calls) == 1
 
 
 def test_a_measurement_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
-        stages.kept(tmp_path / "x.jsonl", lambda: [{"a": 1 / 0}])
+        answer.kept(tmp_path / "x.jsonl", lambda: [{"a": 1 / 0}])
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_shaped_otherwise_is_refused(tmp_path):
-    stages.claim(tmp_path, {"condition": "full", "seed": 0})
-    stages.claim(tmp_path, {"condition": "full", "seed": 0})
+    learn.claim(tmp_path, {"condition": "full", "seed": 0})
+    learn.claim(tmp_path, {"condition": "full", "seed": 0})
     with pytest.raises(ValueError, match="other condition: choose another run_folder"):
-        stages.claim(tmp_path, {"condition": "stripped", "seed": 0})
+        learn.claim(tmp_path, {"condition": "stripped", "seed": 0})
 
 
 def test_the_table_shows_counts_by_stage_and_block():
@@ -39,7 +39,7 @@ def test_the_table_shows_counts_by_stage_and_block():
         [["0/1", "1/2"], ["1/1", "0/0"]], index=["before training", "after a"], columns=["a", "b"]
     )
     pd.testing.assert_frame_equal(
-        stages.table(lines, ["a", "b"], ["before training", "after a", "after b"]), wanted
+        answer.table(lines, ["a", "b"], ["before training", "after a", "after b"]), wanted
     )
 
 

@@ -1,0 +1,211 @@
+"""What a model says to the held-out examples after a stage, and what is right about it.
+
+Answers are kept as they come, so that a run that is cut asks nothing twice.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from trajnb import records
+from trajnb.formatting.calls import is_no_call, parse_all
+from trajnb.formatting.documents import Api, apis_of
+from trajnb.formatting.examples import build_examples
+from trajnb.formatting.shots import with_shots
+from trajnb.machine import say as aloud
+from trajnb.qlora import chat, generate
+from trajnb.run.prepare import Prepared
+from trajnb.scoring import errors, score
+
+
+@dataclass
+class Answered:
+    """What was answered so far, all stages and evaluation conditions."""
+
+    predictions: list[dict] = field(default_factory=list)
+    """Lines of `predictions.jsonl`."""
+    stops: list[dict] = field(default_factory=list)
+    """Lines of `stops.jsonl`: answers at the ends of turns."""
+    seconds: float = 0.0
+
+    def table(self, run: Prepared, score_name: str = "name") -> pd.DataFrame:
+        """Right answers by stage and block under the first evaluation condition, see `table`."""
+        first = run.place.tested[0]
+        lines = [line for line in self.predictions if line["eval_condition"] == first]
+        stages = ["before training", *(f"after {one.stage.name}" for one in run.stages)]
+        return table(lines, run.source.order, stages, score_name)
+
+
+def ask(
+    network: PreTrainedModel,
+    run: Prepared,
+    stage: int,
+    answered: Answered,
+    say: Callable[[str], None] = aloud,
+) -> None:
+    """Ask all held-out examples after `stage` under every evaluation condition; what is kept already is
+    read. The lines are added to `answered`.
+    """
+    began = time.monotonic()
+    for name in run.place.tested:
+        answered.predictions += _calls(network, run, stage, name, say)
+    if run.settings.stop_targets and stage > 0:
+        for name in run.place.tested:
+            answered.stops += _stops(network, run, stage, name, say)
+    answered.seconds += time.monotonic() - began
+
+
+def _calls(network, run: Prepared, stage: int, condition: str, say) -> list[dict]:
+    scored = score_calls({one.id: apis_of(one.documents) for one in run.source.corpus.dialogues})
+    path = run.place.folder / "stages" / f"{stage}-{condition}.jsonl"
+    rows = run.material.asked[condition]
+    if stage == 0:
+        path = run.place.zero_shot / f"{condition}-{_same_question(run, rows)[:16]}.jsonl"
+
+    def measure() -> list[dict]:
+        question = _with_shots(run, rows, condition) if stage > 0 else rows
+        return _predict(network, run, question, scored, stage, condition, say)
+
+    # answers before training are shared, whatever each run is about to train
+    own = {"train_condition": run.settings.condition}
+    return [line | own for line in kept(path, measure)]
+
+
+def _same_question(run: Prepared, rows: Dataset) -> str:
+    """What runs have in common that may share their answers before training."""
+    settings, cut = run.settings, run.material.cut
+    asked = [settings.quantization, settings.max_new_tokens, *([cut] if cut else []), list(rows["prompt"])]
+    return records.digest([run.source.weights, *asked])
+
+
+def _with_shots(run: Prepared, rows: Dataset, condition: str) -> Sequence[Mapping]:
+    """The rows with worked examples in their prompts, where the strategy wants them."""
+    settings = run.settings
+    if not settings.plan_of_learning.with_shots:
+        return rows
+    worked = build_examples(run.source.corpus, condition, "train", **run.material.shape)
+    return with_shots(rows, worked, settings.shots, settings.seed)
+
+
+def _stops(network, run: Prepared, stage: int, condition: str, say) -> list[dict]:
+    path = run.place.folder / "stages" / f"{stage}-{condition}-stops.jsonl"
+
+    def measure() -> list[dict]:
+        shape = run.material.shape
+        rows = build_examples(run.source.corpus, condition, "held_out", stops=True, **shape)
+        return _predict(network, run, rows, score_stop, stage, condition, say)
+
+    return kept(path, measure)
+
+
+def _predict(network, run: Prepared, rows, scored, stage: int, condition: str, say) -> list[dict]:
+    return predict(
+        network,
+        run.source.tokenizer,
+        rows,
+        scored,
+        stage=stage,
+        train_condition=run.settings.condition,
+        eval_condition=condition,
+        max_new_tokens=run.settings.max_new_tokens,
+        cut=run.material.cut,
+        say=say,
+    )
+
+
+def predict(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Mapping],
+    scored: Callable[[str, Mapping], dict],
+    *,
+    stage: int,
+    train_condition: str,
+    eval_condition: str,
+    max_new_tokens: int,
+    cut: chat.PaperCut | None = None,
+    say: Callable[[str], None] = print,
+) -> list[dict]:
+    """Answer and score every row of held-out examples: the lines of `predictions.jsonl`, in the order of
+    `rows`.
+
+    `scored` gives what is right about the answer to a row: `score_calls`, or `score_stop`.
+    """
+    encoded = chat.encode_all(tokenizer, rows, cut)
+    began, lines = time.monotonic(), []
+    answers = generate.answer(
+        model,
+        encoded,
+        [row["dialogue_id"] for row in rows],
+        end_token=tokenizer.eos_token_id,
+        max_new_tokens=max_new_tokens,
+        tell=lambda text: say(f"stage {stage} · {eval_condition} prompts · {text}"),
+    )
+    for row, example, answer in zip(rows, encoded, answers, strict=True):
+        text = tokenizer.decode(answer.tokens[: -1 if answer.stopped else None], skip_special_tokens=True)
+        line = {
+            "dialogue_id": row["dialogue_id"],
+            "step": row["step"],
+            "block": row["block"],
+            "stage": stage,
+            "train_condition": train_condition,
+            "eval_condition": eval_condition,
+            "prompt_tokens": example.prompt,
+            "generated_tokens": len(answer.tokens),
+            "stopped": answer.stopped,
+            "prediction": text,
+            "gold_nll": answer.gold_nll,
+            "gold_tokens": len(example.completion),
+            **scored(text, row),
+        }
+        lines.append(line)
+    seconds = time.monotonic() - began
+    right = sum(line["canonical"] for line in lines)
+    say(f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} exact · {seconds:.0f} s")
+    return lines
+
+
+def score_calls(apis: Mapping[str, Mapping[str, Api]]) -> Callable[[str, Mapping], dict]:
+    """The scores of calls. `apis` gives for every dialogue id what its documents say, see
+    `documents.apis_of`: positional arguments are bound by it, and errors told apart.
+    """
+    names = {name: {api.name: api.names for api in known.values()} for name, known in apis.items()}
+
+    def scored(text: str, row: Mapping) -> dict:
+        dialogue, gold = row["dialogue_id"], row["gold"]
+        scores = score.score(text, gold, names[dialogue])
+        return {"calls": len(parse_all(text)), **scores, "error": errors.kind(text, gold, apis[dialogue])}
+
+    return scored
+
+
+def score_stop(text: str, row: Mapping) -> dict:
+    """The score of the end of a turn: whether the answer is that there is no further call."""
+    return {"canonical": is_no_call(text)}
+
+
+def kept(path: Path, measure: Callable[[], list[dict]]) -> list[dict]:
+    """The lines of `path`; measured and written there only if the file is not there yet."""
+    if not path.exists():
+        records.write_lines(path, measure())
+    return records.read_lines(path)
+
+
+def table(
+    predictions: Sequence[Mapping], blocks: Sequence[str], stages: Sequence[str], score_name: str = "name"
+) -> pd.DataFrame:
+    """Right answers by stage (rows, named `stages`, that before training first) and block (columns) so far,
+    as `right/items`, for one evaluation condition's predictions.
+    """
+    counts = [[[0, 0] for _ in blocks] for _ in range(1 + max(line["stage"] for line in predictions))]
+    for line in predictions:
+        cell = counts[line["stage"]][blocks.index(line["block"])]
+        cell[0] += line[score_name]
+        cell[1] += 1
+    shown = [[f"{right}/{total}" for right, total in row] for row in counts]
+    return pd.DataFrame(shown, index=stages[: len(shown)], columns=list(blocks))

@@ -1,0 +1,122 @@
+"""Train the stages of a run, one adapter folder each; what is trained already is read instead."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trajnb import records
+from trajnb.machine import say as aloud
+from trajnb.qlora import model as models
+from trajnb.qlora.train import Trained, train_block
+from trajnb.run.prepare import Planned, Prepared
+from trajnb.run.settings import Settings, identity
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A model with an adapter in training."""
+
+    network: PeftModel
+    initial: dict[str, Tensor]
+    """The adapter's weights before any training: where a fresh one begins."""
+
+
+def load_untrained(run: Prepared) -> PreTrainedModel:
+    """The model before training, and the folder of the run claimed for it.
+
+    Raises:
+        ValueError: the folder holds a run that other things shape.
+    """
+    claim(run.place.folder, shaping(run))
+    return models.load_base(run.source.files, run.settings.quantization)
+
+
+def shaping(run: Prepared) -> dict:
+    """All that shapes the training of a run: its parameters, the weights, the examples as tokens."""
+    found = identity(vars(run.settings)) | {
+        "weights": run.source.weights,
+        "examples": records.digest(run.material.encoded),
+    }
+    if run.settings.match_tokens:
+        found["budgets"] = {planned.stage.name: planned.budget for planned in run.stages}
+    return found
+
+
+def claim(folder: Path, shaping: dict) -> None:
+    """Say what shapes the training in `folder`, the first time; later, raise ValueError where something
+    that was said is another.
+
+    Without this a run started again with another condition, or after a condition was rewritten, would go on
+    from adapters that were trained on other prompts.
+    """
+    path = folder / "shaping.json"
+    if not path.exists():
+        records.write_json(path, shaping)
+        return
+    before = json.loads(path.read_text())  # of an older version it says less
+    changed = sorted(name for name in before if before[name] != shaping.get(name))
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run with other {', '.join(changed)}: choose another run_folder, or delete it"
+        )
+
+
+def add_adapter(network: PreTrainedModel, settings: Settings) -> Learner:
+    """A fresh adapter on `network`, drawn by the run's seed."""
+    adapted = models.add_adapter(
+        network,
+        rank=settings.lora_rank,
+        alpha=settings.lora_alpha,
+        dropout=settings.lora_dropout,
+        seed=settings.seed,
+    )
+    return Learner(adapted, models.adapter_weights(adapted))
+
+
+def learn(
+    learner: Learner, run: Prepared, planned: Planned, say: Callable[[str], None] = aloud
+) -> dict | None:
+    """Bring the learner to the end of a stage: trained now, gone on with after a kill, or read from the
+    adapter that is there. Returns what training took, see `qlora.train.Trained`; None where a stage trains
+    nothing.
+    """
+    if not planned.stage.examples:
+        return None
+    folder, name = run.place.folder, planned.folder
+    adapter = folder / "adapters" / name
+    account = folder / "training" / f"{name}.json"
+    where = f"block {planned.number}/{len(run.stages)} {planned.stage.name}"
+    if adapter.exists():
+        models.restore_adapter(learner.network, adapter)
+        say(f"{where} · trained before")
+        return json.loads(account.read_text())
+    if planned.stage.fresh:
+        models.set_adapter_weights(learner.network, learner.initial)
+    checkpoints = folder / "checkpoints" / name
+    trained = train_block(
+        learner.network,
+        planned.plan,
+        seed=1000 * run.settings.seed + planned.number,
+        folder=checkpoints,
+        say=lambda text: say(f"{where} · {text}"),
+    )
+    _save(learner.network, trained, adapter, account)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return json.loads(account.read_text())
+
+
+def _save(network: PeftModel, trained: Trained, adapter: Path, account: Path) -> None:
+    """Keep a trained stage: what it took in `account`, then its adapter as a plain PEFT folder, which
+    appears whole or not at all.
+    """
+    records.write_json(account, asdict(trained))
+    fresh = adapter.with_name(f".{adapter.name}")
+    network.save_pretrained(fresh)
+    adapter.parent.mkdir(parents=True, exist_ok=True)
+    fresh.rename(adapter)

@@ -1,0 +1,269 @@
+"""A run before its model is loaded: where it is kept, what it learns from, what it is asked, in which order.
+
+    settings = Settings.of(parameters)
+    run = prepare(settings)
+
+is all of it; 02_train takes the steps one by one, to show what each has made.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from datasets import Dataset, concatenate_datasets
+from transformers import PreTrainedTokenizerBase
+
+from trajnb import machine
+from trajnb.corpora.load import corpus_of
+from trajnb.formatting.dialogue import Corpus
+from trajnb.formatting.examples import build_examples
+from trajnb.qlora import chat
+from trajnb.qlora.model import ModelFiles, find_model, load_tokenizer
+from trajnb.qlora.plan import Plan, Recipe, make_plan
+from trajnb.run.settings import Settings, asked_with
+from trajnb.scoring import score
+from trajnb.strategies import Examples, Stage
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is kept and under which conditions it is asked."""
+
+    folder: Path
+    zero_shot: Path
+    """Answers before training, which runs that ask the same share."""
+    tested: tuple[str, ...]
+    """Evaluation conditions: those asked for, and those that a finished record already has, for evaluations
+    are only ever added.
+    """
+    started: str = field(default_factory=machine.now)
+    began: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a run is made from."""
+
+    files: ModelFiles
+    weights: str
+    """sha256 of the model's weights."""
+    tokenizer: PreTrainedTokenizerBase
+    corpus: Corpus
+    order: tuple[str, ...]
+    """The blocks in the order learnt."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """The examples of a run: rows of `formatting.examples.build_examples`."""
+
+    shape: dict
+    """How examples are written, the same for all of them: arguments of `build_examples`."""
+    cut: chat.PaperCut | None
+    """Cuts tokens as the paper does; None where whole turns are cut."""
+    learnt: Dataset
+    encoded: list[chat.Encoded]
+    """Of `learnt`, as tokens."""
+    dropped: int
+    """Training examples of which a cut left no target."""
+    asked: dict[str, Dataset]
+    """Held-out examples under every evaluation condition: the same items in the same order."""
+
+    @property
+    def items(self) -> Dataset:
+        """The held-out examples, whatever the condition."""
+        return next(iter(self.asked.values()))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage of a run and what it trains on."""
+
+    number: int
+    """From 1; stage 0 is before training."""
+    stage: Stage
+    plan: Plan
+    budget: int | None
+    """Tokens that another condition would have learnt here, where a run matches them."""
+
+    @property
+    def folder(self) -> str:
+        """What the folders of this stage are called."""
+        return f"{self.number}-{self.stage.name}"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to begin."""
+
+    settings: Settings
+    place: Place
+    source: Source
+    material: Material
+    stages: tuple[Planned, ...]
+
+
+def prepare(settings: Settings) -> Prepared:
+    """All steps of this module at once; errors as in each of them."""
+    place = find_place(settings)
+    source = find_source(settings)
+    material = make_material(settings, source, place.tested)
+    stages = plan_stages(settings, source, material)
+    return Prepared(settings, place, source, material, stages)
+
+
+def find_place(settings: Settings) -> Place:
+    """The folders of a run; relative ones start at the clone."""
+    now = machine.now()
+    by_hand = f"runs/by-hand/{settings.condition}-{now.replace(':', '')}"
+    folder = machine.resolve(settings.run_folder or by_hand)
+    shared = settings.zero_shot_folder
+    zero_shot = machine.resolve(shared) if shared else folder / "zero_shot"
+    record = folder / "record.json"
+    before = json.loads(record.read_text())["matrix"] if record.is_file() else {}
+    tested = dict.fromkeys([*asked_with(vars(settings)), *before])
+    return Place(folder, zero_shot, tuple(tested), started=now)
+
+
+def find_source(settings: Settings) -> Source:
+    """The model's files, its tokenizer, the corpus.
+
+    Raises:
+        ValueError: one of them cannot be had, or the order does not name every block once.
+    """
+    files = find_model(settings.model, settings.revision)
+    tokenizer = load_tokenizer(settings.model, settings.revision)
+    corpus = corpus_of(vars(settings), count_tokens=chat.count_text(tokenizer))
+    order = tuple(settings.order or corpus.blocks)
+    if sorted(order) != sorted(corpus.blocks):
+        known = ", ".join(corpus.blocks)
+        raise ValueError(f"order must name each of {known} once, not {', '.join(order)}")
+    return Source(files, files.sha256(), tokenizer, corpus, order)
+
+
+def by_side(source: Source) -> pd.DataFrame:
+    """Dialogues of every block (rows, in the order learnt) on both sides of the split."""
+    counts = source.corpus.account["blocks"]
+    rows = {
+        block: {
+            "train": counts[block]["train_dialogues"],
+            "held out": counts[block]["held_out_dialogues"],
+        }
+        for block in source.order
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def make_material(settings: Settings, source: Source, tested: tuple[str, ...]) -> Material:
+    """The examples that are learnt and those that are asked under each of `tested`.
+
+    Raises:
+        ValueError: there are none on one side, a dialogue is on both, or conditions differ in their items.
+    """
+    shape = {"prompt_format": settings.prompt_format, "responses": settings.responses}
+    cut = None
+    if settings.truncation == "paper":
+        cut = chat.PaperCut(settings.max_length, settings.max_new_tokens)
+    else:
+        count = chat.count_tokens(source.tokenizer)
+        shape |= {"max_length": settings.max_length, "count_tokens": count}
+    rows = training_rows(settings, source.corpus, settings.condition, shape)
+    encoded = chat.encode_all(source.tokenizer, rows, cut)
+    kept = [place for place, example in enumerate(encoded) if example.completion]
+    asked = {name: build_examples(source.corpus, name, "held_out", **shape) for name in tested}
+    material = Material(
+        shape,
+        cut,
+        rows.select(kept),
+        [encoded[place] for place in kept],
+        len(encoded) - len(kept),
+        asked,
+    )
+    _check_material(material)
+    return material
+
+
+def training_rows(settings: Settings, corpus: Corpus, condition: str, shape: dict) -> Dataset:
+    """What would be learnt under a condition: calls and, where the run learns them, ends of turns."""
+    rows = build_examples(corpus, condition, "train", **shape)
+    if not settings.stop_targets:
+        return rows
+    return concatenate_datasets([rows, build_examples(corpus, condition, "train", stops=True, **shape)])
+
+
+def _check_material(material: Material) -> None:
+    items = material.items
+    if not len(material.learnt) or not len(items):
+        raise ValueError("no examples: raise train_dialogues and held_out_dialogues")
+    if both := set(material.learnt["dialogue_id"]) & set(items["dialogue_id"]):
+        raise ValueError(f"dialogue {min(both)} stands on both sides of the split")
+    for name, rows in material.asked.items():
+        if rows["gold"] != items["gold"]:
+            raise ValueError(f"the items under {name} differ from those under another condition")
+    wrong = [gold for gold in items["gold"] if not score.score(gold, gold)["canonical"]]
+    if wrong:
+        raise ValueError(f"a gold call is not scored right: {wrong[0]}")
+
+
+def examples_table(settings: Settings, material: Material) -> pd.DataFrame:
+    """How many examples there are, learnt and asked, and what of them was cut."""
+    learnt = material.learnt
+    rows = [("train", settings.condition, len(learnt), sum(learnt["cut_turns"]), material.dropped)]
+    for name, asked in material.asked.items():
+        rows.append(("held out", name, len(asked), sum(asked["cut_turns"]), 0))
+    columns = ["split", "condition", "examples", "turns cut to fit max_length", "dropped, no target left"]
+    return pd.DataFrame(rows, columns=columns).set_index("split")
+
+
+def plan_stages(settings: Settings, source: Source, material: Material) -> tuple[Planned, ...]:
+    """What every stage trains on, step by step, before any of it runs.
+
+    Raises:
+        ValueError: a stage has nothing to learn from.
+    """
+    recipe = Recipe(
+        settings.epochs,
+        settings.dialogues_per_step,
+        settings.learning_rate,
+        settings.warmup_ratio,
+        settings.packing,
+        settings.token_budget,
+    )
+    dialogues = material.learnt["dialogue_id"]
+    share, seed = settings.replay_share, settings.seed
+    examples = Examples(source.order, material.learnt["block"], dialogues, share, seed)
+    budget_of = _budgets(settings, source, material)
+    planned = []
+    for number, stage in enumerate(settings.plan_of_learning.stages(examples), start=1):
+        budget = budget_of(stage)
+        encoded = [material.encoded[place] for place in stage.examples]
+        names = [dialogues[place] for place in stage.examples]
+        plan = make_plan(encoded, names, recipe, seed, budget)
+        if settings.plan_of_learning.trains and not plan.cost.supervised:
+            raise ValueError(f"stage {stage.name} has nothing to learn from")
+        planned.append(Planned(number, stage, plan, budget))
+    return tuple(planned)
+
+
+def _budgets(
+    settings: Settings, source: Source, material: Material
+) -> Callable[[Stage], int | None]:
+    """stage -> the tokens that `match_tokens` would learn in it; None where nothing is matched."""
+    if not settings.match_tokens:
+        return lambda stage: None
+    rows = training_rows(settings, source.corpus, settings.match_tokens, material.shape)
+    sizes = [len(example.tokens) for example in chat.encode_all(source.tokenizer, rows)]
+    return lambda stage: settings.epochs * sum(sizes[place] for place in stage.examples)
+
+
+def cost_table(stages: tuple[Planned, ...]) -> pd.DataFrame:
+    """What every stage takes, see `qlora.plan.Cost`, and the budget of tokens where there is one."""
+    costs = pd.DataFrame(
+        [planned.plan.cost for planned in stages], index=[one.stage.name for one in stages]
+    )
+    if any(planned.budget is not None for planned in stages):
+        costs["budget"] = [planned.budget for planned in stages]
+    return costs
