@@ -1,6 +1,7 @@
 """The house itself: its layout, versions said alike everywhere, notebooks as notebooks should be."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 import yaml
 
 import trajnb
+from trajnb.strategies import STRATEGIES
 from trajnb.study.grid import expand
-from trajnb.study.params import notebook_parameters, read_study
+from trajnb.study.params import notebook_parameters, read_params
+from trajnb.study.pipeline import schema
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -89,8 +92,8 @@ def test_readme_links_lead_somewhere():
 
 @pytest.mark.parametrize("file", sorted((ROOT / "params").glob("*.yaml")), ids=lambda file: file.stem)
 def test_committed_params_are_studies(file):
-    parameters = notebook_parameters(ROOT / "notebooks" / "02_train.ipynb")
-    study = read_study(file, parameters)
+    parameters = schema(ROOT / "notebooks")
+    study = read_params(file, parameters)
     if (
         study.common["corpus"] == "api-bank"
     ):  # its files are not for everyone: the rest is tried on the sample
@@ -100,11 +103,86 @@ def test_committed_params_are_studies(file):
     assert study.title and study.description and expand(study, parameters)
 
 
+# a room or a module of the package -> what it may import; data flows one way, so every arrow points to an
+# earlier line
+ARROWS = {
+    "known": (),
+    "machine": (),
+    "assets": (),
+    "hub": (),
+    "strategies": ("known",),
+    "formatting": ("known",),
+    "world": ("assets", "formatting"),
+    "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
+    "records": ("formatting", "machine", "strategies"),
+    "qlora": ("assets", "formatting", "hub"),
+    "scoring": ("formatting", "machine", "records", "strategies"),
+    "show": ("formatting", "machine", "records", "scoring", "strategies"),
+    "run": (
+        "corpora", "formatting", "known", "machine", "qlora", "records", "scoring", "strategies", "world",
+    ),
+    "bench": ("corpora", "formatting", "machine", "qlora"),
+}  # fmt: skip
+ARROWS["study"] = tuple(ARROWS)  # it starts notebooks and runs, and nothing imports it
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of the package that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.startswith("trajnb.")} & MODULES.keys()
+
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for path in (ROOT / "trajnb").rglob("*.py")
+    if path.name != "__init__.py"
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows_point_down(module):
+    room = module.split(".")[1]
+    for other in imports(MODULES[module]):
+        there = other.split(".")[1]
+        assert there == room or there in ARROWS[room], f"{module} imports {other}"
+
+
+def test_no_room_points_up():
+    rooms = list(ARROWS)
+    for room, others in ARROWS.items():
+        assert all(rooms.index(other) < rooms.index(room) for other in others), room
+
+
+def test_modules_form_no_circle():
+    sorter = graphlib.TopologicalSorter({name: imports(path) for name, path in MODULES.items()})
+    assert list(sorter.static_order())  # a CycleError names the circle
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_strategy_is_named_in_one_module(module):
+    if module == "trajnb.strategies":
+        return
+    names = set(STRATEGIES) - {"sequential"}  # also a word of the Trainer, and of tables for people
+    texts = {node.value for node in ast.walk(ast.parse(MODULES[module].read_text())) if is_text(node)}
+    assert not names & texts, f"{module} knows {names & texts}: ask a property of the strategy"
+
+
+def is_text(node) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 @each_notebook
 def test_a_notebook_has_one_parameters_cell_of_plain_lines(path):
     (cell,) = [c for c in _code(path) if "parameters" in c.metadata.get("tags", [])]
     assert notebook_parameters(path)  # a ValueError where papermill could not read all of it
     for line in cell.source.splitlines():
+        if re.fullmatch(r"# [^=]+", line):
+            continue  # the name of a band
         assert re.fullmatch(r"\w+: [\w\[\]]+ = [^#=]+?(  # [^=]+)?", line), line
 
 

@@ -34,6 +34,7 @@ record = {"matrix": matrix, "executable": sys.executable, "threads": os.environ.
 """,
 ]
 INSPECT = ["seed: int = 5\ndialogue: str = ''", "assert seed == 0, seed"]
+ROLLOUT = ["run_folder: str = ''\nrollout_dialogues: int = 1\nrollout_calls: int = 12", "1"]
 EVALUATE = [
     "study_folder: str = ''",
     "from pathlib import Path\nprint(len(list(Path(study_folder).glob('runs/*/record.json'))), 'runs')",
@@ -45,7 +46,13 @@ def notebooks(tmp_path_factory):
     """A repository's notebooks folder that holds the stubs."""
     folder = tmp_path_factory.mktemp("repository") / "notebooks"
     folder.mkdir()
-    for name, cells in (("01_inspect", INSPECT), ("02_train", TRAIN), ("03_evaluate", EVALUATE)):
+    stubs = {
+        "01_inspect": INSPECT,
+        "02_train": TRAIN,
+        "03_evaluate": EVALUATE,
+        "04_rollout": ROLLOUT,
+    }
+    for name, cells in stubs.items():
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in cells])
         notebook.cells[0].metadata["tags"] = ["parameters"]
         # a kernel that no machine has: the runner brings its own

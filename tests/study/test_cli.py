@@ -50,10 +50,11 @@ def test_dry_run_shows_the_grid_and_writes_nothing(trajnb, params, tmp_path):
 def test_a_cost_grows_with_what_is_trained_and_read(params):
     from trajnb.study.estimate import estimate
     from trajnb.study.grid import expand
-    from trajnb.study.params import notebook_parameters, read_study
+    from trajnb.study.params import read_params
+    from trajnb.study.pipeline import schema
 
-    parameters = notebook_parameters(cli.NOTEBOOKS / "02_train.ipynb")
-    stripped, full = expand(read_study(params, parameters), parameters).values()
+    parameters = schema(cli.NOTEBOOKS)
+    stripped, full = expand(read_params(params, parameters), parameters).values()
     one = estimate(full)
     assert estimate(stripped).trained < one.trained < estimate(full | {"packing": "none"}).trained
     assert estimate(full | {"epochs": 3}).trained == 3 * one.trained

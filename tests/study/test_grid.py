@@ -10,12 +10,13 @@ from trajnb.corpora import bfcl
 from trajnb.corpora.blocks import BLOCKS
 from trajnb.machine import ROOT
 from trajnb.study import grid
-from trajnb.study.params import Study, notebook_parameters
+from trajnb.study.params import Study
+from trajnb.study.pipeline import schema
 
 
 @pytest.fixture(scope="module")
 def expand(notebooks):
-    parameters = notebook_parameters(notebooks / "02_train.ipynb")
+    parameters = schema(notebooks)
     return lambda *grids, **common: grid.expand(Study("s", "s", "", common, grids), parameters)
 
 
@@ -70,7 +71,7 @@ def test_a_count_of_orders_that_no_square_has_is_an_error():
 @pytest.fixture(scope="module")
 def real():
     """The notebook's own parameters, on the sample."""
-    parameters = notebook_parameters(ROOT / "notebooks" / "02_train.ipynb")
+    parameters = schema(ROOT / "notebooks")
     return lambda *grids, **common: grid.expand(Study("s", "s", "", common, grids), parameters)
 
 
@@ -145,7 +146,7 @@ def committed():
 
 @pytest.mark.parametrize("name, run", committed(), ids=lambda part: part if isinstance(part, str) else "")
 def test_runs_of_committed_studies_keep_their_names(name, run):
-    parameters = notebook_parameters(ROOT / "notebooks" / "02_train.ipynb")
+    parameters = schema(ROOT / "notebooks")
     defaults = {known: parameter.default for known, parameter in parameters.items()}
     run = defaults | {known: value for known, value in run.items() if known in defaults}
     run["order"] = as_asked(run)

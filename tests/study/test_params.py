@@ -2,7 +2,7 @@ import nbformat
 import pytest
 
 from trajnb.study.grid import expand
-from trajnb.study.params import notebook_parameters, read_study
+from trajnb.study.params import notebook_parameters, read_params
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def read(tmp_path, parameters):
     def read(text, *settings):
         file = tmp_path / "small.yaml"
         file.write_text(text)
-        return read_study(file, parameters, settings)
+        return read_params(file, parameters, settings)
 
     return read
 
@@ -82,9 +82,9 @@ def test_a_fault_is_named(read, text, words):
 def test_a_file_that_is_missing_or_no_text_is_named(tmp_path, parameters):
     (tmp_path / "quick.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"quik.yaml does not exist \(did you mean 'quick.yaml'"):
-        read_study(tmp_path / "quik.yaml", parameters)
+        read_params(tmp_path / "quik.yaml", parameters)
     with pytest.raises(ValueError, match="quick.yaml cannot be read as text"):
-        read_study(tmp_path / "quick.yaml", parameters)
+        read_params(tmp_path / "quick.yaml", parameters)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_run_that_the_real_notebook_cannot_train_is_named(tmp_path, common, wo
     parameters = notebook_parameters(NOTEBOOKS / "02_train.ipynb")
     file = tmp_path / "small.yaml"
     file.write_text("common: {corpus: sample, documents: used}\nruns: [{}]\n")
-    study = read_study(file, parameters, [common.replace(": ", "=", 1)])
+    study = read_params(file, parameters, [common.replace(": ", "=", 1)])
     with pytest.raises(ValueError) as error:
         expand(study, parameters)
     assert all(word in str(error.value) for word in words), str(error.value)

@@ -1,4 +1,4 @@
-"""The command line: `trajnb run`, `report`, `fetch`, `corpus`, `bench`.
+"""The command line: `trajnb run`, `train`, `report`, `records`, `fetch`, `corpus`, `bench`.
 
 Imports wait until a command needs them, so that `trajnb --help` answers at once.
 """
@@ -62,11 +62,11 @@ def run(
       trajnb run params/bfcl.yaml --jobs 4
     """
     with _told():
-        from trajnb.study import grid, runner
-        from trajnb.study.params import notebook_parameters, read_study
+        from trajnb.study import grid, pipeline
+        from trajnb.study.params import read_params
 
-        parameters = notebook_parameters(NOTEBOOKS / runner.TRAIN)
-        study = read_study(params, parameters, settings)
+        parameters = pipeline.schema(NOTEBOOKS)
+        study = read_params(params, parameters, settings)
         runs = grid.expand(study, parameters)
         out = out or Path("runs") / study.name
         if dry_run:
@@ -74,11 +74,36 @@ def run(
             return
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end of a job, like Ctrl-C
         try:
-            errors = runner.run_study(study, runs, out, NOTEBOOKS, jobs, kept)
+            errors = pipeline.run_study(study, runs, out, NOTEBOOKS, jobs, kept)
         except KeyboardInterrupt:
             click.echo("\nStopped. The same command goes on from here.", err=True)
             sys.exit(130)
     _end(errors, out)
+
+
+@main.command()
+@click.argument("parameters", type=click.Path(dir_okay=False, path_type=Path))
+def train(parameters: Path) -> None:
+    """Train and ask one run without a notebook: what 02_train does with the same PARAMETERS, a YAML file.
+
+    What is finished of it is read, and what was cut goes on. The last line printed is the run's folder.
+
+    \b
+    Example:
+      trajnb train runs/quick/runs/<run>/parameters.yaml
+    """
+    with _told():
+        from trajnb.study import pipeline
+        from trajnb.study.params import notebook_parameters, read_run
+
+        run = read_run(parameters, notebook_parameters(NOTEBOOKS / pipeline.TRAIN))
+        from trajnb.run.prepare import prepare  # torch takes seconds to import
+        from trajnb.run.settings import Settings
+        from trajnb.run.train import train
+
+        prepared = prepare(Settings.of(run))
+        train(prepared)
+    click.echo(prepared.place.folder)
 
 
 @main.command()
@@ -91,9 +116,9 @@ def report(folder: Path) -> None:
       trajnb report runs/quick
     """
     with _told():
-        from trajnb.study import runner
+        from trajnb.study import pipeline
 
-        errors = runner.report(folder, NOTEBOOKS)
+        errors = pipeline.report(folder, NOTEBOOKS)
     _end(errors, folder)
 
 
@@ -224,7 +249,7 @@ def _bench_options(command):
 def bench_train(repeats: int, out: Path | None, growth: bool, **work) -> None:
     """Time one optimiser step: shared prefixes, one example at a time, TRL (extra `bench`)."""
     with _told():
-        from trajnb.study import bench
+        from trajnb import bench
 
         result = bench.train(_work(work), repeats, click.echo)
         if growth:
@@ -239,21 +264,21 @@ def bench_train(repeats: int, out: Path | None, growth: bool, **work) -> None:
 def bench_evaluate(repeats: int, out: Path | None, **work) -> None:
     """Time greedy answers to held-out examples: shared prefixes with gold as draft, batched `generate`."""
     with _told():
-        from trajnb.study import bench
+        from trajnb import bench
 
         result = bench.evaluate(_work(work), repeats, click.echo)
     _show_bench(result, out)
 
 
 def _work(options: dict):
-    from trajnb.study import bench
+    from trajnb import bench
 
     return bench.Work(**options)
 
 
 def _show_bench(result: dict, out: Path | None) -> None:
     from trajnb.records import write_json
-    from trajnb.study import bench
+    from trajnb import bench
 
     click.echo("\n" + bench.table(result))
     if out:
@@ -281,8 +306,8 @@ def _end(errors: dict[str, str], out: Path) -> None:
 
 def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
     from trajnb.study.estimate import estimate
+    from trajnb.study.folder import run_states
     from trajnb.study.grid import varying
-    from trajnb.study.runner import run_states
 
     states, axes = run_states(out, runs), varying(runs)
     costs = {name: estimate(run) for name, run in runs.items()}

@@ -10,6 +10,7 @@ from functools import cache
 
 from trajnb.corpora.load import corpus_of
 from trajnb.formatting.dialogue import CorpusChoice
+from trajnb.run.settings import asked_with
 from trajnb.strategies import strategy_of
 
 # SmolLM2's tokenizer on `bfcl`: of whole prompts, and where shared beginnings count once. What is left then
@@ -42,7 +43,7 @@ def estimate(run: dict) -> Cost:
     shared = run["packing"] == "trie"
     blocks = len(corpus_of(run).blocks)
     trained = round(_pass(corpus, run["condition"], "train", shared)[0] * _passes(run, corpus, blocks))
-    conditions = run["eval_conditions"] or [run["condition"]]
+    conditions = asked_with(run)
     stages = 2 if strategy.one_stage else blocks + 1  # one is before training
     passes = [_pass(corpus, condition, "held_out", shared) for condition in conditions]
     read, answers = (stages * sum(counts) for counts in zip(*passes, strict=True))

@@ -4,13 +4,9 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from trajnb.strategies import unheeded
-from trajnb.study.params import FOLDERS, Parameters, Study, check_run
-
-# Where a run is kept and what it is evaluated on change no weight; everything else is its identity.
-NOT_IDENTITY = (*FOLDERS, "eval_conditions", "rollout_dialogues", "rollout_calls")
+from trajnb.run.settings import NOT_IDENTITY, asked_with, identity
+from trajnb.study.params import Parameters, Study, check_run
 
 
 def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
@@ -29,7 +25,7 @@ def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
                 raise ValueError(f"{study.name}: runs[{place}]: {error}") from None
             twin = runs.setdefault(run_name(run, parameters), run)
             if twin is not run:
-                both = _evaluated(twin) + _evaluated(run)
+                both = asked_with(twin) + asked_with(run)
                 twin["eval_conditions"] = list(dict.fromkeys(both))
     return runs
 
@@ -78,18 +74,9 @@ def shaping(run: dict, parameters: Parameters) -> dict:
 
     Defaults are left out so that a parameter that is added later leaves earlier runs what they are.
     """
-    defaults = {name: parameter.default for name, parameter in parameters.items()}
-    run = run | ({"corpus_path": path_identity(run)} if run.get("corpus_path") else {})
-    heeded = sorted(run.keys() - unheeded(run) - set(NOT_IDENTITY))
-    return {name: run[name] for name in heeded if run[name] != defaults[name]}
-
-
-def path_identity(run: dict) -> str:
-    """What of `corpus_path` tells runs apart: on other machines the same files lie elsewhere. A file of one's
-    own counts by its name; the publisher's files are the same in every folder, and hashes are compared when
-    runs are pooled.
-    """
-    return Path(run["corpus_path"]).name if run["corpus"] == "jsonl" else ""
+    own = {name: value for name, value in run.items() if parameters[name].shapes}
+    shaped = identity(own).items()
+    return {name: value for name, value in shaped if value != parameters[name].default}
 
 
 def run_name(run: dict, parameters: Parameters) -> str:
@@ -102,7 +89,3 @@ def varying(runs: dict[str, dict]) -> list[str]:
     """The parameters that differ between `runs`, which are what a table of them shows."""
     names = [name for name in next(iter(runs.values())) if name not in NOT_IDENTITY]
     return [name for name in names if len({json.dumps(run[name]) for run in runs.values()}) > 1]
-
-
-def _evaluated(run: dict) -> list[str]:
-    return run["eval_conditions"] or [run["condition"]]

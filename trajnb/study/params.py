@@ -26,11 +26,11 @@ from pathlib import Path
 import yaml
 
 from trajnb.known import check_known, nearest
+from trajnb.run.settings import FOLDERS, asked_with
 from trajnb.strategies import strategy_of
 
 TOP_LEVEL = ("title", "description", "family", "common", "runs")
 KINDS = ("int", "float", "bool", "str", "list[str]")  # annotations of a parameters cell
-FOLDERS = ("run_folder", "zero_shot_folder")  # where a run is kept: chosen by the runner
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Parameter:
     kind: str  # one of KINDS
     default: object
     help: str
+    shapes: bool = True
+    """It shapes a run: a parameter of 02_train, not of a notebook that is executed with the run afterwards."""
 
     @property
     def words(self) -> list[str]:
@@ -88,7 +90,7 @@ def notebook_parameters(notebook: Path) -> Parameters:
     return found
 
 
-def read_study(file: Path, parameters: Parameters, settings: Sequence[str] = ()) -> Study:
+def read_params(file: Path, parameters: Parameters, settings: Sequence[str] = ()) -> Study:
     """Read and check `file`; `settings` are `name=value` texts that replace values of `common`.
 
     Every fault is a ValueError that names the file, the place in it and what was expected.
@@ -120,6 +122,22 @@ def read_study(file: Path, parameters: Parameters, settings: Sequence[str] = ())
     title, description = (str(content.get(key) or "") for key in ("title", "description"))
     family = _family(file, content["family"]) if content.get("family") is not None else None
     return Study(file.stem, title or file.stem, description, common, grids, family)
+
+
+def read_run(file: Path, parameters: Parameters) -> dict:
+    """The parameters of one run, those that `file` leaves out at their default; what papermill takes.
+
+    Raises:
+        ValueError: as `read_params`, and as `check_run`.
+    """
+    run = {name: parameter.default for name, parameter in parameters.items()}
+    for name, value in _load_yaml(file).items():
+        run[name] = _typed(f"{file}: {name}", name, value, parameters)
+    try:
+        check_run(run, parameters)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    return run
 
 
 def check_run(run: dict, parameters: Parameters) -> None:
@@ -215,16 +233,21 @@ def _family(file: Path, value: object) -> dict[str, list[str]]:
 def _checked(file: Path | str, place: str, name: str, value: object, parameters: Parameters) -> object:
     """`value` as the type that the notebook's annotation asks for."""
     where = f"{file}: {place}.{name}" if place else f"{file} {name}"
+    if name in FOLDERS and name in parameters:
+        raise ValueError(f"{where}: trajnb run sets the folders of runs; choose the study's with --out")
+    hint = "; to vary it, put the list into runs" if isinstance(value, list) and place == "common" else ""
+    return _typed(where, name, value, parameters, hint)
+
+
+def _typed(where: str, name: str, value: object, parameters: Parameters, hint: str = "") -> object:
+    """`value` as the type of its parameter; `hint` is what else to say of another type."""
     if name not in parameters:
         raise ValueError(f"{where}: unknown parameter {name!r}{nearest(str(name), parameters)}")
-    if name in FOLDERS:
-        raise ValueError(f"{where}: trajnb run sets the folders of runs; choose the study's with --out")
     kind = parameters[name].kind
     converted = _convert(value, kind)
     if converted is None:
-        hint = "; quote it" if kind == "str" and isinstance(value, (bool, int, float)) else ""
-        if isinstance(value, list) and place == "common":
-            hint = "; to vary it, put the list into runs"
+        quoted = kind == "str" and isinstance(value, (bool, int, float))
+        hint = hint or ("; quote it" if quoted else "")
         raise ValueError(f"{where} must be {kind}, not {_shown(value)}{hint}")
     return converted
 
@@ -266,7 +289,7 @@ def _check_strategy(run: dict) -> None:
         raise ValueError(f"replay_share is {run['replay_share']}: it must lie above 0 and be at most 1")
     if run["shots"] < 1:
         raise ValueError(f"shots is {run['shots']}: few-shot prompts need at least one worked example")
-    if run["rollout_dialogues"] > 0:
+    if run.get("rollout_dialogues", 0) > 0:  # not there where 02_train alone is asked for
         _check_rollout(run)
     if run["match_tokens"] and not strategy_of(run).trains:
         raise ValueError(
@@ -285,7 +308,7 @@ def _check_rollout(run: dict) -> None:
         raise ValueError(
             f"rollout_dialogues: strategy {run['strategy']!r} ends with no one model to be played"
         )
-    if "stripped+values" in (run["eval_conditions"] or [run["condition"]]):
+    if "stripped+values" in asked_with(run):
         raise ValueError("rollout_dialogues: stripped+values shows what the right call needs; leave it out")
 
 

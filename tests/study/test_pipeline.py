@@ -11,22 +11,28 @@ import pytest
 import yaml
 
 from trajnb import records
-from trajnb.study import execute, grid, runner
-from trajnb.study.params import Study, notebook_parameters
+from trajnb.machine import ROOT
+from trajnb.study import engines, grid, pipeline
+from trajnb.study import folder as folders_of
+from trajnb.study.job import Job
+from trajnb.study.params import Study
+
+ROLLOUT = next(part for part in pipeline.PARTS if "rollout" in part.notebook)
+NOTEBOOKS = ROOT / "notebooks"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def plain_pages():
     """Pages that need no records: what is rendered is the business of tests/show."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "render", lambda executed: executed.with_suffix(".html").write_text("page"))
-        patch.setattr(runner, "write_index", lambda out, s: (out / "index.html").write_text(json.dumps(s)))
+        patch.setattr(pipeline, "render", lambda executed: executed.with_suffix(".html").write_text("page"))
+        patch.setattr(pipeline, "write_index", lambda out, s: (out / "index.html").write_text(json.dumps(s)))
         yield
 
 
 def study_of(notebooks, *grids):
     study = Study("small", "A small study", "", {}, grids)
-    return study, grid.expand(study, notebook_parameters(notebooks / runner.TRAIN))
+    return study, grid.expand(study, pipeline.schema(notebooks))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +47,7 @@ def first(notebooks, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(elsewhere))
         patch.delenv("OMP_NUM_THREADS", raising=False)
-        errors = runner.run_study(study, runs, out, notebooks, jobs=2)
+        errors = pipeline.run_study(study, runs, out, notebooks, jobs=2)
     return out, runs, errors
 
 
@@ -66,7 +72,8 @@ def test_a_run_folder_holds_what_papermill_takes(first):
     for name, run in runs.items():
         folder = out / "runs" / name
         folders = {"run_folder": str(folder), "zero_shot_folder": str(out / "zero_shot")}
-        assert yaml.safe_load((folder / "parameters.yaml").read_text()) == run | folders
+        own = {known: value for known, value in run.items() if not known.startswith("rollout_")}
+        assert yaml.safe_load((folder / "parameters.yaml").read_text()) == own | folders
         assert (folder / "02_train.html").is_file() and "» block 1 of 2" in (folder / "log.txt").read_text()
 
 
@@ -82,53 +89,55 @@ def test_again_skips_what_is_finished_and_goes_on_with_the_rest(first, notebooks
     out, _, _ = first
     study, runs = study_of(notebooks, {"seed": [0, 13]})
     seen = (out / "01_inspect.ipynb").stat().st_mtime
-    assert list(runner.run_states(out, runs).values()) == ["finished", "cut"]
-    assert runner.run_study(study, runs, out, notebooks, jobs=1) == {}
+    assert list(folders_of.run_states(out, runs).values()) == ["finished", "cut"]
+    assert pipeline.run_study(study, runs, out, notebooks, jobs=1) == {}
     assert [(out / "runs" / name / "attempts").read_text() for name in runs] == ["x", "xx"]
     assert (out / "01_inspect.ipynb").stat().st_mtime == seen
     assert "2 runs" in (out / "03_evaluate.ipynb").read_text()
-    job = runner._page(out, notebooks / "01_inspect.ipynb", {"seed": 0})
-    assert runner._is_shown(job) and not runner._is_shown(replace(job, parameters={"seed": 1}))
+    inspect = next(part for part in pipeline.PARTS if not part.of_finished and not part.per_run)
+    job = pipeline.job_of(inspect, pipeline.Place(out, notebooks), *next(iter(runs.items())))
+    assert job.parameters == {"seed": 0} and inspect.is_done(job)
+    assert not inspect.is_done(replace(job, parameters={"seed": 1}))
     # a further evaluation is work to be done again
     _, wider = study_of(notebooks, {"seed": [0, 13], "eval_conditions": [["full", "stripped"]]})
-    assert list(wider) == list(runs) and set(runner.run_states(out, wider).values()) == {"cut"}
+    assert list(wider) == list(runs) and set(folders_of.run_states(out, wider).values()) == {"cut"}
 
 
 def test_a_folder_of_another_study_is_left_alone(first, notebooks, tmp_path):
     out, runs, _ = first
     study, others = study_of(notebooks, {"seed": [7]})
     with pytest.raises(ValueError) as error:
-        runner.claim_folder(out, study, others)
+        folders_of.claim_folder(out, study, others)
     assert all(name in str(error.value) for name in [*runs, "small", "--out"])
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(ValueError, match="no study.yaml.*--out"):
-        runner.claim_folder(tmp_path, study, others)
+        folders_of.claim_folder(tmp_path, study, others)
     with pytest.raises(ValueError, match="is a file"):
-        runner.claim_folder(tmp_path / "thesis.tex", study, others)
+        folders_of.claim_folder(tmp_path / "thesis.tex", study, others)
 
 
 def test_a_study_may_grow(first, notebooks):
     out, runs, _ = first
     study, more = study_of(notebooks, {"seed": [0, 13, 14]})
-    runner.claim_folder(out, study, more)
-    assert len(runner.run_states(out, more)) == 3
+    folders_of.claim_folder(out, study, more)
+    assert len(folders_of.run_states(out, more)) == 3
 
 
 def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "record.json").write_text('{"matrix"')
     with pytest.raises(ValueError, match="record.json is no record"):
-        runner.is_finished(tmp_path, {"eval_conditions": [], "condition": "full"})
+        folders_of.is_finished(tmp_path, {"eval_conditions": [], "condition": "full"})
 
 
 def test_report_wants_a_finished_run(tmp_path, notebooks):
     with pytest.raises(ValueError, match="no finished run"):
-        runner.report(tmp_path, notebooks)
+        pipeline.report(tmp_path, notebooks)
 
 
 def job_in(folder, notebooks, **parameters):
     parameters = {"run_folder": str(folder), **parameters}
     files = [folder / name for name in ("02_train.ipynb", "parameters.yaml", "log.txt")]
-    return execute.Job("one", notebooks / runner.TRAIN, *files, parameters)
+    return Job("one", notebooks / pipeline.TRAIN, *files, parameters)
 
 
 def test_a_job_that_another_process_works_on_waits_for_it(tmp_path, notebooks, capsys):
@@ -143,7 +152,7 @@ def test_a_job_that_another_process_works_on_waits_for_it(tmp_path, notebooks, c
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "sleep", sleep)
-        assert execute.execute([job], [{}], lambda job: True, lambda job, state: heard.append(state)) == {}
+        assert engines.local([job], [{}], lambda job: True, lambda job, state: heard.append(state)) == {}
     assert heard == ["finished"]
     assert capsys.readouterr().out.count("another process is still at work") == 1
 
@@ -179,29 +188,30 @@ def wait_for(true, seconds=60):
 )
 def test_a_run_sees_one_gpu(monkeypatch, visible, jobs, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in execute.slots(jobs)] == expected
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in engines.slots(jobs)] == expected
 
 
 def test_without_a_gpu_runs_share_the_cores(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert len(execute.slots(None)) == 1
+    assert len(engines.slots(None)) == 1
     cores = len(os.sched_getaffinity(0))
-    assert execute.slots(cores + 1) == [{"OMP_NUM_THREADS": "1"}] * (cores + 1)
+    assert engines.slots(cores + 1) == [{"OMP_NUM_THREADS": "1"}] * (cores + 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert execute.slots(2) == [{}, {}]
+    assert engines.slots(2) == [{}, {}]
 
 
 @pytest.fixture
 def job(tmp_path):
     run = {"condition": "full", "eval_conditions": [], "rollout_dialogues": 2, "rollout_calls": 5}
-    return runner.rollout_job(tmp_path / "out", "full-s0", run, tmp_path / "notebooks")
+    place = pipeline.Place(tmp_path / "out", NOTEBOOKS)
+    return pipeline.job_of(ROLLOUT, place, "full-s0", run)
 
 
 def test_a_rollout_is_asked_for_by_the_run_and_stands_beside_its_record(job, tmp_path):
-    assert not runner.asks_rollout({"rollout_dialogues": 0}) and not runner.asks_rollout({})
+    assert not ROLLOUT.wanted({"rollout_dialogues": 0}) and not ROLLOUT.wanted({})
     assert job.parameters == {
-        "run_folder": "out/runs/full-s0",
+        "run_folder": str(tmp_path / "out" / "runs" / "full-s0"),
         "rollout_dialogues": 2, "rollout_calls": 5, "eval_conditions": ["full"],
     }  # fmt: skip
     assert job.executed == tmp_path / "out" / "runs" / "full-s0" / "04_rollout.ipynb"
@@ -210,17 +220,17 @@ def test_a_rollout_is_asked_for_by_the_run_and_stands_beside_its_record(job, tmp
 def test_a_rollout_is_played_again_only_where_it_would_be_another(job):
     folder = job.log.parent
     folder.mkdir(parents=True)
-    assert not runner.is_rolled_out(job)
+    assert not ROLLOUT.is_done(job)
     kept = {name: job.parameters[name] for name in ("rollout_dialogues", "rollout_calls", "eval_conditions")}
     (folder / "rollout.json").write_text(json.dumps({"parameters": kept}))
-    assert runner.is_rolled_out(job)
+    assert ROLLOUT.is_done(job)
     (folder / "rollout.json").write_text(json.dumps({"parameters": kept | {"rollout_calls": 6}}))
-    assert not runner.is_rolled_out(job)
+    assert not ROLLOUT.is_done(job)
 
 
 def test_kept_records_are_taken_over_and_only_the_rest_would_run(write_run, notebooks, tmp_path, capsys):
     asked = Study("s", "s", "", {}, ({"condition": ["full", "stripped"], "seed": [0]},))
-    runs = grid.expand(asked, notebook_parameters(notebooks / runner.TRAIN))
+    runs = grid.expand(asked, pipeline.schema(notebooks))
     full, stripped = runs
     for name, condition in ((full, "full"), (stripped, "stripped")):
         write_run(tmp_path / "study" / "runs" / name, condition)
@@ -228,23 +238,23 @@ def test_kept_records_are_taken_over_and_only_the_rest_would_run(write_run, note
     runs[stripped]["eval_conditions"] = ["stripped", "full"]
     out = tmp_path / "out"
     (out / "runs").mkdir(parents=True)
-    runner.adopt_kept(out, runs, tmp_path / "kept")
-    assert runner.run_states(out, runs) == {full: "finished", stripped: "waiting"}
+    folders_of.adopt_kept(out, runs, tmp_path / "kept")
+    assert folders_of.run_states(out, runs) == {full: "finished", stripped: "waiting"}
     said = capsys.readouterr().out
     assert f"{full}: taken from" in said and f"{stripped}: the record in" in said
     with pytest.raises(ValueError, match="holds no finished run"):
-        runner.adopt_kept(out, runs, out / "nothing")
+        folders_of.adopt_kept(out, runs, out / "nothing")
 
 
 def test_a_family_remembers_when_it_was_declared(tmp_path, monkeypatch):
     study = Study("s", "s", "", {}, (), {"measures": ["name"], "effects": ["prompt"]})
     about = tmp_path / "out" / "study.yaml"
-    for time in ("first", "later"):
-        monkeypatch.setattr(runner, "now", lambda time=time: time)
-        runner.claim_folder(tmp_path / "out", study, {})
+    for moment in ("first", "later"):
+        monkeypatch.setattr(folders_of, "now", lambda moment=moment: moment)
+        folders_of.claim_folder(tmp_path / "out", study, {})
         assert yaml.safe_load(about.read_text())["family"]["declared"] == "first"
     other = Study("s", "s", "", {}, (), {"measures": ["canonical"], "effects": ["prompt"]})
-    runner.claim_folder(tmp_path / "out", other, {})
+    folders_of.claim_folder(tmp_path / "out", other, {})
     assert yaml.safe_load(about.read_text())["family"] == {
         "measures": ["canonical"], "effects": ["prompt"], "declared": "later",
     }  # fmt: skip

@@ -3,7 +3,7 @@ import math
 import pytest
 from click.testing import CliRunner
 
-from trajnb.study import bench
+from trajnb import bench
 from trajnb.study.cli import main
 
 TINY = bench.Work("tiny", "sample", "used", "full", 4)

@@ -1,0 +1,157 @@
+"""A run without a kernel: resumed, claimed, recorded; and the same as 02_train gives."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, fields, replace
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from trajnb import records
+from trajnb.machine import ROOT
+from trajnb.run import answer, learn, prepare
+from trajnb.run.finish import finish
+from trajnb.run.settings import Settings
+from trajnb.run.train import train
+from trajnb.study.cli import main
+from trajnb.study.params import notebook_parameters
+
+NOTEBOOK = ROOT / "notebooks" / "02_train.ipynb"
+DEFAULTS = {name: parameter.default for name, parameter in notebook_parameters(NOTEBOOK).items()}
+
+
+def settings(folder, **other):
+    quick = {"learning_rate": 0.01, "dialogues_per_step": 1, "max_new_tokens": 16}
+    return Settings.of(DEFAULTS | quick | {"run_folder": str(folder)} | other)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A finished run of the tiny model, and what it said."""
+    folder, said = tmp_path_factory.mktemp("run") / "whole", []
+    train(prepare.prepare(settings(folder)), said.append)
+    return folder, said
+
+
+def predictions(folder):
+    return (folder / "predictions.jsonl").read_bytes()
+
+
+def test_the_notebooks_parameters_are_the_settings():
+    kinds = {"int": int, "float": float, "str": str, "bool": bool, "list[str]": list[str]}
+    told = {name: kinds[one.kind] for name, one in notebook_parameters(NOTEBOOK).items()}
+    assert told == {field.name: field.type for field in fields(Settings)}
+    assert list(told) == list(Settings.names()), "in the same bands"
+
+
+def test_what_is_missing_or_unknown_is_named():
+    few = {name: value for name, value in DEFAULTS.items() if name != "seed"}
+    with pytest.raises(ValueError, match="are missing: seed"):
+        Settings.of(few)
+    with pytest.raises(ValueError, match=r"unknown condition 'ful' \(did you mean 'full'\?\)"):
+        Settings.of(DEFAULTS | {"eval_conditions": ["ful"]})
+
+
+def test_a_run_leaves_its_record_last_and_says_how_far_it_is(whole):
+    folder, said = whole
+    run = records.read_run(folder)
+    assert run.record.parameters["eval_conditions"] == ["full"] and run.record.stages == [
+        [block] for block in run.record.blocks
+    ]
+    assert len(run.predictions) == 5 * len(run.items) and run.record.steps == 8
+    assert run.record.flops > 0 and not run.record.resumed
+    assert any(line.startswith("block 2/4 vehicle_control · step") for line in said)
+    assert said[-1].startswith("finished in")
+
+
+def test_again_it_trains_and_asks_nothing(whole, monkeypatch):
+    folder, _ = whole
+    before, said = predictions(folder), []
+    monkeypatch.setattr(learn, "train_block", lambda *_, **__: pytest.fail("it was trained"))
+    monkeypatch.setattr(answer, "predict", lambda *_, **__: pytest.fail("it was asked"))
+    train(prepare.prepare(settings(folder)), said.append)
+    assert predictions(folder) == before
+    assert said[0] == "block 1/4 file_system · trained before"
+
+
+def test_cut_after_a_block_it_ends_as_if_it_had_not_been(whole, tmp_path, monkeypatch):
+    run = prepare.prepare(settings(tmp_path / "cut"))
+    blocks, real = [], learn.train_block
+
+    def train_two(*given, **settings):
+        blocks.append(1)
+        if len(blocks) > 2:
+            raise KeyboardInterrupt
+        return real(*given, **settings)
+
+    monkeypatch.setattr(learn, "train_block", train_two)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, lambda text: None)
+    assert not (tmp_path / "cut" / "record.json").exists()
+    assert len(list((tmp_path / "cut" / "adapters").iterdir())) == 2
+    monkeypatch.setattr(learn, "train_block", real)
+    train(prepare.prepare(settings(tmp_path / "cut")), lambda text: None)
+    assert predictions(tmp_path / "cut") == predictions(whole[0])
+
+
+@pytest.mark.parametrize("other", [{"learning_rate": 0.02}, {"condition": "stripped"}])
+def test_a_folder_of_another_run_is_refused(whole, other):
+    run = prepare.prepare(settings(whole[0], **other))
+    with pytest.raises(ValueError, match=f"holds a run with other .*{next(iter(other))}"):
+        learn.load_untrained(run)
+
+
+def test_an_older_claim_that_says_less_is_kept(tmp_path):
+    (tmp_path / "shaping.json").write_text(json.dumps({"condition": "full", "weights": "w"}))
+    learn.claim(tmp_path, {"condition": "full", "weights": "w", "seed": 0})
+    with pytest.raises(ValueError, match="other weights"):
+        learn.claim(tmp_path, {"condition": "full", "weights": "other", "seed": 0})
+
+
+def test_answers_that_are_missing_make_no_record(whole):
+    run = prepare.prepare(settings(whole[0]))
+    with pytest.raises(ValueError, match="0 answers where 75 were asked for"):
+        finish(run, None, {}, answer.Answered())
+
+
+def test_an_order_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="order must name each of .* once, not travel"):
+        prepare.find_source(settings(tmp_path, order=["travel"]))
+
+
+def test_both_sides_need_examples(whole):
+    run = prepare.prepare(settings(whole[0]))
+    empty = run.material.learnt.select([])
+    with pytest.raises(ValueError, match="no examples: raise train_dialogues"):
+        prepare._check_material(replace(run.material, learnt=empty))
+
+
+def test_the_command_gives_what_papermill_gives(whole, tmp_path):
+    """Of one parameters file: the same files, the same bytes of predictions."""
+    for name in ("command", "notebook"):
+        told = asdict(settings(tmp_path / name, condition="stripped", eval_conditions=["full"]))
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(told))
+    done = CliRunner().invoke(main, ["train", str(tmp_path / "command.yaml")])
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == str(tmp_path / "command")
+    subprocess.run(
+        [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "--no-progress-bar"]
+        + ["-f", str(tmp_path / "notebook.yaml"), "-k", "python3"],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+    )
+    assert predictions(tmp_path / "command") == predictions(tmp_path / "notebook")
+    trees = [
+        sorted(str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*"))
+        for name in ("command", "notebook")
+    ]
+    assert trees[0] == trees[1]
+
+
+def test_a_parameter_that_is_unknown_is_named(tmp_path):
+    (tmp_path / "run.yaml").write_text("sed: 1")
+    done = CliRunner().invoke(main, ["train", str(tmp_path / "run.yaml")])
+    assert done.exit_code == 1 and "unknown parameter 'sed' (did you mean 'seed'?)" in done.output

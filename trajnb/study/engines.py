@@ -1,0 +1,160 @@
+"""Where jobs run. An engine takes jobs and the number that may run at a time, and returns what failed.
+
+`local` is the only one yet: processes of this machine. Another engine has the same signature.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from trajnb.machine import cores
+from trajnb.study.job import Held, Job, Process, last_error, own_kernel, read_progress, start, stop
+
+QUIET = 15
+"""Seconds between two progress lines of a notebook where no terminal shows a live line."""
+POLL = 0.2
+"""Seconds between two looks at the processes."""
+
+Slots = list[dict[str, str]]
+"""One environment for each process at a time."""
+
+
+def slots(jobs: int | None) -> Slots:
+    """A slot for each of `jobs` processes at a time: one GPU, or an equal share of the cores.
+
+    `None` makes as many as there are GPUs, or one. More jobs than GPUs share them in turn.
+    """
+    gpus = visible_gpus()
+    count = jobs or len(gpus) or 1
+    if gpus:
+        return [{"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} for place in range(count)]
+    if "OMP_NUM_THREADS" in os.environ:  # someone knows better
+        return [{}] * count
+    return [{"OMP_NUM_THREADS": str(max(1, cores() // count))}] * count
+
+
+def visible_gpus() -> list[str]:
+    """The names that CUDA_VISIBLE_DEVICES may hold, found without torch, which takes seconds to import."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        names = (name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(","))
+        return [name for name in names if name not in ("", "-1")]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
+    return [str(place) for place in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]
+
+
+def local(
+    jobs: list[Job],
+    slots: Slots,
+    is_done: Callable[[Job], bool],
+    changed: Callable[[Job, str], None],
+) -> dict[str, str]:
+    """Execute `jobs`, `len(slots)` at a time, and return the error of each one that failed, by name.
+
+    `changed(job, state)` hears `running`, `finished` and `failed`. A job that another process still works on
+    (a trajnb that was killed leaves its notebooks running) waits for that one, and starts unless it then
+    `is_done`. Ctrl-C stops what runs and is raised again.
+    """
+    engine = _Local(list(jobs), list(slots), is_done, changed)
+    with own_kernel() as environment:
+        try:
+            while engine.waiting or engine.running:
+                engine.start_some(environment)
+                engine.end_some()
+                _show(engine.running)
+                time.sleep(POLL)
+        except BaseException:  # Ctrl-C first of all; whatever it is, no process may stay behind
+            stop(engine.running)
+            raise
+    return engine.errors
+
+
+@dataclass
+class _Local:
+    """Jobs on their way through the processes of this machine."""
+
+    waiting: list[Job]
+    free: Slots
+    is_done: Callable[[Job], bool]
+    changed: Callable[[Job, str], None]
+    running: list[Process] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+    """Names of jobs of which was said that another process works on them."""
+
+    def start_some(self, environment: dict[str, str]) -> None:
+        """Start what waits, as far as there are free slots."""
+        for job in self.waiting[:]:
+            if not self.free:
+                return
+            try:
+                process = start(job, self.free[-1], environment, self.is_done)
+            except Held:
+                self._say_held(job)
+                continue
+            self.waiting.remove(job)
+            if process is None:
+                self._tell(job, "finished", "finished by another process")
+                continue
+            self.free.pop()
+            self.running.append(process)
+            self._tell(job, "running", "running")
+
+    def end_some(self) -> None:
+        """Hear what the running ones say, and part with those that have ended."""
+        for process in self.running[:]:
+            ended = process.popen.poll() is not None  # before the last lines are read
+            read_progress(process)
+            if ended:
+                self._end(process)
+
+    def _end(self, process: Process) -> None:
+        self.running.remove(process)
+        self.free.append(process.slot)
+        process.log.close()
+        job, took = process.job, elapsed(time.monotonic() - process.started)
+        if process.popen.returncode == 0:
+            self._tell(job, "finished", f"finished in {took}")
+            return
+        self.errors[job.name] = f"{last_error(job)} (see {job.log})"
+        self._tell(job, "failed", f"failed after {took}: {self.errors[job.name]}")
+
+    def _say_held(self, job: Job) -> None:
+        if job.name not in self.held:
+            say(f"{job.name}: waiting, another process is still at work on it ({job.log})")
+        self.held.add(job.name)
+
+    def _tell(self, job: Job, state: str, text: str) -> None:
+        say(f"{job.name}: {text}")
+        self.changed(job, state)
+
+
+def say(text: str) -> None:
+    """Print a line that stays, in place of the live line if there is one."""
+    print(f"\r\x1b[2K{text}" if sys.stdout.isatty() else text, flush=True)
+
+
+def elapsed(seconds: float) -> str:
+    """`3:12` or `1:03:12`."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _show(running: list[Process]) -> None:
+    """On a terminal one live line; elsewhere each notebook's new progress, every so often."""
+    now = time.monotonic()
+    if sys.stdout.isatty():
+        parts = [f"{one.job.name} {elapsed(now - one.started)} {one.progress}" for one in running]
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r\x1b[2K{' | '.join(parts)[:width]}", end="", flush=True)
+        return
+    for one in running:
+        if one.progress != one.said and now - one.said_at >= QUIET:
+            say(f"{one.job.name}: {elapsed(now - one.started)} {one.progress}")
+            one.said, one.said_at = one.progress, now

@@ -1,0 +1,90 @@
+"""The folder of a study: whose it is, what of it is finished, what is taken over from elsewhere."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from trajnb.machine import now
+from trajnb.records import adopt, read_study, runs_folder, write_bytes
+from trajnb.run.settings import asked_with
+from trajnb.study.engines import say
+from trajnb.study.params import Study
+
+
+def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
+    """Make `out` the folder of this study, or raise ValueError where it is already something else's."""
+    about = out / "study.yaml"
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: choose a folder with --out")
+    if out.is_dir() and any(out.iterdir()) and not about.is_file():
+        raise ValueError(f"{out} holds files but no study (no study.yaml): choose another folder with --out")
+    strange = sorted(path.name for path in out.glob("runs/*") if path.is_dir() and path.name not in runs)
+    if strange:
+        raise ValueError(
+            f"{out} holds runs of another study, {_name_in(about)}: {', '.join(strange)}. "
+            "Choose another folder with --out, or delete them if they are not wanted"
+        )
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    content = {"name": study.name, "title": study.title, "description": study.description}
+    if study.family:
+        content["family"] = _declared(study.family, about)
+    content["runs"] = runs
+    content = json.loads(json.dumps(content))  # lists that runs share would become YAML anchors
+    write_bytes(about, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+
+
+def _declared(family: dict, about: Path) -> dict:
+    """The family of tests with the time at which this study's folder first named it."""
+    before = yaml.safe_load(about.read_text(encoding="utf-8")).get("family") if about.is_file() else None
+    same = before and {name: before.get(name) for name in family} == family
+    return {**family, "declared": before["declared"] if same else now()}
+
+
+def adopt_kept(out: Path, runs: dict[str, dict], kept: Path) -> None:
+    """Take over from the folder `kept` the records of those `runs` that are not finished in `out`."""
+    if not any(kept.rglob("record.json")):
+        raise ValueError(f"{kept} holds no finished run: there is no record.json in it")
+    found = {path.parent.name: path.parent for path in runs_folder(kept).glob("*/record.json")}
+    for name, run in runs.items():
+        if name not in found or is_finished(out / "runs" / name, run):
+            continue
+        if is_finished(found[name], run):
+            adopt(out / "runs" / name, found[name])
+            say(f"{name}: taken from {kept}")
+        else:
+            say(f"{name}: the record in {kept} lacks an evaluation that is asked for, so it runs anew")
+    read_study(out)  # whether all of it can be pooled
+
+
+def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
+    """`finished`, `cut` (was started, goes on from there) or `waiting` for each run."""
+    folders = {name: runs_folder(out) / name for name in runs}
+    return {
+        name: "finished" if is_finished(folder, runs[name]) else "cut" if folder.is_dir() else "waiting"
+        for name, folder in folders.items()
+    }
+
+
+def is_finished(folder: Path, run: dict) -> bool:
+    """Whether `folder` holds the record of `run` with every evaluation that the run asks for."""
+    record = folder / "record.json"
+    try:
+        matrix = json.loads(record.read_text(encoding="utf-8"))["matrix"]
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{record} is no record: delete it, and the run goes on") from None
+    return set(asked_with(run)) <= set(matrix)
+
+
+def count(states: dict[str, str]) -> str:
+    counts = {state: list(states.values()).count(state) for state in ("finished", "cut", "waiting")}
+    return f"{len(states)} runs, " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
+def _name_in(about: Path) -> str:
+    try:
+        return str(yaml.safe_load(about.read_text(encoding="utf-8"))["name"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return "of an unknown name"

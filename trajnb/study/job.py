@@ -1,0 +1,130 @@
+"""One notebook, executed through papermill in a process of its own.
+
+A notebook says how far it is by lines that start with `machine.PROGRESS`. All it prints goes to its log; the
+last such line is what a person sees.
+"""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import yaml
+
+from trajnb.machine import FASTER, PROGRESS
+
+PATIENCE = 10
+"""Seconds that a process gets to end by itself when a study is stopped."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to execute: with which parameters, and where what it leaves goes."""
+
+    name: str
+    notebook: Path
+    executed: Path
+    parameters_file: Path
+    log: Path
+    parameters: dict
+
+
+@dataclass
+class Process:
+    job: Job
+    popen: subprocess.Popen
+    slot: dict[str, str]
+    log: BinaryIO
+    started: float = field(default_factory=time.monotonic)
+    unread: bytes = b""  # the start of a line whose end is not written yet
+    progress: str = ""
+    said: str = ""  # the progress line printed last,
+    said_at: float = float("-inf")  # and when
+
+
+class Held(Exception):
+    """Another process works on this job."""
+
+
+@contextmanager
+def own_kernel() -> Iterator[dict[str, str]]:
+    """An environment whose kernel `python3` is the interpreter that runs this, whatever is installed."""
+    with tempfile.TemporaryDirectory(prefix="trajnb-kernel-") as folder:
+        spec = Path(folder, "kernels", "python3", "kernel.json")
+        spec.parent.mkdir(parents=True)
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        spec.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
+        path = os.pathsep.join(filter(None, [folder, os.environ.get("JUPYTER_PATH")]))  # the first one wins
+        yield os.environ | {"JUPYTER_PATH": path}
+
+
+def start(
+    job: Job, slot: dict[str, str], environment: dict[str, str], is_done: Callable[[Job], bool]
+) -> Process | None:
+    """Start papermill on `job`; None where it is finished already, Held where another process works on it."""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("ab") as log:
+        try:
+            # Papermill and its kernel inherit the log and so the lock: it lasts as long as either lives.
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Held from None
+        except OSError:
+            pass  # a file system without locks
+        if is_done(job):
+            return None
+        job.parameters_file.write_text(yaml.safe_dump(job.parameters, sort_keys=False), encoding="utf-8")
+        command = [sys.executable, "-m", "papermill", str(job.notebook), str(job.executed)]
+        command += ["-f", str(job.parameters_file), "-k", "python3", "--log-output", "--no-progress-bar"]
+        reader = job.log.open("rb")
+        reader.seek(0, os.SEEK_END)
+        popen = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=FASTER | environment | slot,
+            cwd=job.notebook.parents[1],  # the repository's root, which relative paths start from
+        )
+    return Process(job, popen, slot, reader)
+
+
+def last_error(job: Job) -> str:
+    """The error that ended `job`, in one line: that of the notebook's cell, else the last line of its log."""
+    try:
+        cells = json.loads(job.executed.read_text(encoding="utf-8"))["cells"]
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        errors = [f"{one['ename']}: {one['evalue']}" for one in outputs if one["output_type"] == "error"]
+    except (OSError, ValueError):
+        errors = []
+    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    last = (errors or [line for line in lines if line.strip()] or ["it ended without a word"])[-1]
+    return " ".join(last.split())
+
+
+def read_progress(process: Process) -> None:
+    """Take note of what the process has said since the last look."""
+    *lines, process.unread = (process.unread + process.log.read()).split(b"\n")
+    for line in (line.decode(errors="replace") for line in lines):
+        if line.startswith(PROGRESS):
+            process.progress = line.removeprefix(PROGRESS).strip()
+
+
+def stop(running: list[Process]) -> None:
+    """End the processes; their kernels see them go and follow."""
+    for process in running:
+        process.popen.terminate()
+    end = time.monotonic() + PATIENCE
+    for process in running:
+        try:
+            process.popen.wait(max(0.1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.popen.kill()

@@ -1,0 +1,271 @@
+"""What a study runs, as data: a tuple of parts, each a notebook that is executed once or for every run."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from trajnb.records import read_study
+from trajnb.run.settings import asked_with
+from trajnb.study import engines
+from trajnb.study.engines import Slots, say, slots, visible_gpus
+from trajnb.study.folder import adopt_kept, claim_folder, count, is_finished, run_states
+from trajnb.study.job import Job
+from trajnb.study.params import Parameters, Study, notebook_parameters
+
+TRAIN = "02_train.ipynb"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study lies, and where its notebooks come from."""
+
+    out: Path
+    notebooks: Path
+    """Relative paths in parameters start from its parent."""
+
+    def written(self, path: Path) -> str:
+        """`path` as a parameter: from the repository's root where it lies inside, so that records name no
+        one's home.
+        """
+        root = self.notebooks.parent.resolve()
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+    def run_folder(self, name: str) -> Path:
+        return self.out / "runs" / name
+
+
+@dataclass(frozen=True)
+class Part:
+    """A notebook of a study."""
+
+    notebook: str
+    per_run: bool
+    """It is executed for every run, else once for the study."""
+    is_done: Callable[[Job], bool]
+    parameters: Callable[[Place, str, dict], dict]
+    """(place, name of the run, its parameters) -> those of the notebook that are not the run's own. Parts
+    that are executed once get the first run.
+    """
+    wanted: Callable[[dict], bool] = lambda run: True
+    """Whether a run asks for it."""
+    of_finished: bool = True
+    """It needs finished runs: a part for every run those it is about, another one at least one."""
+    unless_asked: Mapping[str, object] = field(default_factory=dict)
+    """Of its own parameters, what a run has that does not name them."""
+    name: str = "{run}"
+    files: tuple[str, str] = ("{stem}.yaml", "{stem}.log")
+    """Its job's name, its parameters file and its log."""
+    at_least: int = 1
+    """How many are executed at a time where nobody says it and there is no GPU."""
+
+
+def is_shown(job: Job) -> bool:
+    """Whether the page of `job` is there, made without an error and with the same parameters."""
+    try:
+        executed = json.loads(job.executed.read_text(encoding="utf-8"))["metadata"]["papermill"]
+        parameters = yaml.safe_load(job.parameters_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError):
+        return False
+    done = executed.get("exception") is None and executed.get("end_time") is not None
+    return done and parameters == job.parameters and job.executed.with_suffix(".html").is_file()
+
+
+def is_trained(job: Job) -> bool:
+    """Whether the run of `job` has its record, with every evaluation that it asks for."""
+    return is_finished(job.log.parent, job.parameters)
+
+
+def is_rolled_out(job: Job) -> bool:
+    """Whether the rollout of `job` is kept, with the same parameters."""
+    try:
+        kept = json.loads((job.log.parent / "rollout.json").read_text(encoding="utf-8"))["parameters"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return kept.items() <= job.parameters.items()
+
+
+def _never(job: Job) -> bool:
+    """What is made of all runs is made anew each time."""
+    return False
+
+
+def _of_training(place: Place, name: str, run: dict) -> dict:
+    folder, zero_shot = place.run_folder(name), place.out / "zero_shot"
+    return {"run_folder": place.written(folder), "zero_shot_folder": place.written(zero_shot)}
+
+
+def _of_rollout(place: Place, name: str, run: dict) -> dict:
+    return {"run_folder": place.written(place.run_folder(name)), "eval_conditions": asked_with(run)}
+
+
+def _of_study(place: Place, name: str, run: dict) -> dict:
+    return {"study_folder": place.written(place.out)}
+
+
+PARTS = (
+    Part(
+        "01_inspect.ipynb",
+        per_run=False,
+        is_done=is_shown,
+        parameters=lambda place, name, run: {},
+        of_finished=False,
+        name="01_inspect",
+    ),
+    Part(
+        TRAIN,
+        per_run=True,
+        is_done=is_trained,
+        parameters=_of_training,
+        of_finished=False,
+        files=("parameters.yaml", "log.txt"),
+    ),
+    Part(
+        "04_rollout.ipynb",
+        per_run=True,
+        is_done=is_rolled_out,
+        parameters=_of_rollout,
+        wanted=lambda run: run.get("rollout_dialogues", 0) > 0,
+        unless_asked={"rollout_dialogues": 0},
+        name="{run} rollout",
+        files=("rollout.yaml", "rollout.log"),
+        at_least=2,  # many small steps, which one core does nearly as fast as two
+    ),
+    Part(
+        "03_evaluate.ipynb",
+        per_run=False,
+        is_done=_never,
+        parameters=_of_study,
+        name="03_evaluate",
+    ),
+)
+"""In the order in which they are executed."""
+
+
+def schema(notebooks: Path) -> Parameters:
+    """What a params file may say: the parameters of all notebooks that are executed for every run. Those of
+    02_train shape a run; those of others do not.
+    """
+    found = notebook_parameters(notebooks / TRAIN)
+    for part in PARTS:
+        if not part.per_run or part.notebook == TRAIN:
+            continue
+        for name, parameter in notebook_parameters(notebooks / part.notebook).items():
+            default = part.unless_asked.get(name, parameter.default)
+            found.setdefault(name, replace(parameter, default=default, shapes=False))
+    return found
+
+
+def run_study(
+    study: Study,
+    runs: dict[str, dict],
+    out: Path,
+    notebooks: Path,
+    jobs: int | None = None,
+    kept: Path | None = None,
+    engine: Callable = engines.local,
+) -> dict[str, str]:
+    """Run what is not finished of `runs` in the folder `out`, render all of it, return errors by job name.
+
+    Args:
+        runs: run name -> its parameters, see `grid.expand`.
+        notebooks: the folder of the notebooks.
+        jobs: runs at a time; None is one per GPU.
+        kept: a folder of records, committed or copied from elsewhere; its runs are not run again.
+        engine: where jobs run, see `engines`.
+
+    Raises:
+        ValueError: `out` holds something else, or records that do not go together.
+    """
+    place = Place(out.resolve(), notebooks)
+    claim_folder(place.out, study, runs)
+    if kept:
+        adopt_kept(place.out, runs, kept)
+    states = run_states(place.out, runs)
+    write_index(place.out, states)
+    say(f"{study.title}: {count(states)}; {len(slots(jobs))} at a time; into {place.out}")
+    errors: dict[str, str] = {}
+    for part in PARTS:
+        waiting = [job for job in jobs_of(part, place, runs, states) if not part.is_done(job)]
+        places = _slots(part, jobs)
+        errors |= engine(waiting, places, part.is_done, partial(_changed, part, place.out, states))
+    write_index(place.out, states)
+    return errors
+
+
+def jobs_of(part: Part, place: Place, runs: dict[str, dict], states: Mapping[str, str]) -> list[Job]:
+    """The jobs of a part, whether they are done or not."""
+    ready = list(runs)
+    if part.of_finished:
+        ready = [name for name in runs if states[name] == "finished"]
+    if not part.per_run:
+        ready = ready[:1]
+    return [job_of(part, place, name, runs[name]) for name in ready if part.wanted(runs[name])]
+
+
+def job_of(part: Part, place: Place, name: str, run: dict) -> Job:
+    """The job of a part for one run: of the run's parameters it gets those that its notebook knows."""
+    notebook = place.notebooks / part.notebook
+    folder = place.run_folder(name) if part.per_run else place.out
+    own = {known: run[known] for known in notebook_parameters(notebook) if known in run}
+    parameters_file, log = (folder / file.format(stem=notebook.stem) for file in part.files)
+    return Job(
+        part.name.format(run=name),
+        notebook,
+        folder / part.notebook,
+        parameters_file,
+        log,
+        own | part.parameters(place, name, run),
+    )
+
+
+def _slots(part: Part, jobs: int | None) -> Slots:
+    """The places for a part's jobs; what is executed once gets all that one place has."""
+    if not part.per_run:
+        return slots(jobs)[:1]
+    return slots(jobs if jobs or visible_gpus() or part.at_least == 1 else part.at_least)
+
+
+def _changed(part: Part, out: Path, states: dict[str, str], job: Job, state: str) -> None:
+    """Show what has become of a job: its page and, of a training run, the index."""
+    if state != "running" and job.executed.is_file():
+        render(job.executed)
+    if part.notebook == TRAIN:
+        states[job.name] = state
+        write_index(out, states)
+
+
+def report(out: Path, notebooks: Path) -> dict[str, str]:
+    """Execute the pages of a folder of runs or of records again, render all of it; errors by job name."""
+    place = Place(out.resolve(), notebooks)
+    if not any(place.out.rglob("record.json")):
+        raise ValueError(f"{place.out} holds no finished run: there is no record.json in it")
+    errors: dict[str, str] = {}
+    for part in PARTS:
+        if part.is_done is _never:
+            job = job_of(part, place, "", {})
+            errors |= engines.local([job], slots(1), _never, partial(_changed, part, place.out, {}))
+    for part in PARTS:
+        for executed in place.out.glob(f"runs/*/{part.notebook}" if part.per_run else part.notebook):
+            render(executed)
+    about = place.out / "study.yaml"
+    runs = yaml.safe_load(about.read_text(encoding="utf-8"))["runs"] if about.is_file() else {}
+    write_index(place.out, run_states(place.out, runs) or None)
+    return errors
+
+
+def render(executed: Path) -> None:
+    """Render an executed notebook as the page beside it."""
+    from trajnb.show.report import render_notebook  # nbconvert and seaborn take seconds to import
+
+    render_notebook(executed, executed.with_suffix(".html"))
+
+
+def write_index(out: Path, states: dict[str, str] | None) -> None:
+    """Write the study's index page as things stand."""
+    from trajnb.show.report import write_index
+
+    write_index(out, read_study(out), states)
