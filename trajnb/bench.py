@@ -1,9 +1,9 @@
-"""How fast shared prefixes are, against what a user would pick instead: same model, examples, batches and
-machine.
+"""How fast shared prefixes are, against what a user would pick instead: same model, examples,
+batches and machine.
 
-Every timed run is a process of its own, so that its peak memory is its own too; it does a first part of its
-work untimed, for memory that is touched for the first time is slow. Arms take turns, and what counts is the
-median of the ratios within a turn, for the machine's speed drifts.
+Every timed run is a process of its own, so that its peak memory is its own too; it does a first
+part of its work untimed, for memory that is touched for the first time is slow. Arms take turns,
+and what counts is the median of the ratios within a turn, for the machine's speed drifts.
 """
 
 import multiprocessing
@@ -60,7 +60,9 @@ class Work:
 
     def __post_init__(self):
         if self.dialogues < BLOCKS or self.dialogues % BLOCKS:
-            raise ValueError(f"dialogues is {self.dialogues}: use a multiple of {BLOCKS}, one for each block")
+            raise ValueError(
+                f"dialogues is {self.dialogues}: use a multiple of {BLOCKS}, one for each block"
+            )
 
 
 def train(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict:
@@ -73,8 +75,9 @@ def train(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict:
 def evaluate(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict:
     """Time greedy answers to the same held-out examples under each of `EVALUATE_ARMS`.
 
-    `different` has, for every example that the arms answer differently, the smallest gap between the two
-    best logits on our way: padding on the left moves logits a little, and so decides near-ties.
+    `different` has, for every example that the arms answer differently, the smallest gap between
+    the two best logits on our way: padding on the left moves logits a little, and so decides
+    near-ties.
     """
     result = _compare(_evaluate_once, EVALUATE_ARMS, work, repeats, say)
     answers = {arm: [run.pop("answers") for run in runs][0] for arm, runs in result["runs"].items()}
@@ -99,7 +102,9 @@ def growth(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict
     per_operation = [(b["seconds"] / b["flops"]) / (a["seconds"] / a["flops"]) for a, b in pairs]
     return {
         "runs": runs,
-        "four_against_linear": statistics.median(b["seconds"] / (4 * a["seconds"]) for a, b in pairs),
+        "four_against_linear": statistics.median(
+            b["seconds"] / (4 * a["seconds"]) for a, b in pairs
+        ),
         "per_operation": statistics.median(per_operation),
     }
 
@@ -128,7 +133,10 @@ def _compare(once: Callable, arms: tuple[str, ...], work: Work, repeats: int, sa
             say(f"turn {turn + 1}/{repeats} · {arm} · {runs[arm][-1]['seconds']:.1f} s")
     first = arms[0]
     ratios = {
-        arm: [other["seconds"] / ours["seconds"] for other, ours in zip(runs[arm], runs[first], strict=True)]
+        arm: [
+            other["seconds"] / ours["seconds"]
+            for other, ours in zip(runs[arm], runs[first], strict=True)
+        ]
         for arm in arms
     }
     return {
@@ -150,7 +158,9 @@ def _alone(once: Callable, arm: str, work: Work) -> dict:
 
 
 def _load(work: Work, split: str):
-    """The examples of `work` as rows, as tokens and as indices by dialogue; the tokenizer and the model."""
+    """The examples of `work` as rows, as tokens and as indices by dialogue; the tokenizer and the
+    model.
+    """
     from peft import PeftConfig
 
     from trajnb.corpora.load import load_corpus
@@ -185,8 +195,8 @@ def _load(work: Work, split: str):
 
 
 def _typical(corpus, split: str, count: int) -> set[str]:
-    """From every block the `count` dialogues whose number of calls is nearest to the block's mean: what
-    prefixes save depends on how often they are shared.
+    """From every block the `count` dialogues whose number of calls is nearest to the block's mean:
+    what prefixes save depends on how often they are shared.
     """
     chosen = set()
     for block in corpus.blocks:
@@ -203,12 +213,16 @@ def _longest(groups: list[list[int]], examples) -> list[int]:
 
 
 def _train_once(arm: str, work: Work) -> dict:
-    """One optimiser step over all examples, after an untimed one over those of the longest dialogue."""
+    """One optimiser step over all examples, after an untimed one over those of the longest
+    dialogue.
+    """
     from trajnb.qlora import plan
     from trajnb.qlora import train as training
 
     rows, examples, groups, tokenizer, model = _load(work, "train")
-    recipe = plan.Recipe(1, len(groups), 1e-4, 0.0, "none" if arm == "none" else "trie", TOKEN_BUDGET)
+    recipe = plan.Recipe(
+        1, len(groups), 1e-4, 0.0, "none" if arm == "none" else "trie", TOKEN_BUDGET
+    )
     for step in ([_longest(groups, examples)], groups):
         planned = plan.pack(examples, [step], recipe)
         with tempfile.TemporaryDirectory() as folder:
@@ -266,7 +280,8 @@ def _trl_step(model, tokenizer, rows, folder: Path) -> tuple[float, float]:
 
 
 def _evaluate_once(arm: str, work: Work) -> dict:
-    """Greedy answers to all held-out examples, after untimed ones to those of the longest dialogue."""
+    """Greedy answers to all held-out examples, after untimed ones to those of the longest dialogue.
+    """
     from trajnb.qlora import generate
 
     rows, examples, groups, tokenizer, model = _load(work, "held_out")
@@ -295,7 +310,9 @@ def _evaluate_once(arm: str, work: Work) -> dict:
         "seconds": seconds,
         "peak_memory_mb": machine.peak_memory_mb(),
     }
-    return result | ({"margins": [found[i].margin for i in range(len(examples))]} if arm == "trie" else {})
+    return result | (
+        {"margins": [found[i].margin for i in range(len(examples))]} if arm == "trie" else {}
+    )
 
 
 def _generate(model, examples, chosen, end: int, batch: int) -> Iterator[tuple[int, list[int]]]:
@@ -308,7 +325,9 @@ def _generate(model, examples, chosen, end: int, batch: int) -> Iterator[tuple[i
         together = order[first : first + batch]
         prompts = [torch.tensor(examples[i].tokens[: examples[i].prompt]) for i in together]
         width = max(map(len, prompts))
-        tokens = torch.stack([torch.nn.functional.pad(p, (width - len(p), 0), value=end) for p in prompts])
+        tokens = torch.stack(
+            [torch.nn.functional.pad(p, (width - len(p), 0), value=end) for p in prompts]
+        )
         mask = torch.stack(
             [torch.nn.functional.pad(torch.ones_like(p), (width - len(p), 0)) for p in prompts]
         )
@@ -326,15 +345,17 @@ def _generate(model, examples, chosen, end: int, batch: int) -> Iterator[tuple[i
 
 
 def matmul_peak() -> float:
-    """The most multiply-adds (counted twice) a second that this process reaches on matrices of a training
-    step.
+    """The most multiply-adds (counted twice) a second that this process reaches on matrices of a
+    training step.
     """
     import torch
 
     gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if gpu else torch.float32
     size = 8192 if gpu else 2048
-    left, right = (torch.randn(size, size, device="cuda" if gpu else "cpu", dtype=dtype) for _ in range(2))
+    left, right = (
+        torch.randn(size, size, device="cuda" if gpu else "cpu", dtype=dtype) for _ in range(2)
+    )
     best = float("inf")
     for _ in range(6):
         began = time.monotonic()

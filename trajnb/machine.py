@@ -1,4 +1,6 @@
-"""Where this is: the clone, its commit, the versions that shape a number, the machine and its memory."""
+"""Where this is: the clone, its commit, the versions that shape a number, the machine and its
+memory.
+"""
 
 import os
 import platform
@@ -14,16 +16,29 @@ import trajnb
 ROOT = Path(trajnb.__file__).parents[1]
 """The clone: notebooks, params and reports lie here."""
 
-PACKAGES = ("trajnb", "torch", "transformers", "peft", "bitsandbytes", "datasets", "tokenizers", "numpy")
+PACKAGES = (
+    "trajnb",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "datasets",
+    "tokenizers",
+    "numpy",
+)
 
 CHANGED = "+changes"
 """What a commit ends with where tracked files differed from it."""
 
 PROGRESS = "» "
-"""What a line starts with that says how far something is; of a log, `trajnb run` shows the last such line."""
+"""What a line starts with that says how far something is; of a log, `trajnb run` shows the last
+such line.
+"""
 
 FASTER = {"THP_MEM_ALLOC_ENABLE": "1"}
-"""Environment of a process that trains: torch asks for large memory pages, which takes 5 % off on a CPU."""
+"""Environment of a process that trains: torch asks for large memory pages, which takes 5 % off on a
+CPU.
+"""
 
 
 def say(text: str) -> None:

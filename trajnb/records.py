@@ -5,8 +5,8 @@
 - `predictions.jsonl` has one `Prediction` a line, for every item, stage and evaluation condition;
 - `BESIDE` lists what only some runs have.
 
-Every file appears whole or not at all. Keys are only ever added; what an older record lacks is filled in once,
-on reading, by `upgrade`. Figures and tables read these files and nothing else.
+Every file appears whole or not at all. Keys are only ever added; what an older record lacks is
+filled in once, on reading, by `upgrade`. Figures and tables read these files and nothing else.
 """
 
 import gzip
@@ -26,8 +26,8 @@ from trajnb.machine import CHANGED
 from trajnb.strategies import PLAIN
 
 BESIDE = ("stops.jsonl", "rollouts.jsonl", "rollout.json")
-"""Of runs that learn to stop, or are rolled out: answers at the ends of turns, which never count as items; one
-dialogue played to its end a line, see `run.play`; and the means over these.
+"""Of runs that learn to stop, or are rolled out: answers at the ends of turns, which never count as
+items; one dialogue played to its end a line, see `run.play`; and the means over these.
 """
 
 
@@ -44,13 +44,13 @@ class Record:
     items: list
     """Held-out items of every block."""
     matrix: dict
-    """{evaluation condition: {score: [stage][block]}}, stage 0 being before training: counts of right answers
-    for `canonical`, `string`, `name` and `parsed`, see `scoring.score`, and `gold_nll`, the summed negative
-    log-likelihood of the right call (nats).
+    """{evaluation condition: {score: [stage][block]}}, stage 0 being before training: counts of
+    right answers for `canonical`, `string`, `name` and `parsed`, see `scoring.score`, and
+    `gold_nll`, the summed negative log-likelihood of the right call (nats).
     """
     tokens: dict
-    """`train_total`, `train_supervised`, `by_block`, all epochs; `train_computed` is what was left of the total
-    once shared beginnings were computed once.
+    """`train_total`, `train_supervised`, `by_block`, all epochs; `train_computed` is what was left
+    of the total once shared beginnings were computed once.
     """
     steps: int | None
     """Of the optimiser; None in an older record."""
@@ -123,8 +123,8 @@ class Prediction(TypedDict):
     string: bool
     name: bool
     error: str
-    """The first thing wrong with it, see `scoring.errors`; what gold does is never held against it. Absent in an
-    older record.
+    """The first thing wrong with it, see `scoring.errors`; what gold does is never held against it.
+    Absent in an older record.
     """
 
 
@@ -208,22 +208,23 @@ def read_run(folder: Path) -> Run:
 
 
 def runs_folder(study: Path) -> Path:
-    """Where the runs of a study lie: in its `runs/`, or in its `records/` where only these were kept, or in
-    it.
+    """Where the runs of a study lie: in its `runs/`, or in its `records/` where only these were
+    kept, or in it.
     """
     return next((study / part for part in ("runs", "records") if (study / part).is_dir()), study)
 
 
 def read_study(folder: Path) -> list[Run]:
-    """The finished runs of a study folder, by name. Raises ValueError where they cannot be pooled."""
+    """The finished runs of a study folder, by name. Raises ValueError where they cannot be pooled.
+    """
     runs = [read_run(path.parent) for path in sorted(runs_folder(folder).glob("*/record.json"))]
     check_pool(runs)
     return runs
 
 
 def check_pool(runs: Sequence[Run]) -> None:
-    """Raise ValueError, naming two runs, where runs that ask for the same were made from other things:
-    another corpus hash, other model weights or revision, another major version of trajnb.
+    """Raise ValueError, naming two runs, where runs that ask for the same were made from other
+    things: another corpus hash, other model weights or revision, another major version of trajnb.
     """
     found: dict[tuple, tuple[Run, str]] = {}
     for run in runs:
@@ -260,9 +261,9 @@ def with_changes(folder: Path) -> list[str]:
 
 
 def keep(study: Path, out: Path, allow_changes: bool = False) -> list[str]:
-    """Copy the finished runs of a study folder to `out` as records, predictions compressed, with the
-    study's own description; returns their names. `out` is what `trajnb run --records` and `trajnb report`
-    take, on any machine; of the path of a corpus only the last name is kept.
+    """Copy the finished runs of a study folder to `out` as records, predictions compressed, with
+    the study's own description; returns their names. `out` is what `trajnb run --records` and
+    `trajnb report` take, on any machine; of the path of a corpus only the last name is kept.
 
     Raises:
         ValueError: records made from a tree with uncommitted changes, without `allow_changes`.
@@ -298,7 +299,9 @@ def _at_home(parameters: dict) -> dict:
 
 
 def adopt(folder: Path, kept: Path) -> None:
-    """Take the record of a run, kept elsewhere, as that of `folder`; the marker of the end comes last."""
+    """Take the record of a run, kept elsewhere, as that of `folder`; the marker of the end comes
+    last.
+    """
     run = read_run(kept)
     write_lines(folder / "items.jsonl", run.items)
     write_lines(folder / "predictions.jsonl", run.predictions)

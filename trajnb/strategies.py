@@ -65,7 +65,9 @@ class Strategy:
     with_shots: bool = False
     """Prompts hold worked examples."""
     learnt_passes: Callable[[int, float], float] = lambda blocks, replay_share: 1.0
-    """(blocks, replay share) -> how often an epoch learns the training examples of a block, on average."""
+    """(blocks, replay share) -> how often an epoch learns the training examples of a block, on
+    average.
+    """
 
     @property
     def ends_with_one_model(self) -> bool:

@@ -27,12 +27,13 @@ SAMPLE_FILE = Path(__file__).with_name("sample.jsonl")
 def load_corpus(
     name: str, *, count_tokens: Callable[[str], int] | None = None, **settings
 ) -> Corpus:
-    """A corpus, or an even part of it: `load_corpus("sample")`, `load_corpus("bfcl", documents="all")`.
+    """A corpus, or an even part of it: `load_corpus("sample")`, `load_corpus("bfcl",
+    documents="all")`.
 
     Args:
         name, settings: the fields of `CorpusChoice`, which says what they are.
-        count_tokens: text -> tokens, which "balanced" blocks are balanced by; without it a quarter of the
-            characters. The hash of a corpus so depends on the tokenizer.
+        count_tokens: text -> tokens, which "balanced" blocks are balanced by; without it a quarter
+            of the characters. The hash of a corpus so depends on the tokenizer.
 
     Raises:
         ValueError: an unknown name or setting, a count below one, or a file that cannot be read.
@@ -41,9 +42,7 @@ def load_corpus(
     return load_chosen(CorpusChoice(name, **settings), count_tokens)
 
 
-def corpus_of(
-    parameters: Mapping, count_tokens: Callable[[str], int] | None = None
-) -> Corpus:
+def corpus_of(parameters: Mapping, count_tokens: Callable[[str], int] | None = None) -> Corpus:
     """The corpus that a run's parameters choose, see `load_corpus`; read once for each choice.
 
     A relative `corpus_path` starts at the clone.
@@ -93,15 +92,11 @@ def _check_choice(choice: CorpusChoice) -> str:
         if (count := getattr(choice, side)) < 1:
             raise ValueError(f"{side} is {count}; a block needs at least one dialogue")
     if name != "bfcl" and documents != "used":
-        raise ValueError(
-            f"the corpus {name!r} comes with documents 'used' only, not {documents!r}"
-        )
+        raise ValueError(f"the corpus {name!r} comes with documents 'used' only, not {documents!r}")
     if name != "bfcl" and choice.fresh_ids:
         raise ValueError(f"fresh_ids is for the corpus 'bfcl', not for {name!r}")
     if name in EXECUTED and choice.corpus_path:
-        raise ValueError(
-            f"corpus_path is for the corpora 'api-bank' and 'jsonl', not for {name!r}"
-        )
+        raise ValueError(f"corpus_path is for the corpora 'api-bank' and 'jsonl', not for {name!r}")
     if name in EXECUTED and (choice.blocks, choice.split) != ("semantic", "dialogue"):
         raise ValueError(
             f"the corpus {name!r} has its own blocks and split: leave blocks and split out"
@@ -129,7 +124,9 @@ def _read(
 
 
 def _cached_bfcl(documents: str, fresh_ids: bool) -> tuple[tuple[Dialogue, ...], frozenset[str]]:
-    """Built once per version of the builder's own code, checked by content hash, built anew where damaged."""
+    """Built once per version of the builder's own code, checked by content hash, built anew where
+    damaged.
+    """
     version = hashlib.sha256(ASSETS["bfcl"].sha256.encode())
     for module in (bfcl, calls, arguments, environment):
         version.update(Path(module.__file__).read_bytes())
@@ -147,7 +144,10 @@ def _changes(dialogues: Sequence[Dialogue], plain: Sequence[Dialogue]) -> dict[s
     """How many calls, and of how many dialogues, are others than in the plain corpus."""
     turns = {dialogue.id: dialogue.turns for dialogue in plain}
     changed = [
-        sum(turn.call != was.call for turn, was in zip(dialogue.turns, turns[dialogue.id], strict=True))
+        sum(
+            turn.call != was.call
+            for turn, was in zip(dialogue.turns, turns[dialogue.id], strict=True)
+        )
         for dialogue in dialogues
     ]
     return {"calls_changed": sum(changed), "dialogues_changed": sum(map(bool, changed))}
@@ -169,7 +169,9 @@ def _api_bank(
     account["calls_in_ai_lines"] = api_bank.calls_in_speech(dialogues)
     if rule == "semantic":
         return _in_blocks(dialogues, block_rules.semantic(dialogues)), account
-    labels = [row.label for row in rows] if split == "row" else list(map(block_rules.label, dialogues))
+    labels = (
+        [row.label for row in rows] if split == "row" else list(map(block_rules.label, dialogues))
+    )
     texts = ["\n".join([*d.documents, *(line.text for line in _lines(d))]) for d in dialogues]
     bins = block_rules.balanced(labels, texts, count or (lambda text: len(text) / 4))
     return _in_blocks(dialogues, bins), account
@@ -178,9 +180,13 @@ def _api_bank(
 def _jsonl(path: str, rule: str, split: str) -> tuple[tuple[Dialogue, ...], frozenset[str], dict]:
     """The dialogues of a file, the ids that it holds out, and what was left out."""
     if not path:
-        raise ValueError("the corpus 'jsonl' needs corpus_path, a file of dialogues, one JSON object a line")
+        raise ValueError(
+            "the corpus 'jsonl' needs corpus_path, a file of dialogues, one JSON object a line"
+        )
     if rule != "semantic" or split == "row":
-        raise ValueError("the corpus 'jsonl' has its own blocks or 'semantic' ones, and is split by dialogue")
+        raise ValueError(
+            "the corpus 'jsonl' has its own blocks or 'semantic' ones, and is split by dialogue"
+        )
     dialogues, held_out, left_out = jsonl.read_jsonl(Path(path).expanduser())
     found = block_rules.semantic(dialogues) if any(not d.block for d in dialogues) else []
     named = [d.block or block for d, block in itertools.zip_longest(dialogues, found)]
@@ -188,15 +194,17 @@ def _jsonl(path: str, rule: str, split: str) -> tuple[tuple[Dialogue, ...], froz
 
 
 def _in_blocks(dialogues: Sequence[Dialogue], names: Sequence[str]) -> tuple[Dialogue, ...]:
-    """The dialogues with their blocks, block by block: API-Bank's domains in their order, others by first
-    appearance or, if they are bins, by number.
+    """The dialogues with their blocks, block by block: API-Bank's domains in their order, others by
+    first appearance or, if they are bins, by number.
     """
     order = [
         *block_rules.BLOCKS,
         *sorted(n for n in set(names) if n.startswith("bin_")),
         *dict.fromkeys(names),
     ]
-    placed = [replace(dialogue, block=name) for dialogue, name in zip(dialogues, names, strict=True)]
+    placed = [
+        replace(dialogue, block=name) for dialogue, name in zip(dialogues, names, strict=True)
+    ]
     return tuple(sorted(placed, key=lambda dialogue: order.index(dialogue.block)))
 
 
@@ -210,7 +218,9 @@ def _spread(dialogues: Sequence[Dialogue], count: int) -> list[Dialogue]:
     return [dialogues[(2 * i + 1) * len(dialogues) // (2 * count)] for i in range(count)]
 
 
-def _account(dialogues: Sequence[Dialogue], held_out: frozenset[str], blocks: Sequence[str]) -> dict:
+def _account(
+    dialogues: Sequence[Dialogue], held_out: frozenset[str], blocks: Sequence[str]
+) -> dict:
     by_block = {}
     for block in blocks:
         row = by_block[block] = {}
@@ -222,7 +232,9 @@ def _account(dialogues: Sequence[Dialogue], held_out: frozenset[str], blocks: Se
             )
     return {
         "dialogues": len(dialogues),
-        "examples": sum(row["train_examples"] + row["held_out_examples"] for row in by_block.values()),
+        "examples": sum(
+            row["train_examples"] + row["held_out_examples"] for row in by_block.values()
+        ),
         "train_examples": sum(row["train_examples"] for row in by_block.values()),
         "held_out_examples": sum(row["held_out_examples"] for row in by_block.values()),
         "blocks": by_block,
@@ -233,4 +245,6 @@ def _account(dialogues: Sequence[Dialogue], held_out: frozenset[str], blocks: Se
 
 def _empty_turns(dialogue: Dialogue) -> int:
     roles = [turn.role for turn in dialogue.turns] + ["user"]
-    return sum(role == following == "user" for role, following in zip(roles, roles[1:], strict=False))
+    return sum(
+        role == following == "user" for role, following in zip(roles, roles[1:], strict=False)
+    )

@@ -1,4 +1,6 @@
-"""The data that everything else passes around: a dialogue, its turns, the calls in them; and a corpus of these."""
+"""The data that everything else passes around: a dialogue, its turns, the calls in them; and a
+corpus of these.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -6,7 +8,8 @@ from dataclasses import dataclass, field, fields
 
 @dataclass(frozen=True)
 class Call:
-    """One API call. Equality is by value; `formatting.calls` alone reads and writes the text form."""
+    """One API call. Equality is by value; `formatting.calls` alone reads and writes the text form.
+    """
 
     name: str
     arguments: dict[str, object] = field(default_factory=dict)
@@ -19,7 +22,7 @@ class Turn:
 
     role: str  # "user" | "ai" | "api", and "end" of a target: no further call
     text: str  # for an api turn: the response
-    call: Call | None = None  # api turns only; None there where the call cannot be read and `text` is all
+    call: Call | None = None  # of api turns; None where the call cannot be read, `text` is all then
     request: str = ""  # where the call cannot be read: what was written, and `text` is what it got
 
 
@@ -49,14 +52,14 @@ class CorpusChoice:
     """
 
     corpus: str
-    """"bfcl" (200 dialogues; fetches 1.9 MB the first time), "sample" (12 of them, shipped with the package),
-    "api-bank", or "jsonl", a file of one's own.
+    """"bfcl" (200 dialogues; fetches 1.9 MB the first time), "sample" (12 of them, shipped with the
+    package), "api-bank", or "jsonl", a file of one's own.
     """
     corpus_path: str = ""
     """The folder with API-Bank's files (empty: from the hub), or the JSON lines of "jsonl"."""
     documents: str = ""
-    """Of "bfcl" "used", "ten" or "all", see `corpora.bfcl.build_bfcl`; empty: "ten" of "bfcl", and "used" of the
-    others, which have what they need.
+    """Of "bfcl" "used", "ten" or "all", see `corpora.bfcl.build_bfcl`; empty: "ten" of "bfcl", and
+    "used" of the others, which have what they need.
     """
     part: str = "test-data"
     levels: tuple[str, ...] = ("1", "2")
@@ -64,8 +67,8 @@ class CorpusChoice:
     blocks: str = "semantic"
     split: str = "dialogue"
     held_out_share: float = 0.2
-    """Of API-Bank and of a "jsonl" that does not say: "semantic" or "balanced", see `corpora.blocks`, and
-    "dialogue", "gold-disjoint" or "row", see `corpora.splits`.
+    """Of API-Bank and of a "jsonl" that does not say: "semantic" or "balanced", see
+    `corpora.blocks`, and "dialogue", "gold-disjoint" or "row", see `corpora.splits`.
     """
     train_dialogues: int = 1000
     held_out_dialogues: int = 1000
@@ -80,7 +83,9 @@ class CorpusChoice:
 
     @classmethod
     def of(cls, parameters: Mapping) -> "CorpusChoice":
-        """What a run's parameters, or a notebook's `globals()`, choose; what they leave out stays as it is."""
+        """What a run's parameters, or a notebook's `globals()`, choose; what they leave out stays
+        as it is.
+        """
         chosen = {name: parameters[name] for name in cls.names() if name in parameters}
         if "levels" in chosen:
             chosen["levels"] = tuple(chosen["levels"])

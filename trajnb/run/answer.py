@@ -48,8 +48,8 @@ def ask(
     answered: Answered,
     say: Callable[[str], None] = aloud,
 ) -> None:
-    """Ask all held-out examples after `stage` under every evaluation condition; what is kept already is
-    read. The lines are added to `answered`.
+    """Ask all held-out examples after `stage` under every evaluation condition; what is kept
+    already is read. The lines are added to `answered`.
     """
     began = time.monotonic()
     for name in run.place.tested:
@@ -79,7 +79,12 @@ def _calls(network, run: Prepared, stage: int, condition: str, say) -> list[dict
 def _same_question(run: Prepared, rows: Dataset) -> str:
     """What runs have in common that may share their answers before training."""
     settings, cut = run.settings, run.material.cut
-    asked = [settings.quantization, settings.max_new_tokens, *([cut] if cut else []), list(rows["prompt"])]
+    asked = [
+        settings.quantization,
+        settings.max_new_tokens,
+        *([cut] if cut else []),
+        list(rows["prompt"]),
+    ]
     return records.digest([run.source.weights, *asked])
 
 
@@ -131,8 +136,8 @@ def predict(
     cut: chat.PaperCut | None = None,
     say: Callable[[str], None] = print,
 ) -> list[dict]:
-    """Answer and score every row of held-out examples: the lines of `predictions.jsonl`, in the order of
-    `rows`.
+    """Answer and score every row of held-out examples: the lines of `predictions.jsonl`, in the
+    order of `rows`.
 
     `scored` gives what is right about the answer to a row: `score_calls`, or `score_stop`.
     """
@@ -147,7 +152,9 @@ def predict(
         tell=lambda text: say(f"stage {stage} · {eval_condition} prompts · {text}"),
     )
     for row, example, answer in zip(rows, encoded, answers, strict=True):
-        text = tokenizer.decode(answer.tokens[: -1 if answer.stopped else None], skip_special_tokens=True)
+        text = tokenizer.decode(
+            answer.tokens[: -1 if answer.stopped else None], skip_special_tokens=True
+        )
         line = {
             "dialogue_id": row["dialogue_id"],
             "step": row["step"],
@@ -166,7 +173,9 @@ def predict(
         lines.append(line)
     seconds = time.monotonic() - began
     right = sum(line["canonical"] for line in lines)
-    say(f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} exact · {seconds:.0f} s")
+    say(
+        f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} exact · {seconds:.0f} s"
+    )
     return lines
 
 
@@ -179,7 +188,11 @@ def score_calls(apis: Mapping[str, Mapping[str, Api]]) -> Callable[[str, Mapping
     def scored(text: str, row: Mapping) -> dict:
         dialogue, gold = row["dialogue_id"], row["gold"]
         scores = score.score(text, gold, names[dialogue])
-        return {"calls": len(parse_all(text)), **scores, "error": errors.kind(text, gold, apis[dialogue])}
+        return {
+            "calls": len(parse_all(text)),
+            **scores,
+            "error": errors.kind(text, gold, apis[dialogue]),
+        }
 
     return scored
 
@@ -197,12 +210,17 @@ def kept(path: Path, measure: Callable[[], list[dict]]) -> list[dict]:
 
 
 def table(
-    predictions: Sequence[Mapping], blocks: Sequence[str], stages: Sequence[str], score_name: str = "name"
+    predictions: Sequence[Mapping],
+    blocks: Sequence[str],
+    stages: Sequence[str],
+    score_name: str = "name",
 ) -> pd.DataFrame:
-    """Right answers by stage (rows, named `stages`, that before training first) and block (columns) so far,
-    as `right/items`, for one evaluation condition's predictions.
+    """Right answers by stage (rows, named `stages`, that before training first) and block (columns)
+    so far, as `right/items`, for one evaluation condition's predictions.
     """
-    counts = [[[0, 0] for _ in blocks] for _ in range(1 + max(line["stage"] for line in predictions))]
+    counts = [
+        [[0, 0] for _ in blocks] for _ in range(1 + max(line["stage"] for line in predictions))
+    ]
     for line in predictions:
         cell = counts[line["stage"]][blocks.index(line["block"])]
         cell[0] += line[score_name]

@@ -20,7 +20,8 @@ ITEM = ("dialogue_id", "step", "block", "gold", *STRATA)
 def finish(
     run: Prepared, config: PreTrainedConfig, trained: Mapping[str, Mapping], answered: Answered
 ) -> Record:
-    """Write items, predictions, stops and, last, the record: from then on the run counts as finished.
+    """Write items, predictions, stops and, last, the record: from then on the run counts as
+    finished.
 
     `trained`: what each stage took, by its name, see `learn.learn`; `config`: of the model.
 

@@ -38,7 +38,8 @@ def load_untrained(run: Prepared) -> PreTrainedModel:
 
 
 def shaping(run: Prepared) -> dict:
-    """All that shapes the training of a run: its parameters, the weights, the examples as tokens."""
+    """All that shapes the training of a run: its parameters, the weights, the examples as tokens.
+    """
     found = identity(vars(run.settings)) | {
         "weights": run.source.weights,
         "examples": records.digest(run.material.encoded),
@@ -49,11 +50,11 @@ def shaping(run: Prepared) -> dict:
 
 
 def claim(folder: Path, shaping: dict) -> None:
-    """Say what shapes the training in `folder`, the first time; later, raise ValueError where something
-    that was said is another.
+    """Say what shapes the training in `folder`, the first time; later, raise ValueError where
+    something that was said is another.
 
-    Without this a run started again with another condition, or after a condition was rewritten, would go on
-    from adapters that were trained on other prompts.
+    Without this a run started again with another condition, or after a condition was rewritten,
+    would go on from adapters that were trained on other prompts.
     """
     path = folder / "shaping.json"
     if not path.exists():
@@ -82,9 +83,9 @@ def add_adapter(network: PreTrainedModel, settings: Settings) -> Learner:
 def learn(
     learner: Learner, run: Prepared, planned: Planned, say: Callable[[str], None] = aloud
 ) -> dict | None:
-    """Bring the learner to the end of a stage: trained now, gone on with after a kill, or read from the
-    adapter that is there. Returns what training took, see `qlora.train.Trained`; None where a stage trains
-    nothing.
+    """Bring the learner to the end of a stage: trained now, gone on with after a kill, or read from
+    the adapter that is there. Returns what training took, see `qlora.train.Trained`; None where a
+    stage trains nothing.
     """
     if not planned.stage.examples:
         return None
@@ -112,8 +113,8 @@ def learn(
 
 
 def _save(network: PeftModel, trained: Trained, adapter: Path, account: Path) -> None:
-    """Keep a trained stage: what it took in `account`, then its adapter as a plain PEFT folder, which
-    appears whole or not at all.
+    """Keep a trained stage: what it took in `account`, then its adapter as a plain PEFT folder,
+    which appears whole or not at all.
     """
     records.write_json(account, asdict(trained))
     fresh = adapter.with_name(f".{adapter.name}")

@@ -61,9 +61,12 @@ class Player:
     """After how many blocks; 0 is before training."""
 
 
-def ways_to_play(parameters: Mapping, eval_conditions: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Under which conditions a run is played (as asked, else those that it was asked with), and how turns
-    end: as the reference's, and, where the model has learnt to say so, when the model ends them.
+def ways_to_play(
+    parameters: Mapping, eval_conditions: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Under which conditions a run is played (as asked, else those that it was asked with), and how
+    turns end: as the reference's, and, where the model has learnt to say so, when the model ends
+    them.
 
     Raises:
         ValueError: an unknown condition, or one that shows what the right call needs.

@@ -1,4 +1,5 @@
-"""A run before its model is loaded: where it is kept, what it learns from, what it is asked, in which order.
+"""A run before its model is loaded: where it is kept, what it learns from, what it is asked, in
+which order.
 
     settings = Settings.of(parameters)
     run = prepare(settings)
@@ -36,8 +37,8 @@ class Place:
     zero_shot: Path
     """Answers before training, which runs that ask the same share."""
     tested: tuple[str, ...]
-    """Evaluation conditions: those asked for, and those that a finished record already has, for evaluations
-    are only ever added.
+    """Evaluation conditions: those asked for, and those that a finished record already has, for
+    evaluations are only ever added.
     """
     started: str = field(default_factory=machine.now)
     began: float = field(default_factory=time.monotonic)
@@ -161,7 +162,8 @@ def make_material(settings: Settings, source: Source, tested: tuple[str, ...]) -
     """The examples that are learnt and those that are asked under each of `tested`.
 
     Raises:
-        ValueError: there are none on one side, a dialogue is on both, or conditions differ in their items.
+        ValueError: there are none on one side, a dialogue is on both, or conditions differ in their
+            items.
     """
     shape = {"prompt_format": settings.prompt_format, "responses": settings.responses}
     cut = None
@@ -187,11 +189,14 @@ def make_material(settings: Settings, source: Source, tested: tuple[str, ...]) -
 
 
 def training_rows(settings: Settings, corpus: Corpus, condition: str, shape: dict) -> Dataset:
-    """What would be learnt under a condition: calls and, where the run learns them, ends of turns."""
+    """What would be learnt under a condition: calls and, where the run learns them, ends of turns.
+    """
     rows = build_examples(corpus, condition, "train", **shape)
     if not settings.stop_targets:
         return rows
-    return concatenate_datasets([rows, build_examples(corpus, condition, "train", stops=True, **shape)])
+    return concatenate_datasets(
+        [rows, build_examples(corpus, condition, "train", stops=True, **shape)]
+    )
 
 
 def _check_material(material: Material) -> None:
@@ -214,7 +219,13 @@ def examples_table(settings: Settings, material: Material) -> pd.DataFrame:
     rows = [("train", settings.condition, len(learnt), sum(learnt["cut_turns"]), material.dropped)]
     for name, asked in material.asked.items():
         rows.append(("held out", name, len(asked), sum(asked["cut_turns"]), 0))
-    columns = ["split", "condition", "examples", "turns cut to fit max_length", "dropped, no target left"]
+    columns = [
+        "split",
+        "condition",
+        "examples",
+        "turns cut to fit max_length",
+        "dropped, no target left",
+    ]
     return pd.DataFrame(rows, columns=columns).set_index("split")
 
 
@@ -260,7 +271,8 @@ def _budgets(
 
 
 def cost_table(stages: tuple[Planned, ...]) -> pd.DataFrame:
-    """What every stage takes, see `qlora.plan.Cost`, and the budget of tokens where there is one."""
+    """What every stage takes, see `qlora.plan.Cost`, and the budget of tokens where there is one.
+    """
     costs = pd.DataFrame(
         [planned.plan.cost for planned in stages], index=[one.stage.name for one in stages]
     )

@@ -1,4 +1,6 @@
-"""What a run is told: the parameters of 02_train, typed, and which of them make it the run that it is."""
+"""What a run is told: the parameters of 02_train, typed, and which of them make it the run that it
+is.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,7 +15,8 @@ FOLDERS = ("run_folder", "zero_shot_folder")
 """Where a run is kept."""
 
 NOT_IDENTITY = (*FOLDERS, "eval_conditions")
-"""Where a run is kept and what it is asked with change no weight; everything else is its identity."""
+"""Where a run is kept and what it is asked with change no weight; everything else is its identity.
+"""
 
 
 @dataclass(frozen=True)
@@ -103,16 +106,18 @@ class Settings:
 
 
 def asked_with(parameters: Mapping) -> list[str]:
-    """The evaluation conditions of a run: those that it names, else the one that it was trained under."""
+    """The evaluation conditions of a run: those that it names, else the one that it was trained
+    under.
+    """
     return list(parameters["eval_conditions"] or [parameters["condition"]])
 
 
 def identity(parameters: Mapping) -> dict:
     """Those of a run's parameters that shape its training, sorted by name.
 
-    Of `corpus_path` counts what tells runs apart, for on other machines the same files lie elsewhere: a file
-    of one's own by its name; the publisher's files are the same in every folder, and hashes are compared when
-    runs are pooled.
+    Of `corpus_path` counts what tells runs apart, for on other machines the same files lie
+    elsewhere: a file of one's own by its name; the publisher's files are the same in every folder,
+    and hashes are compared when runs are pooled.
     """
     if parameters.get("corpus_path"):
         own = parameters["corpus"] == "jsonl"

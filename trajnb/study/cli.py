@@ -32,8 +32,12 @@ def main() -> None:
 
 @main.command()
 @click.argument("params", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The study's folder [runs/<name of PARAMS>].")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace a value of `common`.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The study's folder [runs/<name of PARAMS>]."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace a value of `common`."
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [one per GPU, else one].")
 @click.option(
     "--records",
@@ -72,7 +76,9 @@ def run(
         if dry_run:
             _show_plan(study.title, runs, out)
             return
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end of a job, like Ctrl-C
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # a scheduler's end of a job, like Ctrl-C
         try:
             errors = pipeline.run_study(study, runs, out, NOTEBOOKS, jobs, kept)
         except KeyboardInterrupt:
@@ -176,8 +182,12 @@ def _listed(context, option, value: str) -> tuple[str, ...]:
 @click.argument("name")
 @click.option("--documents", default="", help="API documents of bfcl: used, ten or all [ten].")
 @click.option("--fresh-ids", is_flag=True, help="Of bfcl: give every dialogue ids of its own.")
-@click.option("--path", default="", help="Folder of api-bank's files [from the hub]; file of jsonl.")
-@click.option("--part", default="test-data", show_default=True, help="Of api-bank; or training-data.")
+@click.option(
+    "--path", default="", help="Folder of api-bank's files [from the hub]; file of jsonl."
+)
+@click.option(
+    "--part", default="test-data", show_default=True, help="Of api-bank; or training-data."
+)
 @click.option("--levels", default="1,2", show_default=True, callback=_listed, help="Of api-bank.")
 @click.option("--blocks", default="semantic", show_default=True, help="Or balanced.")
 @click.option("--split", default="dialogue", show_default=True, help="Or gold-disjoint, or row.")
@@ -210,7 +220,9 @@ def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> N
         click.echo(f"{key}:{'' if value else ' none'}")
         for part, counts in value.items():
             counts = counts if isinstance(counts, dict) else {"": counts}
-            click.echo(f"  {part}: {', '.join(f'{name} {count}'.strip() for name, count in counts.items())}")
+            click.echo(
+                f"  {part}: {', '.join(f'{name} {count}'.strip() for name, count in counts.items())}"
+            )
 
 
 @main.group()
@@ -232,10 +244,14 @@ def _bench_options(command):
         click.option("--levels", default="1,2", show_default=True, callback=_listed),
         click.option("--documents", default="", help="Of bfcl [ten]."),
         click.option("--condition", default="full", show_default=True),
-        click.option("--dialogues", default=4, show_default=True, help="In all; a multiple of four."),
+        click.option(
+            "--dialogues", default=4, show_default=True, help="In all; a multiple of four."
+        ),
         click.option("--repeats", default=3, show_default=True, help="Turns of all arms."),
         click.option(
-            "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result as JSON."
+            "--out",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Write the result as JSON.",
         ),
     ]
     for option in reversed(options):
@@ -259,10 +275,16 @@ def bench_train(repeats: int, out: Path | None, growth: bool, **work) -> None:
 
 @bench.command("evaluate")
 @_bench_options
-@click.option("--adapter", default="", help="Folder of the adapter that answers [none: the untrained model].")
-@click.option("--batch", default=8, show_default=True, help="Prompts that `generate` answers at a time.")
+@click.option(
+    "--adapter", default="", help="Folder of the adapter that answers [none: the untrained model]."
+)
+@click.option(
+    "--batch", default=8, show_default=True, help="Prompts that `generate` answers at a time."
+)
 def bench_evaluate(repeats: int, out: Path | None, **work) -> None:
-    """Time greedy answers to held-out examples: shared prefixes with gold as draft, batched `generate`."""
+    """Time greedy answers to held-out examples: shared prefixes with gold as draft, batched
+    `generate`.
+    """
     with _told():
         from trajnb import bench
 
@@ -314,13 +336,18 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
     left = [cost for name, cost in costs.items() if states[name] != "finished"]
     rows = [
         ["run", "state", *axes, "tokens trained", "tokens read", "time", "disk"],
-        *([name, states[name], *_values(run, axes), *_cost([costs[name]])] for name, run in runs.items()),
+        *(
+            [name, states[name], *_values(run, axes), *_cost([costs[name]])]
+            for name, run in runs.items()
+        ),
         ["to do", f"{len(left)} runs", *[""] * len(axes), *_cost(left)],
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     click.echo(f"{title}: {len(runs)} runs into {out}\n")
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        click.echo(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
     click.echo(
         "\nEstimates: tokens from characters; read = in evaluation; time for smollm2-135m on two CPU cores, "
         "one run at a time; ? = not measured for this model."
@@ -328,12 +355,17 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
 
 
 def _values(run: dict, names: list[str]) -> list[str]:
-    return [" ".join(run[name]) if isinstance(run[name], list) else str(run[name]) for name in names]
+    return [
+        " ".join(run[name]) if isinstance(run[name], list) else str(run[name]) for name in names
+    ]
 
 
 def _cost(costs: list) -> list[str]:
     tokens = [f"{sum(cost.trained for cost in costs):,}", f"{sum(cost.read for cost in costs):,}"]
     if any(cost.seconds is None for cost in costs):
         return [*tokens, "?", "?"]
-    minutes, megabytes = sum(cost.seconds for cost in costs) / 60, sum(cost.disk for cost in costs) / 1e6
+    minutes, megabytes = (
+        sum(cost.seconds for cost in costs) / 60,
+        sum(cost.disk for cost in costs) / 1e6,
+    )
     return [*tokens, f"{minutes:.0f} min", f"{megabytes:.0f} MB"]

@@ -1,4 +1,5 @@
-"""Where jobs run. An engine takes jobs and the number that may run at a time, and returns what failed.
+"""Where jobs run. An engine takes jobs and the number that may run at a time, and returns what
+failed.
 
 `local` is the only one yet: processes of this machine. Another engine has the same signature.
 """
@@ -38,14 +39,18 @@ def slots(jobs: int | None) -> Slots:
 
 
 def visible_gpus() -> list[str]:
-    """The names that CUDA_VISIBLE_DEVICES may hold, found without torch, which takes seconds to import."""
+    """The names that CUDA_VISIBLE_DEVICES may hold, found without torch, which takes seconds to
+    import.
+    """
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         names = (name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(","))
         return [name for name in names if name not in ("", "-1")]
     if not shutil.which("nvidia-smi"):
         return []
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
-    return [str(place) for place in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]
+    return [
+        str(place) for place in range(sum(line.startswith("GPU ") for line in listed.splitlines()))
+    ]
 
 
 def local(
@@ -54,11 +59,12 @@ def local(
     is_done: Callable[[Job], bool],
     changed: Callable[[Job, str], None],
 ) -> dict[str, str]:
-    """Execute `jobs`, `len(slots)` at a time, and return the error of each one that failed, by name.
+    """Execute `jobs`, `len(slots)` at a time, and return the error of each one that failed, by
+    name.
 
-    `changed(job, state)` hears `running`, `finished` and `failed`. A job that another process still works on
-    (a trajnb that was killed leaves its notebooks running) waits for that one, and starts unless it then
-    `is_done`. Ctrl-C stops what runs and is raised again.
+    `changed(job, state)` hears `running`, `finished` and `failed`. A job that another process still
+    works on (a trajnb that was killed leaves its notebooks running) waits for that one, and starts
+    unless it then `is_done`. Ctrl-C stops what runs and is raised again.
     """
     engine = _Local(list(jobs), list(slots), is_done, changed)
     with own_kernel() as environment:

@@ -1,6 +1,8 @@
-"""What a run will cost, estimated from the text of its corpus before anything is downloaded for its model.
+"""What a run will cost, estimated from the text of its corpus before anything is downloaded for its
+model.
 
-Estimates are for planning an evening, not for reporting: a record holds what was counted and measured.
+Estimates are for planning an evening, not for reporting: a record holds what was counted and
+measured.
 """
 
 import itertools
@@ -13,13 +15,14 @@ from trajnb.formatting.dialogue import CorpusChoice
 from trajnb.run.settings import asked_with
 from trajnb.strategies import strategy_of
 
-# SmolLM2's tokenizer on `bfcl`: of whole prompts, and where shared beginnings count once. What is left then
-# are calls, responses and the chat template's own marks, which have fewer characters a token than documents.
+# SmolLM2's tokenizer on `bfcl`: of whole prompts, and where shared beginnings count once. What is
+# left then are calls, responses and the chat template's own marks, which have fewer characters a
+# token than documents.
 CHARACTERS_PER_TOKEN = 3.8
 CHARACTERS_PER_UNSHARED_TOKEN = 3.0
 
-# SmolLM2-135M, LoRA rank 16 on all linear layers, float32, two cores of an AMD EPYC: training on the runs
-# under reports/quick, reading and decoding on their held-out calls
+# SmolLM2-135M, LoRA rank 16 on all linear layers, float32, two cores of an AMD EPYC: training on
+# the runs under reports/quick, reading and decoding on their held-out calls
 TRAIN_TOKENS_PER_SECOND = 230
 READ_TOKENS_PER_SECOND = 560
 SECONDS_PER_ANSWER = 0.2  # decoding alone
@@ -29,7 +32,9 @@ ADAPTER_BYTES_PER_RANK = 4 * 4_900_000 / 16
 
 @dataclass(frozen=True)
 class Cost:
-    """Tokens trained on and read in evaluation; seconds and bytes are None for a model never measured."""
+    """Tokens trained on and read in evaluation; seconds and bytes are None for a model never
+    measured.
+    """
 
     trained: int
     read: int
@@ -42,7 +47,9 @@ def estimate(run: dict) -> Cost:
     corpus, strategy = CorpusChoice.of(run), strategy_of(run)
     shared = run["packing"] == "trie"
     blocks = len(corpus_of(run).blocks)
-    trained = round(_pass(corpus, run["condition"], "train", shared)[0] * _passes(run, corpus, blocks))
+    trained = round(
+        _pass(corpus, run["condition"], "train", shared)[0] * _passes(run, corpus, blocks)
+    )
     conditions = asked_with(run)
     stages = 2 if strategy.one_stage else blocks + 1  # one is before training
     passes = [_pass(corpus, condition, "held_out", shared) for condition in conditions]
@@ -65,7 +72,8 @@ def _passes(run: dict, corpus: CorpusChoice, blocks: int) -> float:
     passes = float(run["epochs"])
     if run["match_tokens"]:
         as_many, own = (
-            _pass(corpus, name, "train", False)[0] for name in (run["match_tokens"], run["condition"])
+            _pass(corpus, name, "train", False)[0]
+            for name in (run["match_tokens"], run["condition"])
         )
         passes *= as_many / own
     return passes * strategy.learnt_passes(blocks, run["replay_share"])
@@ -73,7 +81,9 @@ def _passes(run: dict, corpus: CorpusChoice, blocks: int) -> float:
 
 @cache
 def _pass(corpus: CorpusChoice, condition: str, split: str, shared: bool) -> tuple[int, int]:
-    """(estimated tokens, examples) of a split; if `shared`, a beginning two examples share counts once."""
+    """(estimated tokens, examples) of a split; if `shared`, a beginning two examples share counts
+    once.
+    """
     from trajnb.formatting.examples import build_examples  # imports datasets, which takes a second
 
     rows = build_examples(corpus_of(vars(corpus)), condition, split)

@@ -13,13 +13,19 @@ from trajnb.study.params import Study
 
 
 def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
-    """Make `out` the folder of this study, or raise ValueError where it is already something else's."""
+    """Make `out` the folder of this study, or raise ValueError where it is already something
+    else's.
+    """
     about = out / "study.yaml"
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: choose a folder with --out")
     if out.is_dir() and any(out.iterdir()) and not about.is_file():
-        raise ValueError(f"{out} holds files but no study (no study.yaml): choose another folder with --out")
-    strange = sorted(path.name for path in out.glob("runs/*") if path.is_dir() and path.name not in runs)
+        raise ValueError(
+            f"{out} holds files but no study (no study.yaml): choose another folder with --out"
+        )
+    strange = sorted(
+        path.name for path in out.glob("runs/*") if path.is_dir() and path.name not in runs
+    )
     if strange:
         raise ValueError(
             f"{out} holds runs of another study, {_name_in(about)}: {', '.join(strange)}. "
@@ -36,13 +42,16 @@ def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
 
 def _declared(family: dict, about: Path) -> dict:
     """The family of tests with the time at which this study's folder first named it."""
-    before = yaml.safe_load(about.read_text(encoding="utf-8")).get("family") if about.is_file() else None
+    before = (
+        yaml.safe_load(about.read_text(encoding="utf-8")).get("family") if about.is_file() else None
+    )
     same = before and {name: before.get(name) for name in family} == family
     return {**family, "declared": before["declared"] if same else now()}
 
 
 def adopt_kept(out: Path, runs: dict[str, dict], kept: Path) -> None:
-    """Take over from the folder `kept` the records of those `runs` that are not finished in `out`."""
+    """Take over from the folder `kept` the records of those `runs` that are not finished in `out`.
+    """
     if not any(kept.rglob("record.json")):
         raise ValueError(f"{kept} holds no finished run: there is no record.json in it")
     found = {path.parent.name: path.parent for path in runs_folder(kept).glob("*/record.json")}
@@ -53,7 +62,9 @@ def adopt_kept(out: Path, runs: dict[str, dict], kept: Path) -> None:
             adopt(out / "runs" / name, found[name])
             say(f"{name}: taken from {kept}")
         else:
-            say(f"{name}: the record in {kept} lacks an evaluation that is asked for, so it runs anew")
+            say(
+                f"{name}: the record in {kept} lacks an evaluation that is asked for, so it runs anew"
+            )
     read_study(out)  # whether all of it can be pooled
 
 
@@ -61,7 +72,11 @@ def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
     """`finished`, `cut` (was started, goes on from there) or `waiting` for each run."""
     folders = {name: runs_folder(out) / name for name in runs}
     return {
-        name: "finished" if is_finished(folder, runs[name]) else "cut" if folder.is_dir() else "waiting"
+        name: "finished"
+        if is_finished(folder, runs[name])
+        else "cut"
+        if folder.is_dir()
+        else "waiting"
         for name, folder in folders.items()
     }
 
@@ -80,7 +95,9 @@ def is_finished(folder: Path, run: dict) -> bool:
 
 def count(states: dict[str, str]) -> str:
     counts = {state: list(states.values()).count(state) for state in ("finished", "cut", "waiting")}
-    return f"{len(states)} runs, " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    return f"{len(states)} runs, " + ", ".join(
+        f"{count} {state}" for state, count in counts.items() if count
+    )
 
 
 def _name_in(about: Path) -> str:

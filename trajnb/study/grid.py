@@ -10,10 +10,11 @@ from trajnb.study.params import Parameters, Study, check_run
 
 
 def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
-    """All runs of `study` in the order of its grids: run name -> all parameters of the training notebook.
+    """All runs of `study` in the order of its grids: run name -> all parameters of the training
+    notebook.
 
-    The union: a run that two grids name is one run, evaluated under the conditions of both. A run that
-    cannot be is a ValueError that names its grid.
+    The union: a run that two grids name is one run, evaluated under the conditions of both. A run
+    that cannot be is a ValueError that names its grid.
     """
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     runs: dict[str, dict] = {}
@@ -33,7 +34,9 @@ def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
 def _runs_of(grid: dict, shared: dict, where: str) -> Iterator[dict]:
     axes = {name: values for name, values in grid.items() if name != "orders"}
     if "orders" in grid and "order" in axes:
-        raise ValueError(f"{where}: order and orders both say in which order blocks are learnt: give one")
+        raise ValueError(
+            f"{where}: order and orders both say in which order blocks are learnt: give one"
+        )
     for values in itertools.product(*axes.values()):
         run = shared | dict(zip(axes, values, strict=True))
         if "orders" not in grid:
@@ -52,19 +55,23 @@ def _runs_of(grid: dict, shared: dict, where: str) -> Iterator[dict]:
 
 
 def balanced_orders(blocks: Sequence[str], count: int) -> list[list[str]]:
-    """The first `count` rows of a balanced Latin square of `blocks` (Williams 1949), the first in their own
-    order: over all rows each block stands once in each place and, where their number is even, once behind
-    every other; an odd number of blocks takes twice as many rows, and then twice.
+    """The first `count` rows of a balanced Latin square of `blocks` (Williams 1949), the first in
+    their own order: over all rows each block stands once in each place and, where their number is
+    even, once behind every other; an odd number of blocks takes twice as many rows, and then twice.
 
     Raises:
         ValueError: the square has fewer rows.
     """
     size = len(blocks)
-    zigzag = [(place + 1) // 2 if place % 2 else (size - place // 2) % size for place in range(size)]
+    zigzag = [
+        (place + 1) // 2 if place % 2 else (size - place // 2) % size for place in range(size)
+    ]
     rows = [[(step + shift) % size for step in zigzag] for shift in range(size)]
     rows += [row[::-1] for row in rows] if size % 2 and size > 1 else []
     if not 0 < count <= len(rows):
-        raise ValueError(f"orders is {count}: a balanced square of {size} blocks has 1 to {len(rows)} orders")
+        raise ValueError(
+            f"orders is {count}: a balanced square of {size} blocks has 1 to {len(rows)} orders"
+        )
     names = dict(zip(rows[0], blocks, strict=True))
     return [[names[step] for step in row] for row in rows[:count]]
 
@@ -80,7 +87,9 @@ def shaping(run: dict, parameters: Parameters) -> dict:
 
 
 def run_name(run: dict, parameters: Parameters) -> str:
-    """The name of the folder of `run`: condition, seed and a hash of what shapes it, `full-s0-1a2b3c4d`."""
+    """The name of the folder of `run`: condition, seed and a hash of what shapes it,
+    `full-s0-1a2b3c4d`.
+    """
     identity = hashlib.sha256(json.dumps(shaping(run, parameters)).encode()).hexdigest()
     return f"{run['condition']}-s{run['seed']}-{identity[:8]}"
 

@@ -1,7 +1,7 @@
 """One notebook, executed through papermill in a process of its own.
 
-A notebook says how far it is by lines that start with `machine.PROGRESS`. All it prints goes to its log; the
-last such line is what a person sees.
+A notebook says how far it is by lines that start with `machine.PROGRESS`. All it prints goes to its
+log; the last such line is what a person sees.
 """
 
 import fcntl
@@ -56,24 +56,33 @@ class Held(Exception):
 
 @contextmanager
 def own_kernel() -> Iterator[dict[str, str]]:
-    """An environment whose kernel `python3` is the interpreter that runs this, whatever is installed."""
+    """An environment whose kernel `python3` is the interpreter that runs this, whatever is
+    installed.
+    """
     with tempfile.TemporaryDirectory(prefix="trajnb-kernel-") as folder:
         spec = Path(folder, "kernels", "python3", "kernel.json")
         spec.parent.mkdir(parents=True)
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        spec.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
-        path = os.pathsep.join(filter(None, [folder, os.environ.get("JUPYTER_PATH")]))  # the first one wins
+        spec.write_text(
+            json.dumps({"argv": command, "display_name": "Python 3", "language": "python"})
+        )
+        path = os.pathsep.join(
+            filter(None, [folder, os.environ.get("JUPYTER_PATH")])
+        )  # the first one wins
         yield os.environ | {"JUPYTER_PATH": path}
 
 
 def start(
     job: Job, slot: dict[str, str], environment: dict[str, str], is_done: Callable[[Job], bool]
 ) -> Process | None:
-    """Start papermill on `job`; None where it is finished already, Held where another process works on it."""
+    """Start papermill on `job`; None where it is finished already, Held where another process works
+    on it.
+    """
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         try:
-            # Papermill and its kernel inherit the log and so the lock: it lasts as long as either lives.
+            # Papermill and its kernel inherit the log and so the lock: it lasts as long as either
+            # lives.
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Held from None
@@ -81,9 +90,18 @@ def start(
             pass  # a file system without locks
         if is_done(job):
             return None
-        job.parameters_file.write_text(yaml.safe_dump(job.parameters, sort_keys=False), encoding="utf-8")
+        job.parameters_file.write_text(
+            yaml.safe_dump(job.parameters, sort_keys=False), encoding="utf-8"
+        )
         command = [sys.executable, "-m", "papermill", str(job.notebook), str(job.executed)]
-        command += ["-f", str(job.parameters_file), "-k", "python3", "--log-output", "--no-progress-bar"]
+        command += [
+            "-f",
+            str(job.parameters_file),
+            "-k",
+            "python3",
+            "--log-output",
+            "--no-progress-bar",
+        ]
         reader = job.log.open("rb")
         reader.seek(0, os.SEEK_END)
         popen = subprocess.Popen(
@@ -98,11 +116,15 @@ def start(
 
 
 def last_error(job: Job) -> str:
-    """The error that ended `job`, in one line: that of the notebook's cell, else the last line of its log."""
+    """The error that ended `job`, in one line: that of the notebook's cell, else the last line of
+    its log.
+    """
     try:
         cells = json.loads(job.executed.read_text(encoding="utf-8"))["cells"]
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
-        errors = [f"{one['ename']}: {one['evalue']}" for one in outputs if one["output_type"] == "error"]
+        errors = [
+            f"{one['ename']}: {one['evalue']}" for one in outputs if one["output_type"] == "error"
+        ]
     except (OSError, ValueError):
         errors = []
     lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -5,14 +5,16 @@ A params file is one study::
     title: Stripped against full                # optional, shown on top of the report
     description: One sentence on what it asks.  # optional
     common: {corpus: bfcl, learning_rate: 2e-4} # what all runs share
-    family: {measures: [canonical], effects: [training, prompt]}  # optional: tested together, see the report
+    family: {measures: [canonical], effects: [training, prompt]}  # optional: tested together, see
+        the report
     runs:                                       # grids; their union is the study
       - condition: [stripped, full]             # in a grid a list is an axis
         seed: [0, 1, 2]
-        orders: 2                               # block orders: how many, or a list of lists; see `grid`
+        orders: 2                               # block orders: how many, or a list of lists; see
+            `grid`
 
-The parameters, their types and the words allowed for them are read from the training notebook's `parameters`
-cell, so that they stand in one place.
+The parameters, their types and the words allowed for them are read from the training notebook's
+`parameters` cell, so that they stand in one place.
 """
 
 import ast
@@ -42,13 +44,17 @@ class Parameter:
     default: object
     help: str
     shapes: bool = True
-    """It shapes a run: a parameter of 02_train, not of a notebook that is executed with the run afterwards."""
+    """It shapes a run: a parameter of 02_train, not of a notebook that is executed with the run
+    afterwards.
+    """
 
     @property
     def words(self) -> list[str]:
         """The only values allowed: those of a help text that is nothing but words between bars."""
         words = [word.strip() for word in self.help.split("|")]
-        return words if len(words) > 1 and all(re.fullmatch(r"[\w-]+", word) for word in words) else []
+        return (
+            words if len(words) > 1 and all(re.fullmatch(r"[\w-]+", word) for word in words) else []
+        )
 
 
 Parameters = dict[str, Parameter]  # of one notebook, by name
@@ -56,8 +62,8 @@ Parameters = dict[str, Parameter]  # of one notebook, by name
 
 @dataclass(frozen=True)
 class Study:
-    """A params file, read: `common` and `grids` hold checked values, lists in `grids` being axes. `orders`
-    in a grid is not a parameter: `grid.expand` makes an axis `order` of it.
+    """A params file, read: `common` and `grids` hold checked values, lists in `grids` being axes.
+    `orders` in a grid is not a parameter: `grid.expand` makes an axis `order` of it.
     """
 
     name: str
@@ -65,24 +71,36 @@ class Study:
     description: str
     common: dict
     grids: tuple[dict, ...]
-    family: dict | None = None  # measures and effects whose tests are corrected together; None: not declared
+    family: dict | None = (
+        None  # measures and effects whose tests are corrected together; None: not declared
+    )
 
 
 def notebook_parameters(notebook: Path) -> Parameters:
-    """The parameters cell of `notebook`, by name; ValueError where papermill could not fill all of it."""
+    """The parameters cell of `notebook`, by name; ValueError where papermill could not fill all of
+    it.
+    """
     from papermill import inspect_notebook  # 0.5 s, and `trajnb --help` has no use for it
 
     if not notebook.is_file():
-        raise ValueError(f"{notebook} is missing: trajnb runs in a clone, installed with `pip install -e .`")
+        raise ValueError(
+            f"{notebook} is missing: trajnb runs in a clone, installed with `pip install -e .`"
+        )
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    cell = next((cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])), {"source": ""})
+    cell = next(
+        (cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])), {"source": ""}
+    )
     read, found = inspect_notebook(notebook), {}
     for assignment in ast.parse("".join(cell["source"])).body:
         name = re.split(r"\W", ast.unparse(assignment))[0]
-        line = read.get(name, {"inferred_type_name": None})  # papermill passes over what it cannot read
+        line = read.get(
+            name, {"inferred_type_name": None}
+        )  # papermill passes over what it cannot read
         kind = line["inferred_type_name"]
         if kind not in KINDS:
-            form = f"`name: type = value  # help`, with one `=` in all, type one of {', '.join(KINDS)}"
+            form = (
+                f"`name: type = value  # help`, with one `=` in all, type one of {', '.join(KINDS)}"
+            )
             raise ValueError(f"{notebook}: the parameter {name} must be one line, {form}")
         found[name] = Parameter(name, kind, ast.literal_eval(line["default"]), line["help"])
     if not found:
@@ -103,12 +121,18 @@ def read_params(file: Path, parameters: Parameters, settings: Sequence[str] = ()
     if not isinstance(common, dict):
         raise ValueError(f"{file}: common must map parameters to values, not {_shown(common)}")
     grids = content.get("runs")
-    if not isinstance(grids, list) or not grids or not all(isinstance(grid, dict) for grid in grids):
+    if (
+        not isinstance(grids, list)
+        or not grids
+        or not all(isinstance(grid, dict) for grid in grids)
+    ):
         raise ValueError(
             f"{file}: runs must be a list of grids, such as `runs: [{{condition: [stripped, full]}}]`, "
             f"not {_shown(grids)}"
         )
-    common = {name: _checked(file, "common", name, value, parameters) for name, value in common.items()}
+    common = {
+        name: _checked(file, "common", name, value, parameters) for name, value in common.items()
+    }
     grids = tuple(
         {
             name: _orders(file, place, value)
@@ -125,7 +149,8 @@ def read_params(file: Path, parameters: Parameters, settings: Sequence[str] = ()
 
 
 def read_run(file: Path, parameters: Parameters) -> dict:
-    """The parameters of one run, those that `file` leaves out at their default; what papermill takes.
+    """The parameters of one run, those that `file` leaves out at their default; what papermill
+    takes.
 
     Raises:
         ValueError: as `read_params`, and as `check_run`.
@@ -160,7 +185,9 @@ def _load_yaml(file: Path) -> dict:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        others = sorted(path.name for path in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
+        others = (
+            sorted(path.name for path in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
+        )
         raise ValueError(f"{file} does not exist{nearest(file.name, others)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} cannot be read as text: {error}") from None
@@ -182,7 +209,9 @@ def _read_settings(settings: Sequence[str], grids: Sequence[dict], parameters: P
         if not equals:
             raise ValueError(f"--set {setting}: write --set name=value")
         if any(name in grid for grid in grids):
-            raise ValueError(f"--set {name}: {name} is set in runs; --set changes only what all runs share")
+            raise ValueError(
+                f"--set {name}: {name} is set in runs; --set changes only what all runs share"
+            )
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
@@ -198,7 +227,9 @@ def _axis(file: Path, place: str, name: str, value: object, parameters: Paramete
         raise ValueError(f"{file}: {place}.{name} is an empty list, which makes no run")
     kind = parameters[name].kind if name in parameters else ""
     if kind.startswith("list") and not all(isinstance(one, list) for one in values):
-        raise ValueError(f"{file}: {place}.{name} is a list itself; an axis of it is a list of lists, [[..]]")
+        raise ValueError(
+            f"{file}: {place}.{name} is a list itself; an axis of it is a list of lists, [[..]]"
+        )
     return [_checked(file, place, name, one, parameters) for one in values]
 
 
@@ -219,23 +250,35 @@ def _family(file: Path, value: object) -> dict[str, list[str]]:
 
     known = {"measures": SCORES, "effects": EFFECTS}
     if not isinstance(value, dict) or sorted(value) != sorted(known):
-        raise ValueError(f"{file}: family must map measures and effects to lists, not {_shown(value)}")
+        raise ValueError(
+            f"{file}: family must map measures and effects to lists, not {_shown(value)}"
+        )
     for part, words in known.items():
         if not isinstance(value[part], list) or not value[part]:
             raise ValueError(f"{file}: family.{part} must be a list of {', '.join(words)}")
         for word in value[part]:
             if word not in words:
                 hint = nearest(str(word), words)
-                raise ValueError(f"{file}: family.{part}: unknown {word!r}{hint}; known: {', '.join(words)}")
+                raise ValueError(
+                    f"{file}: family.{part}: unknown {word!r}{hint}; known: {', '.join(words)}"
+                )
     return value
 
 
-def _checked(file: Path | str, place: str, name: str, value: object, parameters: Parameters) -> object:
+def _checked(
+    file: Path | str, place: str, name: str, value: object, parameters: Parameters
+) -> object:
     """`value` as the type that the notebook's annotation asks for."""
     where = f"{file}: {place}.{name}" if place else f"{file} {name}"
     if name in FOLDERS and name in parameters:
-        raise ValueError(f"{where}: trajnb run sets the folders of runs; choose the study's with --out")
-    hint = "; to vary it, put the list into runs" if isinstance(value, list) and place == "common" else ""
+        raise ValueError(
+            f"{where}: trajnb run sets the folders of runs; choose the study's with --out"
+        )
+    hint = (
+        "; to vary it, put the list into runs"
+        if isinstance(value, list) and place == "common"
+        else ""
+    )
     return _typed(where, name, value, parameters, hint)
 
 
@@ -263,7 +306,11 @@ def _convert(value: object, kind: str) -> object | None:
     if kind == "list[str]":
         if isinstance(value, list) and all(type(one) is int for one in value):
             value = list(map(str, value))  # levels: [1, 2] is meant as text
-        return value if isinstance(value, list) and all(isinstance(one, str) for one in value) else None
+        return (
+            value
+            if isinstance(value, list) and all(isinstance(one, str) for one in value)
+            else None
+        )
     expected = {"int": int, "bool": bool, "str": str}[kind]
     return value if type(value) is expected else None  # bool is an int to isinstance
 
@@ -286,9 +333,13 @@ def _check_conditions(run: dict) -> None:
 
 def _check_strategy(run: dict) -> None:
     if not 0 < run["replay_share"] <= 1:
-        raise ValueError(f"replay_share is {run['replay_share']}: it must lie above 0 and be at most 1")
+        raise ValueError(
+            f"replay_share is {run['replay_share']}: it must lie above 0 and be at most 1"
+        )
     if run["shots"] < 1:
-        raise ValueError(f"shots is {run['shots']}: few-shot prompts need at least one worked example")
+        raise ValueError(
+            f"shots is {run['shots']}: few-shot prompts need at least one worked example"
+        )
     if run.get("rollout_dialogues", 0) > 0:  # not there where 02_train alone is asked for
         _check_rollout(run)
     if run["match_tokens"] and not strategy_of(run).trains:
@@ -296,32 +347,44 @@ def _check_strategy(run: dict) -> None:
             f"match_tokens is about training, and under strategy {run['strategy']!r} nothing is trained"
         )
     if run["match_tokens"] and run["truncation"] == "paper":
-        raise ValueError("match_tokens counts whole examples: it needs truncation 'turns', not 'paper'")
+        raise ValueError(
+            "match_tokens counts whole examples: it needs truncation 'turns', not 'paper'"
+        )
 
 
 def _check_rollout(run: dict) -> None:
     from trajnb.corpora.load import EXECUTED
 
     if run["corpus"] not in EXECUTED:
-        raise ValueError(f"rollout_dialogues: the calls of the corpus {run['corpus']!r} cannot be executed")
+        raise ValueError(
+            f"rollout_dialogues: the calls of the corpus {run['corpus']!r} cannot be executed"
+        )
     if not strategy_of(run).ends_with_one_model:
         raise ValueError(
             f"rollout_dialogues: strategy {run['strategy']!r} ends with no one model to be played"
         )
     if "stripped+values" in asked_with(run):
-        raise ValueError("rollout_dialogues: stripped+values shows what the right call needs; leave it out")
+        raise ValueError(
+            "rollout_dialogues: stripped+values shows what the right call needs; leave it out"
+        )
 
 
 def _check_order(order: list[str], blocks: tuple[str, ...]) -> None:
     if order and sorted(order) != sorted(blocks):
         hint = "".join(nearest(block, blocks) for block in order if block not in blocks)
-        raise ValueError(f"order must name each of {', '.join(blocks)} once, not {', '.join(order)}{hint}")
+        raise ValueError(
+            f"order must name each of {', '.join(blocks)} once, not {', '.join(order)}{hint}"
+        )
 
 
 def _check_model(model: str, help: str) -> None:
     """A model is a word of the notebook's help, an owner/name of the hub, or a folder."""
     known = [word.strip() for word in help.split("|") if " " not in word.strip()]
-    if model in known or re.fullmatch(r"[\w.-]+/[\w.-]+", model) or Path(model).expanduser().is_dir():
+    if (
+        model in known
+        or re.fullmatch(r"[\w.-]+/[\w.-]+", model)
+        or Path(model).expanduser().is_dir()
+    ):
         return
     raise ValueError(
         f"unknown model {model!r}{nearest(model, known)}: neither {' nor '.join(known)}, "

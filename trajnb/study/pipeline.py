@@ -1,4 +1,6 @@
-"""What a study runs, as data: a tuple of parts, each a notebook that is executed once or for every run."""
+"""What a study runs, as data: a tuple of parts, each a notebook that is executed once or for every
+run.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -28,8 +30,8 @@ class Place:
     """Relative paths in parameters start from its parent."""
 
     def written(self, path: Path) -> str:
-        """`path` as a parameter: from the repository's root where it lies inside, so that records name no
-        one's home.
+        """`path` as a parameter: from the repository's root where it lies inside, so that records
+        name no one's home.
         """
         root = self.notebooks.parent.resolve()
         return str(path.relative_to(root) if path.is_relative_to(root) else path)
@@ -47,8 +49,8 @@ class Part:
     """It is executed for every run, else once for the study."""
     is_done: Callable[[Job], bool]
     parameters: Callable[[Place, str, dict], dict]
-    """(place, name of the run, its parameters) -> those of the notebook that are not the run's own. Parts
-    that are executed once get the first run.
+    """(place, name of the run, its parameters) -> those of the notebook that are not the run's own.
+    Parts that are executed once get the first run.
     """
     wanted: Callable[[dict], bool] = lambda run: True
     """Whether a run asks for it."""
@@ -82,7 +84,9 @@ def is_trained(job: Job) -> bool:
 def is_rolled_out(job: Job) -> bool:
     """Whether the rollout of `job` is kept, with the same parameters."""
     try:
-        kept = json.loads((job.log.parent / "rollout.json").read_text(encoding="utf-8"))["parameters"]
+        kept = json.loads((job.log.parent / "rollout.json").read_text(encoding="utf-8"))[
+            "parameters"
+        ]
     except (OSError, ValueError, KeyError):
         return False
     return kept.items() <= job.parameters.items()
@@ -146,8 +150,8 @@ PARTS = (
 
 
 def schema(notebooks: Path) -> Parameters:
-    """What a params file may say: the parameters of all notebooks that are executed for every run. Those of
-    02_train shape a run; those of others do not.
+    """What a params file may say: the parameters of all notebooks that are executed for every run.
+    Those of 02_train shape a run; those of others do not.
     """
     found = notebook_parameters(notebooks / TRAIN)
     for part in PARTS:
@@ -168,7 +172,8 @@ def run_study(
     kept: Path | None = None,
     engine: Callable = engines.local,
 ) -> dict[str, str]:
-    """Run what is not finished of `runs` in the folder `out`, render all of it, return errors by job name.
+    """Run what is not finished of `runs` in the folder `out`, render all of it, return errors by
+    job name.
 
     Args:
         runs: run name -> its parameters, see `grid.expand`.
@@ -196,7 +201,9 @@ def run_study(
     return errors
 
 
-def jobs_of(part: Part, place: Place, runs: dict[str, dict], states: Mapping[str, str]) -> list[Job]:
+def jobs_of(
+    part: Part, place: Place, runs: dict[str, dict], states: Mapping[str, str]
+) -> list[Job]:
     """The jobs of a part, whether they are done or not."""
     ready = list(runs)
     if part.of_finished:
@@ -207,7 +214,8 @@ def jobs_of(part: Part, place: Place, runs: dict[str, dict], states: Mapping[str
 
 
 def job_of(part: Part, place: Place, name: str, run: dict) -> Job:
-    """The job of a part for one run: of the run's parameters it gets those that its notebook knows."""
+    """The job of a part for one run: of the run's parameters it gets those that its notebook knows.
+    """
     notebook = place.notebooks / part.notebook
     folder = place.run_folder(name) if part.per_run else place.out
     own = {known: run[known] for known in notebook_parameters(notebook) if known in run}
@@ -239,7 +247,9 @@ def _changed(part: Part, out: Path, states: dict[str, str], job: Job, state: str
 
 
 def report(out: Path, notebooks: Path) -> dict[str, str]:
-    """Execute the pages of a folder of runs or of records again, render all of it; errors by job name."""
+    """Execute the pages of a folder of runs or of records again, render all of it; errors by job
+    name.
+    """
     place = Place(out.resolve(), notebooks)
     if not any(place.out.rglob("record.json")):
         raise ValueError(f"{place.out} holds no finished run: there is no record.json in it")
@@ -249,7 +259,9 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
             job = job_of(part, place, "", {})
             errors |= engines.local([job], slots(1), _never, partial(_changed, part, place.out, {}))
     for part in PARTS:
-        for executed in place.out.glob(f"runs/*/{part.notebook}" if part.per_run else part.notebook):
+        for executed in place.out.glob(
+            f"runs/*/{part.notebook}" if part.per_run else part.notebook
+        ):
             render(executed)
     about = place.out / "study.yaml"
     runs = yaml.safe_load(about.read_text(encoding="utf-8"))["runs"] if about.is_file() else {}
