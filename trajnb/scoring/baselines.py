@@ -10,9 +10,11 @@ import pandas as pd
 from trajnb.scoring import continual
 from trajnb.scoring.paired import CELL, interval
 from trajnb.scoring.stats import Interval
+from trajnb.strategies import STRATEGIES
 
 FIGURES = (*continual.FIGURES, "intransigence")
-IN_SEQUENCE = ("sequential", "replay")
+IN_SEQUENCE = [name for name, one in STRATEGIES.items() if one.in_sequence]
+AT_ONCE = [name for name, one in STRATEGIES.items() if one.trains and one.one_stage]
 
 
 def baselines(table: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -25,9 +27,9 @@ def baselines(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     of_arm = ["trained", "condition", "variant", "strategy", "eval_condition"]
     for (trained, condition, variant, strategy, asked), part in table.groupby(of_arm, sort=False):
         alike = (table.condition == condition) & (table.variant == variant) & (table.eval_condition == asked)
-        joint = table[alike & (table.strategy == "joint")]
+        joint = table[alike & table.strategy.isin(AT_ONCE)]
         found = _figures(part, strategy, measure)
-        if strategy not in ("joint", "few-shot") and len(joint):
+        if STRATEGIES[strategy].trains and strategy not in AT_ONCE and len(joint):
             found["intransigence"] = _by_block(
                 _cells(joint[joint["last"]], measure) - _cells(part[part.stage == part.learnt], measure)
             )
@@ -39,7 +41,7 @@ def _figures(rows: pd.DataFrame, strategy: str, measure: str) -> dict[str, Inter
     if strategy in IN_SEQUENCE:
         return continual.intervals(rows, measure)
     found = {"average": _by_block(_cells(rows[rows["last"]], measure))}
-    if strategy != "few-shot":  # here the last stage is the one that learnt the block
+    if STRATEGIES[strategy].trains:  # here the last stage is the one that learnt the block
         found["learning"] = found["average"]
     return found
 
