@@ -99,17 +99,22 @@ def train(parameters: Path) -> None:
       trajnb train runs/quick/runs/<run>/parameters.yaml
     """
     with _told():
-        from trajnb.study import pipeline
+        from trajnb.study import job, pipeline
         from trajnb.study.params import notebook_parameters, read_run
 
         run = read_run(parameters, notebook_parameters(NOTEBOOKS / pipeline.TRAIN))
-        from trajnb.run.prepare import prepare  # torch takes seconds to import
+        from trajnb.run import train as whole  # torch takes seconds to import
+        from trajnb.run.prepare import prepare
         from trajnb.run.settings import Settings
-        from trajnb.run.train import train
 
         prepared = prepare(Settings.of(run))
-        train(prepared)
-    click.echo(prepared.place.folder)
+        folder = prepared.place.folder
+        try:
+            with job.hold(folder / "log.txt"):
+                whole.train(prepared)
+        except job.Held:
+            raise ValueError(f"another process is at work on {folder}") from None
+    click.echo(folder)
 
 
 @main.command()

@@ -39,6 +39,8 @@ class Job:
 
 @dataclass
 class Process:
+    """A job that runs."""
+
     job: Job
     popen: subprocess.Popen
     slot: dict[str, str]
@@ -72,36 +74,39 @@ def own_kernel() -> Iterator[dict[str, str]]:
         yield os.environ | {"JUPYTER_PATH": path}
 
 
+@contextmanager
+def hold(log: Path) -> Iterator[BinaryIO]:
+    """The log of a job, locked: who holds it works on the job alone.
+
+    Raises:
+        Held: another process does.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Held from None
+        except OSError:
+            pass  # a file system without locks
+        yield file
+
+
 def start(
     job: Job, slot: dict[str, str], environment: dict[str, str], is_done: Callable[[Job], bool]
 ) -> Process | None:
     """Start papermill on `job`; None where it is finished already, Held where another process works
     on it.
     """
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with job.log.open("ab") as log:
-        try:
-            # Papermill and its kernel inherit the log and so the lock: it lasts as long as either
-            # lives.
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Held from None
-        except OSError:
-            pass  # a file system without locks
+    with hold(job.log) as log:  # papermill and its kernel inherit it: it lasts as long as they do
         if is_done(job):
             return None
         job.parameters_file.write_text(
             yaml.safe_dump(job.parameters, sort_keys=False), encoding="utf-8"
         )
         command = [sys.executable, "-m", "papermill", str(job.notebook), str(job.executed)]
-        command += [
-            "-f",
-            str(job.parameters_file),
-            "-k",
-            "python3",
-            "--log-output",
-            "--no-progress-bar",
-        ]
+        command += ["-f", str(job.parameters_file), "-k", "python3"]
+        command += ["--log-output", "--no-progress-bar"]
         reader = job.log.open("rb")
         reader.seek(0, os.SEEK_END)
         popen = subprocess.Popen(
