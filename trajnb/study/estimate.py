@@ -31,7 +31,7 @@ ADAPTER_BYTES_PER_RANK = 4 * 4_900_000 / 16
 
 
 @dataclass(frozen=True)
-class Cost:
+class Estimate:
     """Tokens trained on and read in evaluation; seconds and bytes are None for a model never
     measured.
     """
@@ -42,7 +42,7 @@ class Cost:
     disk: float | None
 
 
-def estimate(run: dict) -> Cost:
+def estimate(run: dict) -> Estimate:
     """The cost of `run` from start to end, whatever of it is done already."""
     corpus, strategy = CorpusChoice.of(run), strategy_of(run)
     shared = run["packing"] == "trie"
@@ -57,11 +57,11 @@ def estimate(run: dict) -> Cost:
     if strategy.with_shots:  # a shot is about as long as an example without its documents
         read += sum(count for _, count in passes) * run["shots"] * TOKENS_PER_SHOT
     if run["model"] != "smollm2-135m":
-        return Cost(trained, read, None, None)
+        return Estimate(trained, read, None, None)
     seconds = trained / TRAIN_TOKENS_PER_SECOND + read / READ_TOKENS_PER_SECOND
     seconds += answers * SECONDS_PER_ANSWER
     # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
-    return Cost(trained, read, seconds, ADAPTER_BYTES_PER_RANK * run["lora_rank"] * (blocks + 3))
+    return Estimate(trained, read, seconds, ADAPTER_BYTES_PER_RANK * run["lora_rank"] * (blocks + 3))
 
 
 def _passes(run: dict, corpus: CorpusChoice, blocks: int) -> float:

@@ -240,7 +240,7 @@ def _slots(part: Part, jobs: int | None) -> Slots:
 def _changed(part: Part, out: Path, states: dict[str, str], job: Job, state: str) -> None:
     """Show what has become of a job: its page and, of a training run, the index."""
     if state != "running" and job.executed.is_file():
-        render(job.executed)
+        render_page(job.executed)
     if part.notebook == TRAIN:
         states[job.name] = state
         write_index(out, states)
@@ -262,14 +262,14 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
         for executed in place.out.glob(
             f"runs/*/{part.notebook}" if part.per_run else part.notebook
         ):
-            render(executed)
+            render_page(executed)
     about = place.out / "study.yaml"
     runs = yaml.safe_load(about.read_text(encoding="utf-8"))["runs"] if about.is_file() else {}
     write_index(place.out, run_states(place.out, runs) or None)
     return errors
 
 
-def render(executed: Path) -> None:
+def render_page(executed: Path) -> None:
     """Render an executed notebook as the page beside it."""
     from trajnb.show.report import render_notebook  # nbconvert and seaborn take seconds to import
 
