@@ -59,8 +59,9 @@ def read_or_none(text: str, read: Callable[[str], Call] = parse) -> Call | None:
 
 
 def made_turn(text: str, response: str) -> Turn:
-    """What a model said and what it got, as they stand in the histories to come: the first call that can be
-    read, else what was said, on one line.
+    """What a model said and what it got, as they stand in the histories to come.
+
+    That is the first call that can be read, else what was said, on one line.
     """
     if call := read_or_none(text):
         return Turn("api", response, call)

@@ -38,7 +38,7 @@ class History:
 
 
 KINDS = ("user", "ai", "request", "response", "values")
-"""What lines there are: said by the user or the assistant, a call, what it got, values that are known."""
+"""Said by the user, said by the assistant, a call, what it got, values that are known."""
 
 
 @dataclass(frozen=True)
