@@ -118,7 +118,7 @@ def test_a_rollout_that_is_not_as_predicted_is_refused(runs, tmp_path):
     tampered = [{**one, "prediction": other} for one in run.predictions]
     records.write_lines(tmp_path / "run" / "predictions.jsonl", tampered)
     (tmp_path / "run" / "rollouts.jsonl").unlink()
-    with pytest.raises(papermill.PapermillExecutionError, match="calls are not as predicted: dialogue"):
+    with pytest.raises(papermill.PapermillExecutionError, match="are not as predicted: dialogue"):
         papermill.execute_notebook(
             records.ROOT / "notebooks" / "04_rollout.ipynb",
             None,
