@@ -117,7 +117,7 @@ def test_what_cannot_be_cut_is_an_error_by_name(sample):
 @pytest.mark.parametrize(
     "condition, split, more, message",
     [
-        ("fulll", "train", {}, "unknown condition 'fulll'; known: stripped, full"),
+        ("fulll", "train", {}, r"unknown condition 'fulll' \(did you mean 'full'\?\); known: stripped, full"),
         ("full", "test", {}, "unknown split 'test'"),
         ("full", "train", {"max_length": 5}, "max_length and count_tokens go together"),
     ],

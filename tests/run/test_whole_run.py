@@ -13,6 +13,7 @@ from trajnb import records
 from trajnb.machine import ROOT
 from trajnb.run import answer, learn, prepare
 from trajnb.run.finish import finish
+from trajnb.run.play import ways_to_play
 from trajnb.run.settings import Settings
 from trajnb.run.train import train
 from trajnb.study.cli import main
@@ -162,6 +163,12 @@ def test_a_run_that_another_process_works_on_is_left_alone(whole, tmp_path):
     with hold(tmp_path / "held" / "log.txt"):
         done = CliRunner().invoke(main, ["train", str(tmp_path / "run.yaml")])
     assert done.exit_code == 1 and "another process is at work on" in done.output
+
+
+@pytest.mark.parametrize("condition", ["placebo", "stripped+values"])
+def test_what_no_rollout_can_show_is_refused_with_the_reason(condition):
+    with pytest.raises(ValueError, match=r"no rollout under .*: .*; leave it out"):
+        ways_to_play(DEFAULTS, [condition])
 
 
 def test_a_parameter_that_is_unknown_is_named(tmp_path):

@@ -10,7 +10,7 @@ from itertools import cycle, islice
 
 from datasets import Dataset
 
-from trajnb.formatting.calls import NO_CALL, render
+from trajnb.formatting.calls import NO_CALL, REQUEST_PREFIX, render
 from trajnb.formatting.conditions import CONDITIONS, History, messages, paper_messages
 from trajnb.formatting.dialogue import Call, Corpus, Dialogue, Turn
 from trajnb.known import check_known
@@ -49,7 +49,7 @@ class Step:
     @property
     def completion(self) -> str:
         """The target with its prefix: what is learnt and what a right answer looks like."""
-        return f"{'AI' if self.target.role == 'ai' else 'API-Request'}: {self.gold}"
+        return f"{'AI:' if self.target.role == 'ai' else REQUEST_PREFIX} {self.gold}"
 
 
 def steps(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:

@@ -20,7 +20,7 @@ from trajnb.machine import say as aloud
 from trajnb.qlora import chat
 from trajnb.qlora import model as models
 from trajnb.qlora.session import Session
-from trajnb.run.settings import asked_with
+from trajnb.run.settings import asked_with, check_played
 from trajnb.strategies import strategy_of
 from trajnb.world.rollout import Ask, Rollout, roll
 from trajnb.world.sandbox import Sandbox
@@ -74,8 +74,7 @@ def ways_to_play(
     tested = list(eval_conditions or asked_with(parameters))
     for name in tested:
         check_known("condition", name, CONDITIONS)
-    if "stripped+values" in tested:
-        raise ValueError("stripped+values shows what the right call needs: no rollout has that")
+    check_played(tested)
     return tested, ["oracle", "model"] if parameters["stop_targets"] else ["oracle"]
 
 

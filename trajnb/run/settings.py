@@ -2,7 +2,7 @@
 is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,6 +17,12 @@ FOLDERS = ("run_folder", "zero_shot_folder")
 NOT_IDENTITY = (*FOLDERS, "eval_conditions")
 """Where a run is kept and what it is asked with change no weight; everything else is its identity.
 """
+
+NOT_PLAYED = {
+    "stripped+values": "it shows what the right call needs",
+    "placebo": "another dialogue's calls do not answer the model's own",
+}
+"""Conditions that no rollout can have, and why."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,13 @@ def asked_with(parameters: Mapping) -> list[str]:
     under.
     """
     return list(parameters["eval_conditions"] or [parameters["condition"]])
+
+
+def check_played(conditions: Iterable[str]) -> None:
+    """Raise ValueError, with the reason, for a condition that no rollout can have."""
+    for name in conditions:
+        if name in NOT_PLAYED:
+            raise ValueError(f"no rollout under {name}: {NOT_PLAYED[name]}; leave it out")
 
 
 def identity(parameters: Mapping) -> dict:

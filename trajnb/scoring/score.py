@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 
-from trajnb.formatting.calls import CallSyntaxError, canonical, parse
+from trajnb.formatting.calls import CallSyntaxError, canonical, parse, without_prefix
 
 SCORES = ("canonical", "string", "name", "parsed")
-CUE = "API-Request:"
 
 
 def score(prediction: str, gold: str, parameters: Mapping[str, Sequence[str]] = {}) -> dict[str, bool]:
@@ -17,7 +16,7 @@ def score(prediction: str, gold: str, parameters: Mapping[str, Sequence[str]] = 
     - `canonical`: name and arguments are the gold ones, whatever the order, quotes and number types;
       `parameters` (API name -> its documented argument names, in order) binds positional arguments;
     - `string`: the whole text is the gold text. White space around it and the line's opening
-      `API-Request:` do not count, on either side, because the cue already asks for a request.
+      (`calls.REQUEST_PREFIX`) do not count, on either side, because the cue already asks for a request.
 
     A gold without a call is a ValueError: the corpus is at fault, not the model.
     """
@@ -36,12 +35,8 @@ def score(prediction: str, gold: str, parameters: Mapping[str, Sequence[str]] = 
     scores["parsed"] = True
     scores["name"] = call.name == wanted.name
     scores["canonical"] = scores["name"] and canonical(call, names) == canonical(wanted, names)
-    scores["string"] = _bare(prediction) == _bare(gold)
+    scores["string"] = without_prefix(prediction) == without_prefix(gold)
     return scores
-
-
-def _bare(text: str) -> str:
-    return text.strip().removeprefix(CUE).strip()
 
 
 def outcome(scores: Mapping[str, bool]) -> str:

@@ -14,6 +14,7 @@ from operator import itemgetter
 
 from IPython.display import HTML
 
+from trajnb.formatting.calls import without_prefix
 from trajnb.formatting.conditions import CONDITIONS, History, Line, cue
 from trajnb.formatting.dialogue import Dialogue
 from trajnb.formatting.examples import Step, steps
@@ -136,7 +137,7 @@ def _line(kind: str, text: str, hidden: bool = False) -> str:
 
 
 def _made(call: Mapping) -> str:
-    text = call["text"].removeprefix("API-Request:").strip() or "(nothing)"
+    text = without_prefix(call["text"]) or "(nothing)"
     kind = "got failed" if call["failed"] else "got"
     got = f'<span class="{kind}">→ {escape(call["response"])}</span>'
     return f'{_line("request", text)}<div class="line response">{got}</div>'

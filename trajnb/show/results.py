@@ -8,6 +8,7 @@ from math import isnan
 
 import pandas as pd
 
+from trajnb.formatting.calls import without_prefix
 from trajnb.scoring.stats import Interval
 from trajnb.scoring.tables import MEASURES
 from trajnb.scoring.verdict import unit_of
@@ -174,7 +175,7 @@ _WORDS = re.compile(r"\w+|\s+|.", re.DOTALL)
 
 def _marked(gold: str, prediction: str) -> str:
     """The prediction, escaped, with <mark> around what is not gold's; an opening `API-Request:` is none."""
-    prediction = prediction.removeprefix("API-Request:").strip()
+    prediction = without_prefix(prediction)
     pieces = []
     wanted, written = _WORDS.findall(gold), _WORDS.findall(prediction)  # single letters agree by chance
     for kind, _, _, start, end in SequenceMatcher(None, wanted, written, autojunk=False).get_opcodes():

@@ -28,7 +28,7 @@ from pathlib import Path
 import yaml
 
 from trajnb.known import check_known, nearest
-from trajnb.run.settings import FOLDERS, asked_with
+from trajnb.run.settings import FOLDERS, asked_with, check_played
 from trajnb.strategies import strategy_of
 
 TOP_LEVEL = ("title", "description", "family", "common", "runs")
@@ -363,10 +363,10 @@ def _check_rollout(run: dict) -> None:
         raise ValueError(
             f"rollout_dialogues: strategy {run['strategy']!r} ends with no one model to be played"
         )
-    if "stripped+values" in asked_with(run):
-        raise ValueError(
-            "rollout_dialogues: stripped+values shows what the right call needs; leave it out"
-        )
+    try:
+        check_played(asked_with(run))
+    except ValueError as error:
+        raise ValueError(f"rollout_dialogues: {error}") from None
 
 
 def _check_order(order: list[str], blocks: tuple[str, ...]) -> None:
