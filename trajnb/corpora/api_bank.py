@@ -14,7 +14,7 @@ from pathlib import Path
 from trajnb import hub
 from trajnb.corpora import blocks as block_rules
 from trajnb.formatting import documents
-from trajnb.formatting.calls import CallSyntaxError, parse
+from trajnb.formatting.calls import REQUEST_PREFIX, CallSyntaxError, parse
 from trajnb.formatting.dialogue import Dialogue, Turn
 
 REPOSITORY = "liminghao1630/API-Bank"
@@ -107,7 +107,7 @@ def _row(raw: Mapping, place: str) -> Row:
 
 
 def _target(text: str, wants_response: bool) -> Turn:
-    if wants_response and not text.startswith("API-Request:"):
+    if wants_response and not text.startswith(REQUEST_PREFIX):
         return Turn("ai", text.removeprefix("AI:").strip())
     try:
         return Turn("api", "", parse(text))

@@ -21,12 +21,13 @@ from trajnb.formatting.arguments import (
 )
 from trajnb.formatting.dialogue import Call
 
+REQUEST_PREFIX = "API-Request:"  # what opens the line of a call, in prompts and answers
 LIMIT = 20_000  # characters of a text that are looked at; the longest target of any corpus has under 1,000
 NO_CALL = "[]"  # written in place of a call where the user's turn asks for no further one
 MOST = 20  # openings after the first call that are looked at: a model that repeats itself says no more
 
 _OPENINGS = (  # tried in this order, so that a word of prose such as "file(s)" does not hide a bracketed call
-    re.compile(rf"\s*(?:API-Request:\s*)?(?:\[\s*({NAME})\s*|({NAME}))\(", re.ASCII).match,
+    re.compile(rf"\s*(?:{REQUEST_PREFIX}\s*)?(?:\[\s*({NAME})\s*|({NAME}))\(", re.ASCII).match,
     re.compile(rf"\[\s*({NAME})\s*\(", re.ASCII).search,
     re.compile(rf"\b({NAME})\(", re.ASCII).search,
 )
@@ -81,7 +82,12 @@ def parse_all(text: str) -> tuple[Call, ...]:
 
 def is_no_call(text: str) -> bool:
     """Whether a text says, with or without the line's opening, that there is no further call."""
-    return text.strip().removeprefix("API-Request:").strip() == NO_CALL
+    return without_prefix(text) == NO_CALL
+
+
+def without_prefix(text: str) -> str:
+    """A line without `REQUEST_PREFIX`, where it has one, and without white space around it."""
+    return text.strip().removeprefix(REQUEST_PREFIX).strip()
 
 
 def render(call: Call) -> str:

@@ -9,12 +9,12 @@ A new condition is one function here and one line in `CONDITIONS`.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from trajnb.formatting.calls import render
+from trajnb.formatting.calls import REQUEST_PREFIX, render
 from trajnb.formatting.dialogue import Turn
 
 INSTRUCTION = (
     "You are an assistant that answers the user by calling APIs. Generate the next API call as one line, "
-    "API-Request: [Name(key='value')], with argument values as Python literals. API documents:"
+    f"{REQUEST_PREFIX} [Name(key='value')], with argument values as Python literals. API documents:"
 )
 
 
@@ -156,12 +156,16 @@ def _last_turn(history: History) -> int:
     return max(sum(turn.role == "user" for turn in history.turns) - 1, 0)
 
 
+def _request(text: str) -> tuple[str, str]:
+    return "request", f"{REQUEST_PREFIX} {text}"
+
+
 def _write(turn: Turn) -> list[tuple[str, str]]:
     if turn.call is not None:
-        return [("request", f"API-Request: {render(turn.call)}"), ("response", f"API-Response: {turn.text}")]
+        return [_request(render(turn.call)), ("response", f"API-Response: {turn.text}")]
     if turn.request:
-        return [("request", f"API-Request: {turn.request}"), ("response", f"API-Response: {turn.text}")]
+        return [_request(turn.request), ("response", f"API-Response: {turn.text}")]
     if turn.role == "api":  # a request that cannot be read
-        return [("request", f"API-Request: {turn.text}")]
+        return [_request(turn.text)]
     prefix = {"user": "User", "ai": "AI"}[turn.role]
     return [(turn.role, f"{prefix}: {turn.text}")]

@@ -8,7 +8,7 @@ shows them. Nothing here knows of models: one is asked through a function.
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-from trajnb.formatting.calls import is_no_call, read_or_none
+from trajnb.formatting.calls import REQUEST_PREFIX, is_no_call, read_or_none
 from trajnb.formatting.conditions import History
 from trajnb.formatting.dialogue import Dialogue, Turn
 from trajnb.world.rule import Played, Verdict, judge, play, reference_calls
@@ -122,5 +122,5 @@ def _turn(text: str, response: str) -> Turn:
     """The call as it stands in the histories to come: the first one that can be read, else what was said."""
     if call := read_or_none(text):
         return Turn("api", response, call)
-    shown = " ".join(text.removeprefix("API-Request:").split())[:SHOWN]
+    shown = " ".join(text.removeprefix(REQUEST_PREFIX).split())[:SHOWN]
     return Turn("api", response, None, shown or "(nothing)")
