@@ -45,7 +45,8 @@ def notebooks(tmp_path_factory):
     """A repository's notebooks folder that holds the stubs."""
     folder = tmp_path_factory.mktemp("repository") / "notebooks"
     folder.mkdir()
-    for name, cells in (("01_inspect", INSPECT), ("02_train", TRAIN), ("03_evaluate", EVALUATE)):
+    stubs = {"01_inspect": INSPECT, "02_train": TRAIN, "03_evaluate": EVALUATE, "07_details": EVALUATE}
+    for name, cells in stubs.items():
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in cells])
         notebook.cells[0].metadata["tags"] = ["parameters"]
         # a kernel that no machine has: the runner brings its own

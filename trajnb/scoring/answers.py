@@ -1,15 +1,15 @@
 """The answer of a study in sentences, generated from its numbers: no more than they say."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from math import isnan
 
-import numpy as np
 import pandas as pd
 
+from trajnb.scoring.arms import words
 from trajnb.scoring.crossing import combinations
-from trajnb.scoring.paired import comparisons
-from trajnb.scoring.stats import FEW_SEEDS, Interval, reading
-from trajnb.scoring.tables import MEASURES, paper
+from trajnb.scoring.paired import OWN, change, comparisons
+from trajnb.scoring.score import MEASURES
+from trajnb.scoring.stats import Interval, reading
 
 QUESTIONS = {
     "training": "Does training on trajectories help, at the same test prompt?",
@@ -23,10 +23,14 @@ QUESTIONS = {
     "same-prompt": "Does training on trajectories help where the prompt is the same either way?",
 }
 WORDS = {
-    "canonical": "exact calls", "string": "exact texts", "name": "right APIs", "parsed": "calls at all",
+    "canonical": "exact calls",
+    "string": "exact texts",
+    "name": "right APIs",
+    "parsed": "calls at all",
     "logp": "gold log-likelihood",
-}  # fmt: skip
-VERDICT = ("training", "prompt", "interaction", "same-prompt")
+}
+FIRST = ("training", "prompt", "interaction", "same-prompt")
+"""The questions that open a report."""
 SIGNIFICANT = 0.05
 _UNCROSSED = (
     "What training taught and what the test prompt shows cannot be told apart here: not every adapter was "
@@ -40,7 +44,7 @@ def unit_of(measure: str) -> tuple[str, int]:
     return ("nats a token", 2) if measure == "logp" else ("points", 1)
 
 
-def verdict(table: pd.DataFrame, found: pd.DataFrame) -> list[str]:
+def answers(table: pd.DataFrame, found: pd.DataFrame) -> list[str]:
     """The sentences that open a report: what training taught, what the test prompt shows, their interaction,
     and training again on identical prompts.
 
@@ -52,29 +56,57 @@ def verdict(table: pd.DataFrame, found: pd.DataFrame) -> list[str]:
     measures = list(found[found.declared].measure.unique()) or ["canonical"]
     wanted = found[found.measure.isin(measures)]
     for (variant, measure), rows in wanted.groupby(["variant", "measure"], sort=False):
-        measured = {row.effect: row for row in rows.itertuples() if row.items}
-        said = [effect for asked in VERDICT for effect in _or_its_parts(asked, measured)]
-        said += [effect for effect, row in measured.items() if row.declared and effect not in said]
-        here = [answer(measured[effect]) for effect in said]
-        if "training" not in measured:
-            here = [_UNCROSSED, *_gaps(combinations(table)[variant], measure), *here]
-        sentences += [f"{variant}: {sentence}" if variant else sentence for sentence in here]
+        here = _answers(rows)
+        if "training" not in set(rows[rows["items"] > 0].effect):
+            rows = combinations(table)[variant]
+            gaps = _gaps(rows, measure) or changes(rows, [measure])  # one arm: against itself
+            here = [_UNCROSSED, *gaps, *here]
+        if variant:
+            here = [f"{words(variant)}: {sentence}" for sentence in here]
+        sentences += here
     return list(dict.fromkeys(sentences))
+
+
+def _answers(rows: pd.DataFrame) -> list[str]:
+    """Of one measure: to the questions that come first, then to the others that were declared."""
+    measured = {row.effect: row for row in rows.itertuples() if row.items}
+    asked: list[str] = []
+    for effect in FIRST:
+        asked += _or_its_parts(effect, measured)
+    declared = [effect for effect, row in measured.items() if row.declared]
+    asked += [effect for effect in declared if effect not in asked]
+    return [answer(measured[effect]) for effect in asked]
 
 
 def _or_its_parts(effect: str, measured: Iterable[str]) -> list[str]:
     """`effect`, or, where it was not measured, those of its parts that were."""
-    return [effect] if effect in measured else [one for one in measured if one.startswith(f"{effect}@")]
+    if effect in measured:
+        return [effect]
+    return [one for one in measured if one.startswith(f"{effect}@")]
 
 
 def _gaps(table: pd.DataFrame, measure: str) -> list[str]:
-    words = {"final": "at the end", "gain": "added by training"}
+    moments = {"final": "at the end", "gain": "added by training"}
     sentences = []
     for row in comparisons(table, [measure]).query("when != 'zero'").itertuples():
-        asked = "each asked with its own" if row.asked == "its own" else f"asked with {row.asked}"
-        what = f"{row.left} minus {row.right}, {asked} prompts, {WORDS[measure]}, {words[row.when]}"
+        asked = "each asked with its own" if row.asked == OWN else f"asked with {row.asked}"
+        gap = f"{row.left} minus {row.right}, {asked} prompts"
+        what = f"{gap}, {WORDS[measure]}, {moments[row.when]}"
         sentences.append(reading(what, Interval(row.mean, row.low, row.high), *unit_of(measure)))
     return sentences
+
+
+def changes(
+    table: pd.DataFrame, measures: Iterable[str] = ("name", "canonical", "logp")
+) -> list[str]:
+    """A sentence for each arm that was asked in its own condition and measure: final against zero-shot."""
+    sentences = []
+    own = table[table.condition == table.eval_condition]
+    for arm, part in own.groupby("arm", sort=False):
+        for measure in measures:
+            what = f"{arm}, {MEASURES[measure][0]}, final against zero-shot"
+            sentences.append(reading(what, change(part, measure), *unit_of(measure)))
+    return sentences or ["No arm was asked in its own condition."]
 
 
 def answer(row) -> str:
@@ -99,7 +131,8 @@ def _finding(row) -> str:
         return f"Cannot tell, too few items for a test: {amount} ({span})."
     numbers = f"{amount} ({span}; {_tested(row)})"
     if p >= SIGNIFICANT or row.low <= 0 <= row.high:
-        return f"Cannot tell: {numbers}. This study could have found {row.detectable:.{digits}f} {unit}."
+        could = f"This study could have found {row.detectable:.{digits}f} {unit}."
+        return f"Cannot tell: {numbers}. {could}"
     return f"{'Yes' if row.mean > 0 else 'No, the reverse'}: {numbers}."
 
 
@@ -111,57 +144,3 @@ def _tested(row) -> str:
 
 def _p(value: float) -> str:
     return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"
-
-
-def cautions(found: pd.DataFrame, family: Mapping | None = None, started: Sequence[str] = ()) -> list[str]:
-    """What rows of `crossing.effects` cannot carry: few seeds, tests not declared in time, sides that differ.
-
-    `family` is that of study.yaml, whose `declared` says since when; `started` are the times of the runs
-    (all ISO 8601, UTC).
-    """
-    measured = found[found["items"] > 0]
-    said = []
-    seeds = measured[measured.seeds > 0].seeds.min()  # nan where nothing was trained
-    if seeds == 1:
-        said.append("One seed: how far another one would move these effects is unknown.")
-    elif seeds < FEW_SEEDS:
-        said.append(f"{seeds} seeds: the variance between seeds is poorly known.")
-    if len(measured) and not found.declared.any():
-        said.append("No family of tests was declared before the runs: p values are exploratory.")
-    declared = (family or {}).get("declared", "")
-    early = [time for time in started if time < declared]
-    if early:
-        said.append(
-            f"{len(early)} of {len(started)} runs began before this study named its family of tests "
-            f"({declared[:10]})."
-        )
-    for words in measured.left_out[measured.left_out != ""].unique():
-        said.append(f"Compared on what all sides have; left out: {words}.")
-    return said
-
-
-def published() -> tuple[pd.DataFrame, list[str]]:
-    """The same questions put to arXiv 2605.09734, as far as its figures go: gaps full minus stripped in
-    points, each arm asked with its own prompts, and what they say. Another model and another corpus.
-    """
-    results, rows = paper(), {}
-    for ours, theirs in (("canonical", "exact"), ("name", "name")):
-        sampled = results["sampled_32_per_block"]
-        zero = {arm: 100 * np.mean(sampled[arm][f"zero_shot_{theirs}"]) for arm in "AB"}
-        final = {arm: 100 * np.mean(sampled[arm][theirs][-1]) for arm in "AB"}
-        every = {arm: np.mean(results["full_percent"][theirs][arm][-1]) for arm in "AB"}
-        rows[MEASURES[ours][0]] = {
-            "before training, sampled": zero["B"] - zero["A"],
-            "at the end, sampled": final["B"] - final["A"],
-            "added by training, sampled": final["B"] - final["A"] - (zero["B"] - zero["A"]),
-            "at the end, all calls": every["B"] - every["A"],
-        }
-    gaps = pd.DataFrame(rows).T
-    before, end, added, every = gaps.iloc[0]
-    return gaps, [
-        f"Published, exact calls, full minus stripped, each asked with its own prompts: {before:+.1f} points "
-        f"before training, where only the prompt differs, and {end:+.1f} at the end on the same sampled "
-        f"calls ({every:+.1f} on all). Training added {added:.1f} to the gap.",
-        "What training on trajectories taught, and how it interacts with the prompt, cannot be separated "
-        "there: no adapter was asked with the other prompts.",
-    ]

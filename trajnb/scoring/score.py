@@ -3,10 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 
-from trajnb.formatting.calls import CallSyntaxError, canonical, parse
+from trajnb.formatting.calls import CallSyntaxError, canonical, parse, without_prefix
 
 SCORES = ("canonical", "string", "name", "parsed")
-CUE = "API-Request:"
+# measure -> (heading, share of calls in percent or nats a token); in all of them higher is better
+MEASURES = {
+    "canonical": ("exact call (canonical)", "%"),
+    "string": ("exact text", "%"),
+    "name": ("right API", "%"),
+    "parsed": ("a call at all", "%"),
+    "logp": ("gold log-likelihood", "nats/token"),
+}
+OUTCOMES = ("exact", "other arguments", "other API", "no call")  # see `outcome`
 
 
 def score(prediction: str, gold: str, parameters: Mapping[str, Sequence[str]] = {}) -> dict[str, bool]:
@@ -17,7 +25,7 @@ def score(prediction: str, gold: str, parameters: Mapping[str, Sequence[str]] = 
     - `canonical`: name and arguments are the gold ones, whatever the order, quotes and number types;
       `parameters` (API name -> its documented argument names, in order) binds positional arguments;
     - `string`: the whole text is the gold text. White space around it and the line's opening
-      `API-Request:` do not count, on either side, because the cue already asks for a request.
+      (`calls.REQUEST_PREFIX`) do not count, on either side, because the cue already asks for a request.
 
     A gold without a call is a ValueError: the corpus is at fault, not the model.
     """
@@ -36,16 +44,14 @@ def score(prediction: str, gold: str, parameters: Mapping[str, Sequence[str]] = 
     scores["parsed"] = True
     scores["name"] = call.name == wanted.name
     scores["canonical"] = scores["name"] and canonical(call, names) == canonical(wanted, names)
-    scores["string"] = _bare(prediction) == _bare(gold)
+    scores["string"] = without_prefix(prediction) == without_prefix(gold)
     return scores
 
 
-def _bare(text: str) -> str:
-    return text.strip().removeprefix(CUE).strip()
-
-
 def outcome(scores: Mapping[str, bool]) -> str:
-    """The one word for a scored prediction: exact, arguments (right API only), name (wrong API), no call."""
+    """The one of `OUTCOMES` for a scored prediction: exact, the right API with other arguments, another API,
+    or no call that can be read.
+    """
     if scores["canonical"]:
         return "exact"
     if scores["name"]:

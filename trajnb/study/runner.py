@@ -11,7 +11,7 @@ from trajnb.machine import now
 from trajnb.records import adopt, read_study, runs_folder
 
 INSPECT, TRAIN, EVALUATE = "01_inspect.ipynb", "02_train.ipynb", "03_evaluate.ipynb"
-ROLLOUT = "04_rollout.ipynb"
+ROLLOUT, DETAILS = "04_rollout.ipynb", "07_details.ipynb"
 
 
 def run_study(
@@ -26,7 +26,7 @@ def run_study(
 
     Args:
         runs: run name -> all parameters of the training notebook, see `grid.expand`.
-        notebooks: the folder of the four notebooks; relative paths in parameters start from its parent.
+        notebooks: the folder of the notebooks; relative paths in parameters start from its parent.
         jobs: runs at a time; None is one per GPU.
         kept: a folder of records, committed or copied from elsewhere; its runs are not run again.
 
@@ -172,13 +172,15 @@ def inspect(out: Path, runs: dict[str, dict], notebooks: Path, places: Slots) ->
 
 
 def evaluate(out: Path, notebooks: Path, places: Slots) -> dict[str, str]:
-    """Execute 03 on the runs in `out`; errors by job name."""
-    job = _page(out, notebooks / EVALUATE, {"study_folder": _from(notebooks.parent, out)})
-    return _execute_page(job, places)
+    """Execute 03 and 07 on the runs in `out`; errors by job name."""
+    errors, folder = {}, {"study_folder": _from(notebooks.parent, out)}
+    for name in (EVALUATE, DETAILS):
+        errors |= _execute_page(_page(out, notebooks / name, folder), places)
+    return errors
 
 
 def report(out: Path, notebooks: Path) -> dict[str, str]:
-    """Execute 03 again on a folder of runs or of records, render every page of it; errors by job name."""
+    """Execute 03 and 07 again on a folder of runs or of records, render every page of it; errors by job name."""
     out = out.resolve()
     if not any(out.rglob("record.json")):
         raise ValueError(f"{out} holds no finished run: there is no record.json in it")
