@@ -79,6 +79,7 @@ def test_it_ends_with_the_path_of_a_report(study):
     for name in (
         "01_inspect.html",
         "03_evaluate.html",
+        "07_details.html",
         *(f"runs/{run.name}/02_train.html" for run in runs_of(folder)),
     ):
         assert name in page, f"the index does not link {name}"

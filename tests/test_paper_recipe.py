@@ -30,7 +30,7 @@ def rows():
     return made
 
 
-def test_the_recipe_runs_and_ends_with_verdicts(tmp_path):
+def test_the_recipe_runs_and_ends_with_what_it_reproduces(tmp_path):
     for level in (1, 2, 3):
         part = rows()[(level - 1) * 40 : level * 40]
         (tmp_path / f"lv{level}-train.json").write_text(json.dumps(part))
@@ -52,8 +52,8 @@ def test_the_recipe_runs_and_ends_with_verdicts(tmp_path):
         assert all(100 < line["prompt_tokens"] <= 896 for line in run.predictions), (
             "not cut as the paper cuts"
         )
-    page = json.loads((out / "03_evaluate.ipynb").read_text())
+    page = json.loads((out / "07_details.ipynb").read_text())
     shown = json.dumps([cell["outputs"] for cell in page["cells"] if cell["cell_type"] == "code"])
-    assert "contains it" in shown or "does not" in shown, "no verdicts in the evaluation"
+    assert "contains it" in shown or "does not" in shown, "nothing of the paper in the details"
     plan = yaml.safe_load((out / "study.yaml").read_text())
     assert all(one["epochs"] == 1 and one["split"] == "row" for one in plan["runs"].values())

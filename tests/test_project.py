@@ -116,7 +116,7 @@ ARROWS = {
     "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
     "records": ("formatting", "machine", "strategies"),
     "qlora": ("assets", "formatting", "hub"),
-    "scoring": ("formatting", "machine", "records", "strategies"),
+    "scoring": ("formatting", "machine", "records", "strategies", "world"),
     "show": ("formatting", "machine", "records", "scoring", "strategies"),
     "run": (
         "corpora", "formatting", "known", "machine", "qlora", "records", "scoring", "strategies", "world",

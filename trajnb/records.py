@@ -122,9 +122,9 @@ class Prediction(TypedDict):
     """The same call, whatever quotes, order and number format."""
     string: bool
     name: bool
-    error: str
+    error: str | None
     """The first thing wrong with it, see `scoring.errors`; what gold does is never held against it.
-    Absent in an older record.
+    None in an older record.
     """
 
 
@@ -200,6 +200,7 @@ def read_run(folder: Path) -> Run:
         items = read_lines(_present(folder / "items.jsonl"))
         items = [_upgrade_item(item, record.parameters) for item in items]
         predictions = read_lines(_present(folder / "predictions.jsonl"))
+        predictions = [{"error": None, **prediction} for prediction in predictions]
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"the records in {folder} cannot be read ({error}); delete the folder and run again"

@@ -1,11 +1,13 @@
 """Invented studies: as files of runs, and as tables whose effects are known to the point."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from trajnb.records import read_run
+from trajnb.scoring.arms import Arm
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def _crossed_table(
     seeds: dict[str, Iterable[int]] | None = None,
     dialogues=8,
     strategy="sequential",
-    variant="",
+    variant=(),
 ) -> pd.DataFrame:
     """`asked` and `seeds`: by training condition; both prompts and seeds 0 and 1 where they are not given.
 
@@ -42,9 +44,7 @@ def _crossed_table(
     """
     rows = []
     for train in ("stripped", "full"):
-        trained = ", ".join(
-            filter(None, [train, f"strategy {strategy}" * (strategy != "sequential"), variant])
-        )
+        trained = Arm(train, strategy, variant=variant)
         for seed in (seeds or {}).get(train, (0, 1)):
             for prompt in (asked or {}).get(train, ("stripped", "full")):
                 for stage, model in enumerate(("none", train)):
@@ -54,8 +54,8 @@ def _crossed_table(
                             rows.append(
                                 {
                                     "run": f"{trained}-s{seed}", "trained": trained, "condition": train,
-                                    "arm": f"{trained} → {prompt}", "strategy": strategy, "variant": variant,
-                                    "match_tokens": "", "seed": seed, "order": "a > b", "stage": stage,
+                                    "arm": replace(trained, asked=prompt), "strategy": strategy, "variant": variant,
+                                    "match_tokens": "", "seed": seed, "order": ("a", "b"), "stage": stage,
                                     "last": stage == 1, "learnt": 1.0, "eval_condition": prompt,
                                     "block": "ab"[dialogue % 2], "dialogue_id": f"d{dialogue}", "step": step,
                                     "canonical": correct, "name": correct or step == 9, "string": correct,

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 
 from trajnb.scoring import continual, tables
-from trajnb.scoring.baselines import FIGURES, baselines
+from trajnb.scoring.baselines import METRICS, baselines, differences
 
 
-def figures(runs, measure="name"):
+def metrics(runs, measure="name"):
     found = baselines(tables.frame(runs), measure)
-    return {trained: part.set_index("figure")["mean"].to_dict() for trained, part in found.groupby("trained")}
+    arms = found.groupby("trained")
+    return {str(arm): part.set_index("metric")["mean"].to_dict() for arm, part in arms}
 
 
 def shares(run, measure="name"):
@@ -21,15 +22,15 @@ def test_each_strategy_has_the_figures_it_can_have(read):
         name: read(name, **{} if name == "sequential" else {"strategy": name})
         for name in ("sequential", "replay", "joint", "independent", "few-shot")
     }
-    found = figures(runs.values())
-    assert set(found["full"]) == set(found["full, strategy replay"]) == set(FIGURES)
+    found = metrics(runs.values())
+    assert set(found["full"]) == set(found["full, strategy replay"]) == set(METRICS)
     assert set(found["full, strategy joint"]) == {"average", "learning"}
     assert set(found["full, strategy independent"]) == {"average", "learning", "intransigence"}
     assert set(found["full, strategy few-shot"]) == {"average"}
 
     whole, joint = shares(runs["sequential"]), shares(runs["joint"])
-    expected = continual.figures(whole[1:], whole[0])
-    assert {name: found["full"][name] for name in continual.FIGURES} == pytest.approx(expected)
+    expected = continual.metrics(whole[1:], whole[0])
+    assert {name: found["full"][name] for name in continual.METRICS} == pytest.approx(expected)
     assert found["full"]["intransigence"] == pytest.approx(continual.intransigence(whole[1:], joint[-1]))
     assert found["full, strategy joint"]["average"] == pytest.approx(joint[-1].mean())
     own = np.diag(shares(runs["independent"])[1:])
@@ -37,7 +38,7 @@ def test_each_strategy_has_the_figures_it_can_have(read):
 
 
 def test_intransigence_needs_a_joint_arm_of_the_same_condition(read):
-    found = figures([read("a"), read("b", condition="stripped", strategy="joint")])
+    found = metrics([read("a"), read("b", condition="stripped", strategy="joint")])
     assert "intransigence" not in found["full"]
 
 
@@ -46,3 +47,15 @@ def test_intervals_hold_their_figure(read):
     runs.append(read("joint", strategy="joint"))
     found = baselines(tables.frame(runs), "name")
     assert (found.low <= found["mean"]).all() and (found["mean"] <= found.high).all()
+
+
+def test_both_conditions_are_held_against_each_other_at_the_same_prompts(read):
+    both = {"eval_conditions": ["stripped", "full"]}
+    runs = [read("a", condition="stripped", **both), read("b", **both), read("c", strategy="joint")]
+    found = differences(tables.frame(runs), "name")
+    assert found.variant.unique().tolist() == [()]
+    assert found.asked.unique().tolist() == ["stripped", "full"]
+    average = found[(found.metric == "average") & (found.asked == "full")]["mean"].item()
+    ends = [np.array(run.record.matrix["full"]["name"][-1]) / run.record.items for run in runs[:2]]
+    assert average == pytest.approx(100 * (ends[1].mean() - ends[0].mean()))
+    assert differences(tables.frame(runs[1:]), "name").empty

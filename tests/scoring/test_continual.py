@@ -4,22 +4,22 @@ import pytest
 from scipy import stats
 
 from trajnb.scoring import continual
-from trajnb.scoring.tables import paper
+from trajnb.scoring.paper import results
 
 BLOCKS = ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("arm", ["A", "B"])
 def test_the_published_figures_follow_from_the_published_matrices(arm):
-    sampled = paper()["sampled_32_per_block"]
-    ours = continual.figures(sampled[arm]["exact"], sampled[arm]["zero_shot_exact"])
+    sampled = results()["sampled_32_per_block"]
+    ours = continual.metrics(sampled[arm]["exact"], sampled[arm]["zero_shot_exact"])
     for name, published in sampled["published_exact"][arm].items():
         assert 100 * ours[name] == pytest.approx(published, abs=0.051), name
 
 
 @pytest.mark.parametrize("arm, bwt", [("A", -11.4), ("B", -5.9)])
 def test_backward_transfer_on_the_full_matrices_has_the_other_order(arm, bwt):
-    assert continual.bwt(paper()["full_percent"]["exact"][arm]) == pytest.approx(bwt, abs=0.051)
+    assert continual.bwt(results()["full_percent"]["exact"][arm]) == pytest.approx(bwt, abs=0.051)
 
 
 def test_a_matrix_made_by_hand():
@@ -38,7 +38,7 @@ def test_a_matrix_made_by_hand():
 
 
 def test_one_block_has_nothing_to_forget():
-    figures = continual.figures([[0.5]], [0.1])
+    figures = continual.metrics([[0.5]], [0.1])
     assert (figures["average"], figures["learning"], figures["aulc"]) == (0.5, 0.5, 0.5)
     assert all(np.isnan(figures[name]) for name in ("bwt", "fwt", "forgetting"))
 
@@ -57,21 +57,21 @@ def test_intransigence_is_what_the_sequence_held_back():
 def test_a_stack_of_matrices_gives_the_figures_of_each():
     rng = np.random.default_rng(0)
     R, b = rng.random((5, 2, 4, 4)), rng.random((5, 2, 4))
-    stacked = continual.figures(R, b)
+    stacked = continual.metrics(R, b)
     for at in np.ndindex(5, 2):
-        single = continual.figures(R[at], b[at])
+        single = continual.metrics(R[at], b[at])
         assert {name: values[at] for name, values in stacked.items()} == pytest.approx(single)
-    assert continual.figures(R[..., :1, :1], b[..., :1])["bwt"].shape == (5, 2)
+    assert continual.metrics(R[..., :1, :1], b[..., :1])["bwt"].shape == (5, 2)
 
 
-def rows(values, arm="full", orders=("a > b > c",), blocks=BLOCKS):
+def rows(values, arm="full", orders=(("a", "b", "c"),), blocks=BLOCKS):
     """The table of values (seeds, orders, stages, dialogues, steps); every block has as many dialogues."""
     seed, order, stage, dialogue, step = np.indices(values.shape).reshape(5, -1)
     return pd.DataFrame(
         {
             "arm": arm,
             "seed": seed,
-            "order": np.array(orders)[order],
+            "order": [orders[place] for place in order],
             "stage": stage,
             "block": np.repeat(blocks, values.shape[3] // len(blocks))[dialogue],
             "dialogue_id": [f"d{d}" for d in dialogue],
@@ -84,14 +84,14 @@ def rows(values, arm="full", orders=("a > b > c",), blocks=BLOCKS):
 
 
 def test_intervals_surround_the_mean_of_the_runs():
-    orders = ("a > b > c", "c > a > b")
+    orders = (("a", "b", "c"), ("c", "a", "b"))
     table = rows(np.random.default_rng(1).normal(size=(3, 2, 4, 15, 4)), orders=orders)
     ours = continual.intervals(table, "name")
     per_run = []
     for (_, order), run in table.groupby(["seed", "order"]):
-        rates = 100 * run.pivot_table("name", "stage", "block", aggfunc="mean")[order.split(" > ")].to_numpy()
-        per_run.append(continual.figures(rates[1:], rates[0]))
-    assert list(ours) == list(continual.FIGURES)
+        rates = 100 * run.pivot_table("name", "stage", "block", aggfunc="mean")[list(order)].to_numpy()
+        per_run.append(continual.metrics(rates[1:], rates[0]))
+    assert list(ours) == list(continual.METRICS)
     for name, interval in ours.items():
         assert interval.mean == pytest.approx(np.mean([figures[name] for figures in per_run]))
         assert interval.low < interval.mean < interval.high
@@ -145,7 +145,7 @@ def test_what_cannot_be_said_is_nan():
     single = continual.intervals(rows(values), "name")["average"]
     assert 0 <= single.mean <= 100 and np.isnan([single.low, single.high]).all()
     values = np.random.default_rng(4).normal(size=(2, 1, 2, 10, 5))
-    block = continual.intervals(rows(values, orders=["a"], blocks=["a"]), "name")
+    block = continual.intervals(rows(values, orders=[("a",)], blocks=["a"]), "name")
     assert block["average"].low < block["average"].high and np.isnan(block["bwt"]).all()
 
 
@@ -178,8 +178,8 @@ def simulated(rng, seeds=3):
     values = values + rng.normal(0, 0.05, (seeds, 1, T + 1, 1, 1))
     values = values + rng.normal(0, 0.15, (seeds, 1, T + 1, T * each, 1))
     values = values + rng.normal(0, 0.4, (seeds, 1, T + 1, T * each, calls))
-    table = rows(values, orders=["a > b > c > d"], blocks=[*BLOCKS, "d"]).assign(gold_tokens=1)
-    return table, continual.figures(truth[1:], truth[0])
+    table = rows(values, orders=[("a", "b", "c", "d")], blocks=[*BLOCKS, "d"]).assign(gold_tokens=1)
+    return table, continual.metrics(truth[1:], truth[0])
 
 
 @pytest.mark.slow
@@ -189,5 +189,5 @@ def test_coverage():
         table, truth = simulated(rng)
         ours = continual.intervals(table, "logp", resamples=500, seed=study)
         held.append([ours[name].low <= truth[name] <= ours[name].high for name in ours])
-    held = dict(zip(continual.FIGURES, np.mean(held, axis=0), strict=True))
+    held = dict(zip(continual.METRICS, np.mean(held, axis=0), strict=True))
     assert all(0.93 <= share <= 0.98 for share in held.values()), held

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from trajnb.scoring import crossing
+from trajnb.scoring.arms import words
 
 
 def by_effect(found: pd.DataFrame, column: str, measure: str = "canonical") -> dict:
@@ -115,11 +116,11 @@ def test_only_plain_arms_enter(crossed_table):
     plain = crossed_table()
     others = [
         crossed_table(dict.fromkeys(plain_cells(), 9), strategy="joint"),
-        crossed_table(dict.fromkeys(plain_cells(), 9), variant="fresh_ids True"),
+        crossed_table(dict.fromkeys(plain_cells(), 9), variant=(("fresh_ids", True),)),
     ]
     table = pd.concat([plain, *others], ignore_index=True)
     pd.testing.assert_frame_equal(crossing.effects(table), crossing.effects(plain))
-    assert crossing.left_out(table) == [
+    assert list(map(str, crossing.left_out(table))) == [
         f"{condition}, {what}"
         for what in ("strategy joint", "fresh_ids True")
         for condition in ("stripped", "full")
@@ -127,9 +128,9 @@ def test_only_plain_arms_enter(crossed_table):
 
 
 def test_where_every_run_varies_in_something_each_combination_is_crossed(crossed_table):
-    slow, fast = (crossed_table(variant=f"learning_rate {rate}") for rate in (1e-4, 3e-4))
+    slow, fast = (crossed_table(variant=(("learning_rate", rate),)) for rate in (1e-4, 3e-4))
     found = crossing.effects(pd.concat([slow, fast], ignore_index=True), ["canonical"], which=["training"])
-    assert found.variant.tolist() == ["learning_rate 0.0001", "learning_rate 0.0003"]
+    assert [words(variant) for variant in found.variant] == ["learning_rate 0.0001", "learning_rate 0.0003"]
     assert found["mean"].tolist() == pytest.approx([25, 25])
     assert crossing.left_out(pd.concat([slow, fast])) == []
 

@@ -21,7 +21,8 @@ def test_readings_differ_where_the_texts_give_them_reason_to(read):
     kept = {(item["dialogue_id"], item["step"]) for item in run.items[: len(texts)]}
     run.predictions[:] = [row for row in run.predictions if (row["dialogue_id"], row["step"]) in kept]
     shown = rereading.by_reading(tables.frame([run]))
-    assert list(shown.index.get_level_values("arm").unique()) == ["stripped → stripped"], "own condition only"
+    named = list(map(str, shown.index.get_level_values("arm").unique()))
+    assert named == ["stripped → stripped"], "own condition only"
     columns = ["calls", "exact", "no call", "unread golds", "gained", "lost"]
     assert shown[columns].to_numpy().tolist() == [[6, 3, 0, 0, 0, 0], [6, 3, 2, 1, 2, 2], [6, 4, 2, 1, 3, 2]]
     assert shown.percent.tolist() == pytest.approx([50, 50, 400 / 6])
@@ -33,16 +34,3 @@ def test_gold_is_exact_under_every_reading_that_reads_it(read):
     shown = rereading.by_reading(table)
     assert len(shown) == 6 and (shown.exact == shown.calls).all() and shown["unread golds"].eq(0).all()
     assert rereading.by_reading(table.assign(condition="requests")).empty, "no arm asked in its own condition"
-
-
-def test_a_verdict_for_each_of_the_papers_figures(read):
-    right = read("a", condition="full", tamper=lambda row: row.update(prediction="[ls()]"))
-    items = {(item["dialogue_id"], item["step"]): item["gold"] for item in right.items}
-    for row in right.predictions:
-        row["prediction"] = items[row["dialogue_id"], row["step"]].upper()  # the paper folds case
-        row["name"] = False
-    shown = rereading.verdicts(tables.frame([right, read("b", condition="requests")]))
-    assert len(shown) == 10 and set(shown.index.get_level_values("condition")) == {"B"}
-    assert shown.ours["B", "exact"].to_numpy() == pytest.approx(100) and shown.ours["B", "name"].eq(0).all()
-    assert shown.verdict.eq("does not").all()
-    assert shown.paper["B", "exact", "mean"] == pytest.approx(56.9, abs=0.05)

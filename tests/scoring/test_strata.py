@@ -1,6 +1,7 @@
 import pytest
 
 from trajnb.scoring import crossing, strata, tables
+from trajnb.scoring.arms import Arm
 
 
 def test_every_row_is_of_one_stratum_of_each_group(crossed_table):
@@ -16,7 +17,7 @@ def test_every_row_is_of_one_stratum_of_each_group(crossed_table):
 def test_scores_and_ceilings_are_those_of_the_items(crossed_table):
     scores = strata.scores(crossed_table(), "canonical")
     assert scores.loc["all calls", ("", "ceiling")] == 80
-    assert scores.loc["all calls", ("full → full", "final")] == pytest.approx(80)
+    assert scores.loc["all calls", (Arm("full", asked="full"), "final")] == pytest.approx(80)
     assert scores.loc["a value only in stripped responses", ("", "ceiling")] == 0
     assert scores.loc["same prompt in every condition", ("", "items")] == 16
     assert scores.loc["novel gold call", ("", "dialogues")] == 6

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from trajnb.records import read_study
 from trajnb.scoring import cost, crossing, strata, tables
+from trajnb.scoring.matrices import Difference
 from trajnb.show import contrasts, plots
 
 
@@ -59,9 +60,8 @@ def test_texts_that_would_overlap_are_moved_apart(level):
 
 def test_differences_are_signed_and_share_a_scale():
     points = np.array([[0, 0], [12.4, -3.6], [5, 1]])
-    figure = contrasts.differences(
-        {name: (points, ["travel", "file_system"]) for name in ("stripped", "full", "other")}, "name"
-    )
+    one = Difference((), "full", ("travel", "file_system"), points)
+    figure = contrasts.differences(dict.fromkeys(("stripped", "full", "other"), one), "name")
     assert {"+12", "-4", "+0"} <= set(texts(figure))
     assert [ax.collections[0].get_clim() for ax in figure.axes[:3]] == [(-12.4, 12.4)] * 3
 

@@ -6,7 +6,9 @@ from matplotlib.figure import Figure
 from trajnb.formatting.conditions import CONDITIONS
 from trajnb.records import read_study
 from trajnb.scoring import tables
+from trajnb.scoring.arms import Arm
 from trajnb.scoring.errors import KINDS
+from trajnb.scoring.matrices import Matrix
 from trajnb.show import plots
 
 
@@ -25,28 +27,31 @@ def texts(figure: Figure) -> str:
 
 
 def test_conditions_keep_their_colour_and_no_two_arms_share_one():
-    arms = ["full", "current", "stripped", "full → stripped", "full, strategy joint", "other"]
-    palette = plots.colours(arms)
-    assert palette["full"] == plots.colours(["full"])["full"] == plots.CONDITION_COLOURS["full"]
+    full = Arm("full")
+    arms = [full, Arm("current"), Arm("stripped"), Arm("full", asked="stripped"), Arm("full", "joint")]
+    palette = plots.colours(arms := [*arms, Arm("other")])
+    assert palette[full] == plots.colours([full])[full] == plots.CONDITION_COLOURS["full"]
     assert len({palette[arm] for arm in arms}) == len(arms)
-    assert plots.colours(["full → full"])["full → full"] == plots.CONDITION_COLOURS["full"]
+    own = Arm("full", asked="full")
+    assert plots.colours([own])[own] == plots.CONDITION_COLOURS["full"]
     assert set(CONDITIONS) <= set(plots.CONDITION_COLOURS), "a condition without a colour of its own"
 
 
-def test_effects_write_the_counts_beside_the_interval(table):
+def test_changes_write_the_counts_beside_the_interval(table):
     headline = tables.headline(table)
-    row = headline[(headline.arm == "full") & (headline.measure == "name")].iloc[0]
-    assert f"{row.zero_right} → {row.final_right} of {row.n}" in texts(plots.effects(headline))
+    row = headline[(headline.arm == Arm("full")) & (headline.measure == "name")].iloc[0]
+    assert f"{row.zero_right} → {row.final_right} of {row.n}" in texts(plots.changes(headline))
 
 
-def test_effects_without_an_interval_still_show_the_change(table):
+def test_changes_without_an_interval_still_show_the_change(table):
     headline = tables.headline(table).assign(low=np.nan, high=np.nan)
-    assert "right API" in texts(plots.effects(headline))
+    assert "right API" in texts(plots.changes(headline))
 
 
 def test_a_matrix_shows_percent_and_counts_in_the_order_learnt():
-    right, blocks = np.array([[0, 1], [2, 1], [1, 4]]), ["travel", "file_system"]
-    figure = plots.matrices({"full": (right, np.array([4, 4]), blocks)}, "name")
+    right = np.array([[0, 1], [2, 1], [1, 4]])
+    matrix = Matrix(("travel", "file_system"), right, np.array([4, 4]))
+    figure = plots.matrices({"full": matrix}, "name")
     assert "50 %\n2/4" in texts(figure) and "100 %\n4/4" in texts(figure)
     ax = figure.axes[0]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["travel", "file\nsystem"]
@@ -58,14 +63,14 @@ def test_a_matrix_shows_percent_and_counts_in_the_order_learnt():
 
 
 def test_a_matrix_of_all_blocks_at_once_has_two_rows():
-    figure = plots.matrices({"joint": (np.array([[0, 1], [2, 1]]), np.array([4, 4]), ["a", "b"])}, "name")
+    matrix = Matrix(("a", "b"), np.array([[0, 1], [2, 1]]), np.array([4, 4]))
+    figure = plots.matrices({"joint": matrix}, "name")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["zero-shot", "at the end"]
 
 
 def test_curves_have_a_panel_per_block_and_a_line_per_run_and_arm(table):
-    blocks = table.order.iloc[0].split(" > ")
-    figure = plots.learning_curves(table, blocks, "canonical")
-    assert [ax.get_title() for ax in figure.axes] == blocks
+    figure = plots.learning_curves(table, "canonical")
+    assert tuple(ax.get_title() for ax in figure.axes) == table.order.iloc[0]
     assert len(figure.axes[0].lines) == 2 * (2 + 1)
     assert "stripped" in texts(figure)
 
@@ -77,7 +82,7 @@ def test_outcome_bars_hold_every_item(table):
 
 
 def test_overhead_is_read_against_the_cheapest():
-    figure = plots.token_overhead({"training tokens": pd.Series({"stripped": 100, "full": 125})})
+    figure = plots.token_overhead({"training tokens": pd.Series({Arm("stripped"): 100, Arm("full"): 125})})
     assert "125  (+25%)" in texts(figure)
 
 

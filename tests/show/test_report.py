@@ -15,7 +15,7 @@ from trajnb.records import read_study
 from trajnb.show.report import render_notebook, write_index
 
 HOSTILE = "<script>alert('x')</script><img src=http://example.org/x.png onerror=alert(1)>"
-NOTEBOOK = Path(trajnb.__file__).parents[1] / "notebooks" / "03_evaluate.ipynb"
+NOTEBOOKS = Path(trajnb.__file__).parents[1] / "notebooks"
 
 
 class Loads(HTMLParser):
@@ -43,14 +43,19 @@ def assert_self_contained(html: str):
     assert all(address.startswith("data:image/") for address in page.fetched), page.fetched
 
 
-def evaluate(folder: Path) -> str:
-    """The evaluation page of a study folder, executed and rendered."""
-    executed = folder / "03_evaluate.ipynb"
-    papermill.execute_notebook(
-        NOTEBOOK, executed, {"study_folder": str(folder), "samples": 6}, progress_bar=False, log_output=False
-    )
+def page(folder: Path, name: str, **parameters) -> str:
+    """A page of a study folder, executed and rendered."""
+    executed = folder / f"{name}.ipynb"
+    parameters["study_folder"] = str(folder)
+    quiet = {"progress_bar": False, "log_output": False}
+    papermill.execute_notebook(NOTEBOOKS / executed.name, executed, parameters, **quiet)
     render_notebook(executed, executed.with_suffix(".html"))
     return executed.with_suffix(".html").read_text("utf-8")
+
+
+def evaluate(folder: Path) -> tuple[str, str]:
+    """The evaluation and its details."""
+    return page(folder, "03_evaluate"), page(folder, "07_details", samples=6)
 
 
 def test_evaluation_of_two_conditions_with_hostile_predictions(tmp_path, write_run):
@@ -60,20 +65,22 @@ def test_evaluation_of_two_conditions_with_hostile_predictions(tmp_path, write_r
 
     for condition in ("stripped", "full"):
         write_run(tmp_path / f"{condition}-s0", condition=condition, tamper=tamper)
-    html = evaluate(tmp_path)
+    html, details = evaluate(tmp_path)
     write_index(tmp_path, read_study(tmp_path))
     index = (tmp_path / "index.html").read_text("utf-8")
-    assert_self_contained(html)
-    assert_self_contained(index)
-    assert "&lt;script&gt;" in re.sub("</?mark>", "", html)
-    assert 'href="03_evaluate.html"' in index and "02_train.html" not in index
+    for one in (html, details, index):
+        assert_self_contained(one)
+    assert "&lt;script&gt;" in re.sub("</?mark>", "", details)
+    assert 'href="03_evaluate.html"' in index and 'href="07_details.html"' in index
+    assert "02_train.html" not in index
     for words in (
         "another model and corpus", "One seed per arm", "cannot tell", "27 calls in",
         "cannot be told apart here", "full minus stripped, each asked with its own prompts", "exploratory",
     ):  # fmt: skip
         assert words in html, words
     assert "cannot be told apart here" in index
-    assert len(html) + len(index) < 2_000_000
+    assert html.count("One seed per arm") == 1, "a doubt is said twice"
+    assert len(html) + len(index) < 2_000_000 and len(details) < 1_500_000
 
 
 def test_evaluation_of_seeds_orders_and_crossed_conditions_of_an_unfinished_study(tmp_path, write_run):
@@ -85,12 +92,12 @@ def test_evaluation_of_seeds_orders_and_crossed_conditions_of_an_unfinished_stud
     (tmp_path / "study.yaml").write_text(
         "runs: {full-s0: {}, full-s1: {}, stripped-s0: {}, stripped-s1: {}}\n"
     )
-    html = evaluate(tmp_path)
+    html, _ = evaluate(tmp_path)
     assert "full → stripped" in html and "stripped-s1" in html and "1 of 4 runs" in html
     assert "2 seeds at most" in html and "order 2: travel &gt; trading" in html
     assert "Does training on trajectories help, at the same test prompt?" in html
     assert "left out: 1 of 2 pairs of seed and block order (seed 1)" in html
-    assert html.index("The verdict") < html.index("Headline: final against zero-shot")
+    assert html.index("The answer") < html.index("Headline: final against zero-shot")
 
 
 def test_evaluation_of_strategies_and_controls(tmp_path, write_run):
@@ -103,24 +110,26 @@ def test_evaluation_of_strategies_and_controls(tmp_path, write_run):
     (tmp_path / "study.yaml").write_text(
         "runs: {}\nfamily: {measures: [name], effects: [training, prompt]}\n"
     )
-    html = evaluate(tmp_path)
-    for words in ("No part of this, and compared further down: placebo; full, strategy replay",
-                  "intransigence", "placebo minus stripped", "of right APIs"):  # fmt: skip
+    html, details = evaluate(tmp_path)
+    for words in ("compared in the details: placebo; full, strategy replay", "of right APIs"):
         assert words in html, words
+    for words in ("intransigence", "placebo minus stripped"):
+        assert words in details, words
     assert (
-        "exploratory)" not in html.partition("Headline")[0].partition("The verdict")[2].partition("<img")[0]
+        "exploratory)" not in html.partition("Headline")[0].partition("The answer")[2].partition("<img")[0]
     )
 
 
 def test_evaluation_of_one_condition(tmp_path, write_run):
     write_run(tmp_path / "full-s0", dialogues=1)
-    html = evaluate(tmp_path)
-    assert "nothing to compare it with" in html and "cannot be told apart here" in html
+    html, details = evaluate(tmp_path)
+    assert "nothing to compare it with" in details and "cannot be told apart here" in html
 
 
 def test_evaluation_of_no_run_says_so(tmp_path):
-    with pytest.raises(papermill.PapermillExecutionError, match="no finished run"):
-        evaluate(tmp_path)
+    for name in ("03_evaluate", "07_details"):
+        with pytest.raises(papermill.PapermillExecutionError, match="no finished run"):
+            page(tmp_path, name)
 
 
 def render(tmp_path, *cells) -> str:
@@ -197,7 +206,7 @@ def test_a_study_whose_runs_cannot_be_compared_still_has_its_index(tmp_path, wri
         elsewhere(row)
     items.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     write_index(tmp_path, read_study(tmp_path))
-    assert "No verdict: training: the runs to compare share no held-out item" in (
+    assert "No answer: training: the runs to compare share no held-out item" in (
         (tmp_path / "index.html").read_text("utf-8")
     )
 

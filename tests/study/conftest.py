@@ -51,6 +51,7 @@ def notebooks(tmp_path_factory):
         "02_train": TRAIN,
         "03_evaluate": EVALUATE,
         "04_rollout": ROLLOUT,
+        "07_details": EVALUATE,
     }
     for name, cells in stubs.items():
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in cells])

@@ -80,6 +80,7 @@ def test_a_run_folder_holds_what_papermill_takes(first):
 def test_the_pages_of_the_study_are_there(first):
     out, runs, _ = first
     assert (out / "01_inspect.html").is_file() and (out / "03_evaluate.html").is_file()
+    assert (out / "07_details.html").is_file()
     assert "1 runs" in (out / "03_evaluate.ipynb").read_text()
     about = yaml.safe_load((out / "study.yaml").read_text())
     assert about["title"] == "A small study" and about["runs"] == runs

@@ -1,20 +1,23 @@
-"""Continual-learning figures from a score matrix, each written from its definition, and their intervals.
+"""Continual-learning metrics from a score matrix, each written from its definition, and their intervals.
 
 `R` is a (T, T) array: R[i, j] is the score (a rate, 0 to 1 or in percent) on the j-th block learnt, measured
 after learning block i. `b` is the (T,) row measured before any training, in the same prompt condition. Both
-may be stacks, (..., T, T) and (..., T), and then a figure is an array (...,).
-Figures that compare blocks are nan for a single block. The authors' released codes differ from these
+may be stacks, (..., T, T) and (..., T), and then a metric is an array (...,).
+Metrics that compare blocks are nan for a single block. The authors' released codes differ from these
 definitions in places (GEM divides by T; some maxima include the last row), so the tests hold ours against the
 published figures of arXiv 2605.09734, recomputed from their matrices.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
+from trajnb.scoring.arms import order_words
 from trajnb.scoring.resampling import half_width, run_codes
 from trajnb.scoring.stats import Interval
 
-FIGURES = ("average", "learning", "bwt", "fwt", "forgetting", "aulc")
+METRICS = ("average", "learning", "bwt", "fwt", "forgetting", "aulc")
 
 
 def average_accuracy(R) -> float:
@@ -49,8 +52,13 @@ def aulc(R) -> float:
     """Area under a block's curve from its own stage to the end (trapezoid, per stage), mean of blocks."""
     R = _square(R)
     curves = [R[..., j:, j] for j in range(R.shape[-1])]
-    areas = [np.trapezoid(c) / (c.shape[-1] - 1) if c.shape[-1] > 1 else c[..., 0] for c in curves]
-    return np.mean(areas, axis=0)
+    return np.mean([_area(curve) for curve in curves], axis=0)
+
+
+def _area(curve: np.ndarray) -> np.ndarray:
+    """Under curves (..., stages), per stage."""
+    stages = curve.shape[-1]
+    return np.trapezoid(curve) / (stages - 1) if stages > 1 else curve[..., 0]
 
 
 def intransigence(R, joint) -> float:
@@ -59,25 +67,37 @@ def intransigence(R, joint) -> float:
     return (np.asarray(joint, float) - _own(_square(R))).mean(-1)
 
 
-def figures(R, b) -> dict[str, float]:
-    """All of FIGURES at once."""
-    values = (average_accuracy(R), learning_accuracy(R), bwt(R), fwt(R, b), forgetting(R), aulc(R))
-    return dict(zip(FIGURES, values, strict=True))
+def metrics(R, b) -> dict[str, float]:
+    """All of METRICS at once."""
+    return {
+        "average": average_accuracy(R),
+        "learning": learning_accuracy(R),
+        "bwt": bwt(R),
+        "fwt": fwt(R, b),
+        "forgetting": forgetting(R),
+        "aulc": aulc(R),
+    }
 
 
 def intervals(
     rows: pd.DataFrame, measure: str, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> dict[str, Interval]:
-    """FIGURES of one arm with their intervals, in percent (nats a token for `logp`).
+    """METRICS of one arm with their intervals, in percent (nats a token for `logp`).
 
     `rows` are those of one arm in `trajnb.scoring.tables.frame`, all stages and any number of runs. Each
-    figure is that of a run (or of the runs that share seed and order), in its own block order, averaged over
+    metric is that of a run (or of the runs that share seed and order), in its own block order, averaged over
     runs. Dialogues are drawn within their block (the blocks are fixed), seeds and orders as in
     `crossed_bootstrap`. nan for low and high where a block has fewer than two dialogues, nan throughout for
-    figures that a single block does not have. A stage without a block's items is a ValueError. Forgetting
+    metrics that a single block does not have. A stage without a block's items is a ValueError. Forgetting
     takes the maximum of noisy scores and so is a little too high, in every draw as in the matrix itself.
     """
-    return _intervals([rows], measure, level=level, resamples=resamples, seed=seed)
+    found = _intervals([rows], measure, level=level, resamples=resamples, seed=seed)
+    if measure == "logp":
+        return found
+    for name in ("average", "learning", "aulc"):  # a rate is within 0 and 100 %, whatever t says
+        mean, low, high = found[name]
+        found[name] = Interval(mean, float(np.maximum(low, 0)), float(np.minimum(high, 100)))
+    return found
 
 
 def difference_intervals(
@@ -89,7 +109,7 @@ def difference_intervals(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """FIGURES of arm `left` minus those of arm `right`, in points (nats a token for `logp`).
+    """METRICS of arm `left` minus those of arm `right`, in points (nats a token for `logp`).
 
     Paired by (seed, order) and item: what only one arm has is left out, and runs and dialogues are drawn for
     both at once. Arms without a run or an item in common are a ValueError.
@@ -98,76 +118,131 @@ def difference_intervals(
         left = left.merge(right[key].drop_duplicates(), on=key)
         right = right.merge(left[key].drop_duplicates(), on=key)
         if left.empty:
-            raise ValueError(f"the arms have no ({', '.join(key)}) in common: there is nothing to pair")
+            raise ValueError(
+                f"the arms have no ({', '.join(key)}) in common: there is nothing to pair"
+            )
     return _intervals([left, right], measure, level=level, resamples=resamples, seed=seed)
+
+
+@dataclass(frozen=True)
+class _Design:
+    """What is drawn anew, and how runs and dialogues are numbered."""
+
+    runs: list[tuple[int, tuple[str, ...]]]
+    """(Seed, order) of each."""
+    seed_of: np.ndarray
+    order_of: np.ndarray
+    """(runs,): their seeds and orders as integers."""
+    dialogues: list[str]
+    """Block after block."""
+    per_block: tuple[int, ...]
+    """How many of them each block has; they sum to the dialogues."""
+
+    def factors(self) -> list[tuple[int, ...]]:
+        """Numbers of levels of dialogues (within their block), seeds and orders, as `half_width` takes them."""
+        return [self.per_block, (self.seed_of.max() + 1,), (self.order_of.max() + 1,)]
+
+    def undrawn(self) -> list[np.ndarray]:
+        """Weights (1, levels) of each factor under which everything counts once."""
+        return [np.ones((1, sum(strata))) for strata in self.factors()]
+
+
+def _design(rows: pd.DataFrame) -> _Design:
+    runs = list(dict.fromkeys(zip(rows.seed, rows.order, strict=True)))
+    by_block = ["block", "dialogue_id"]
+    dialogues = rows[by_block].drop_duplicates().sort_values(by_block)
+    per_block = tuple(dialogues.groupby("block").size())
+    return _Design(runs, *run_codes(*zip(*runs, strict=True)), list(dialogues.dialogue_id), per_block)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Summed scores of an arm and the weights they are means over; both (dialogues, runs, T + 1 stages, T
+    blocks in the order of the run).
+    """
+
+    sums: np.ndarray
+    sizes: np.ndarray
+
+    def metrics(self, by_dialogue: np.ndarray) -> np.ndarray:
+        """METRICS of each run with the dialogues so weighted: (resamples, dialogues) to (resamples, runs,
+        metrics).
+        """
+        with np.errstate(invalid="ignore"):  # a draw may hit missing cells only
+            # (resamples, runs, T + 1, T)
+            rates = np.tensordot(by_dialogue, self.sums, 1) / np.tensordot(by_dialogue, self.sizes, 1)
+        found = metrics(rates[..., 1:, :], rates[..., 0, :])
+        return np.stack([found[name] for name in METRICS], axis=-1)
 
 
 def _intervals(arms: list[pd.DataFrame], measure: str, **settings) -> dict[str, Interval]:
     """Of the only arm, or of the first minus the second; `settings` are those of `half_width`."""
-    runs = list(dict.fromkeys(zip(arms[0].seed, arms[0].order, strict=True)))
-    seed_of, order_of = run_codes(*zip(*runs, strict=True))
-    dialogues = arms[0][["block", "dialogue_id"]].drop_duplicates().sort_values(["block", "dialogue_id"])
-    cells = [_cells(arm, measure, runs, list(dialogues.dialogue_id)) for arm in arms]
+    design = _design(arms[0])
+    cells = [_cells(arm, measure, design) for arm in arms]
 
     def means(by_dialogue, by_seed, by_order):
-        left, *right = [_per_run(*part, by_dialogue) for part in cells]
-        by_run = (by_seed[:, seed_of] * by_order[:, order_of])[:, :, None]
+        """(resamples, levels) of each factor to the means over runs, (resamples, metrics)."""
+        of_run = cells[0].metrics(by_dialogue)
+        if len(cells) > 1:
+            of_run = of_run - cells[1].metrics(by_dialogue)
+        weights = by_seed[:, design.seed_of] * by_order[:, design.order_of]  # (resamples, runs)
+        weights = weights[:, :, None]
         with np.errstate(invalid="ignore"):  # a draw may hit missing cells only
-            return ((left - sum(right)) * by_run).sum(1) / by_run.sum(1)
+            return (of_run * weights).sum(1) / weights.sum(1)
 
-    factors = [tuple(dialogues.groupby("block").size()), (seed_of.max() + 1,), (order_of.max() + 1,)]
-    mean = means(*(np.ones((1, sum(strata))) for strata in factors))[0]
-    known, half = ~np.isnan(mean), np.full(len(FIGURES), np.nan)
-    if min(factors[0]) > 1:
-        half[known] = half_width(lambda *weights: means(*weights)[:, known], factors, **settings)
-    low, high = mean - half, mean + half
-    if len(arms) == 1 and measure != "logp":  # a rate is not below 0 or above 100 %, whatever t says
-        rates = np.isin(FIGURES, ("average", "learning", "aulc"))
-        low[rates], high[rates] = low[rates].clip(0), high[rates].clip(max=100)
-    bounds = zip(mean.tolist(), low.tolist(), high.tolist(), strict=True)
-    return {name: Interval(*bound) for name, bound in zip(FIGURES, bounds, strict=True)}
-
-
-def _cells(rows: pd.DataFrame, measure: str, runs: list, dialogues: list) -> tuple[np.ndarray, np.ndarray]:
-    """Summed scores and their weights, (dialogues, runs, T + 1 stages, T blocks in the order of the run)."""
-    if rows.arm.nunique() > 1:
-        raise ValueError(f"rows of several arms ({', '.join(rows.arm.unique())}): figures are those of one")
-    run = {pair: number for number, pair in enumerate(runs)}
-    blocks = {order: order.split(" > ") for _, order in runs}
-    shape = len(dialogues), len(runs), 1 + rows.block.nunique(), rows.block.nunique()
-    index = (
-        rows.dialogue_id.map({name: number for number, name in enumerate(dialogues)}),
-        [run[pair] for pair in zip(rows.seed, rows.order, strict=True)],
-        rows.stage,
-        [blocks[order].index(block) for order, block in zip(rows.order, rows.block, strict=True)],
-    )
-    cells = np.ravel_multi_index(index, shape)
-    # a log-likelihood is a mean over tokens, as a perplexity is, not over calls of unequal length
-    scale, weights = (1, rows.gold_tokens) if measure == "logp" else (100, np.ones(len(rows)))
-    sums, sizes = (
-        np.bincount(cells, amounts, np.prod(shape)).reshape(shape)
-        for amounts in (scale * weights * rows[measure], weights)
-    )
-    for r, stage, block in np.argwhere(sizes.sum(0) == 0)[:1]:
-        seed, order = runs[r]
-        raise ValueError(
-            f"seed {seed}, order {order}: no rows of {blocks[order][block]} at stage {stage}; figures need "
-            f"every block at every stage from 0 to {len(blocks[order])}"
+    mean = means(*design.undrawn())[0]  # (metrics,)
+    known = ~np.isnan(mean)
+    half = np.full(len(METRICS), np.nan)
+    if min(design.per_block) > 1:
+        half[known] = half_width(
+            lambda *weights: means(*weights)[:, known], design.factors(), **settings
         )
-    return sums, sizes
+    return {
+        name: Interval(float(level), float(level - width), float(level + width))
+        for name, level, width in zip(METRICS, mean, half, strict=True)
+    }
 
 
-def _per_run(sums: np.ndarray, sizes: np.ndarray, by_dialogue: np.ndarray) -> np.ndarray:
-    """FIGURES of each run, (resamples, runs, figures), with the dialogues so weighted."""
-    with np.errstate(invalid="ignore"):
-        rates = np.tensordot(by_dialogue, sums, 1) / np.tensordot(by_dialogue, sizes, 1)
-    return np.stack(list(figures(rates[..., 1:, :], rates[..., 0, :]).values()), axis=-1)
+def _cells(rows: pd.DataFrame, measure: str, design: _Design) -> _Cells:
+    if rows.arm.nunique() > 1:
+        named = ", ".join(map(str, rows.arm.unique()))
+        raise ValueError(f"rows of several arms ({named}): metrics are those of one")
+    run_of = {run: number for number, run in enumerate(design.runs)}
+    dialogue_of = {name: number for number, name in enumerate(design.dialogues)}
+    blocks = rows.block.nunique()
+    shape = len(design.dialogues), len(design.runs), 1 + blocks, blocks
+    index = (
+        rows.dialogue_id.map(dialogue_of),
+        [run_of[run] for run in zip(rows.seed, rows.order, strict=True)],
+        rows.stage,
+        [order.index(block) for order, block in zip(rows.order, rows.block, strict=True)],
+    )
+    place = np.ravel_multi_index(index, shape)
+
+    def summed(amounts) -> np.ndarray:
+        return np.bincount(place, amounts, np.prod(shape)).reshape(shape)
+
+    if measure == "logp":  # a mean over tokens, as a perplexity is, not over calls of unequal length
+        cells = _Cells(summed(rows.gold_tokens * rows[measure]), summed(rows.gold_tokens))
+    else:
+        cells = _Cells(summed(100 * rows[measure]), summed(np.ones(len(rows))))
+    empty = np.argwhere(cells.sizes.sum(0) == 0)  # (n, 3): run, stage, block
+    if len(empty):
+        run, stage, block = empty[0]
+        seed, order = design.runs[run]
+        raise ValueError(
+            f"seed {seed}, order {order_words(order)}: no rows of {order[block]} at stage {stage}; "
+            f"metrics need every block at every stage from 0 to {len(order)}"
+        )
+    return cells
 
 
 def _square(R) -> np.ndarray:
     R = np.asarray(R, float)
     if R.ndim < 2 or R.shape[-1] != R.shape[-2] or not R.size:
-        raise ValueError(f"R has shape {R.shape}, not (T, T); leave the zero-shot row out, it is passed as b")
+        raise ValueError(
+            f"R has shape {R.shape}, not (T, T); leave the zero-shot row out, it is passed as b"
+        )
     return R
 
 

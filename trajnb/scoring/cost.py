@@ -5,12 +5,12 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from trajnb.records import Run
+from trajnb.scoring.arms import arms_of, in_order
 from trajnb.scoring.paired import interval, values
-from trajnb.scoring.stats import Interval
-from trajnb.scoring.tables import arm_names, in_order
 
 
-def cost(runs: Iterable) -> pd.DataFrame:
+def cost(runs: Iterable[Run]) -> pd.DataFrame:
     """The cost of training by training arm, mean over its runs; nan where a record does not say.
 
     Columns: `runs`; the tokens that were `supervised`, `total` (of all examples, every epoch) and `computed`
@@ -20,7 +20,7 @@ def cost(runs: Iterable) -> pd.DataFrame:
     records = [run.record for run in in_order(runs)]
     rows = pd.DataFrame(
         {
-            "arm": arm_names([record.parameters for record in records]),
+            "arm": arms_of([record.parameters for record in records]),
             "runs": 1,
             "supervised": [record.tokens["train_supervised"] for record in records],
             "total": [record.tokens["train_total"] for record in records],
@@ -43,10 +43,18 @@ def returns(table: pd.DataFrame, costs: pd.DataFrame, measure: str = "canonical"
     rows = []
     for (trained, asked), part in table.groupby(["trained", "eval_condition"], sort=False):
         spent = costs.loc[trained]
-        found, added = interval(values(part, measure, "final")), values(part, measure, "gain").mean()
+        found = interval(values(part, measure, "final"))
+        added = values(part, measure, "gain").mean()
         millions = spent.total / 1e6 or np.nan
         rows.append(
-            (trained, asked, *found, spent.total, spent.flops, found.mean / millions, added / millions)
+            {
+                "trained": trained,
+                "asked": asked,
+                **found._asdict(),
+                "total": spent.total,
+                "flops": spent.flops,
+                "per_million": found.mean / millions,
+                "added_per_million": added / millions,
+            }
         )
-    columns = ["trained", "asked", *Interval._fields, "total", "flops", "per_million", "added_per_million"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows)

@@ -16,45 +16,84 @@ All of it on the items, seeds and orders that every side has, paired.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
+from trajnb.scoring.arms import Arm, Pairs
 from trajnb.scoring.paired import CELL, ITEM, interval, labels, token_weights
-from trajnb.scoring.stats import detectable, holm, mcnemar, sign_flip
+from trajnb.scoring.stats import McNemar, detectable, holm, mcnemar, sign_flip
+from trajnb.strategies import PLAIN
 
 # effect -> {(train, asked): weight}; asked `either`: stripped or full, the prompt being the same
 CONTRASTS = {
     "training": {
-        ("full", "stripped"): 0.5, ("stripped", "stripped"): -0.5,
-        ("full", "full"): 0.5, ("stripped", "full"): -0.5,
+        ("full", "stripped"): 0.5,
+        ("stripped", "stripped"): -0.5,
+        ("full", "full"): 0.5,
+        ("stripped", "full"): -0.5,
     },
     "training@stripped": {("full", "stripped"): 1, ("stripped", "stripped"): -1},
     "training@full": {("full", "full"): 1, ("stripped", "full"): -1},
     "prompt": {
-        ("stripped", "full"): 0.5, ("stripped", "stripped"): -0.5,
-        ("full", "full"): 0.5, ("full", "stripped"): -0.5,
+        ("stripped", "full"): 0.5,
+        ("stripped", "stripped"): -0.5,
+        ("full", "full"): 0.5,
+        ("full", "stripped"): -0.5,
     },
     "prompt@none": {("none", "full"): 1, ("none", "stripped"): -1},
     "prompt@stripped": {("stripped", "full"): 1, ("stripped", "stripped"): -1},
     "prompt@full": {("full", "full"): 1, ("full", "stripped"): -1},
     "interaction": {
-        ("full", "full"): 1, ("full", "stripped"): -1,
-        ("stripped", "full"): -1, ("stripped", "stripped"): 1,
+        ("full", "full"): 1,
+        ("full", "stripped"): -1,
+        ("stripped", "full"): -1,
+        ("stripped", "stripped"): 1,
     },
     "same-prompt": {("full", "either"): 1, ("stripped", "either"): -1},
-}  # fmt: skip
+}
 EFFECTS = tuple(CONTRASTS)
-_UNKNOWN = dict.fromkeys(("mean", "low", "high", "p", "detectable", "mcnemar"), np.nan)
-_NONE = dict.fromkeys(("left_only", "right_only", "items", "dialogues", "seeds", "orders"), 0)
 
 
-def combinations(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows that can be crossed, by what sets them apart (`variant`): those of sequential runs where
-    nothing else varies, or, where every run varies in something, those of each combination.
+@dataclass(frozen=True)
+class Effect:
+    """One effect on one measure, in points, or nats a token for `logp`."""
+
+    variant: Pairs
+    effect: str
+    measure: str
+    mean: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    """With its 95 % interval."""
+    p: float = np.nan
+    """Of sign flips by dialogue; nan where there are too few items for a test."""
+    detectable: float = np.nan
+    """What could have been found."""
+    mcnemar: float = np.nan
+    left_only: int = 0
+    right_only: int = 0
+    """Where two arms are compared, the answers right in one of them alone, and McNemar's p, which takes them
+    for independent: a description."""
+    items: int = 0
+    dialogues: int = 0
+    seeds: int = 0
+    orders: int = 0
+    """What it rests on; before training there are no seeds and orders."""
+    left_out: str = ""
+    """What only some of the sides have, in words."""
+    note: str = ""
+    """Why it could not be measured, in words; then there are no items."""
+
+
+def combinations(table: pd.DataFrame) -> dict[Pairs, pd.DataFrame]:
+    """The rows that can be crossed, by what sets them apart (`variant`): those of plain runs where nothing
+    else varies, or, where every run varies in something, those of each combination.
     """
-    variants = dict(tuple(table[table.strategy == "sequential"].groupby("variant", sort=False)))
-    return {"": variants[""]} if "" in variants else variants
+    variants = dict(tuple(table[table.strategy == PLAIN.name].groupby("variant", sort=False)))
+    return {(): variants[()]} if () in variants else variants
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
@@ -63,11 +102,21 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found.values()) if found else table
 
 
-def left_out(table: pd.DataFrame) -> list[str]:
+def left_out(table: pd.DataFrame) -> list[Arm]:
     """The training arms that are no part of the decomposition."""
-    parts = combinations(table).values()
-    crossed = {arm for part in parts for arm in part[part.condition.isin(["stripped", "full"])].trained}
+    crossed = set()
+    for part in combinations(table).values():
+        crossed.update(part[part.condition.isin(["stripped", "full"])].trained)
     return [arm for arm in table.trained.unique() if arm not in crossed]
+
+
+def sides(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Rows of `full` and of `stripped` on the seeds that both have; None where there are none."""
+    full, stripped = (rows[rows.condition == condition] for condition in ("full", "stripped"))
+    both = set(full.seed) & set(stripped.seed)
+    if not both:
+        return None
+    return full[full.seed.isin(both)], stripped[stripped.seed.isin(both)]
 
 
 def effects(
@@ -83,59 +132,61 @@ def effects(
         family: {"measures": [...], "effects": [...]}, as the params file declared it before the runs.
         which: of EFFECTS.
 
-    Columns:
-        variant, effect, measure: what the row is about, see `combinations`.
-        mean, low, high: the effect with its 95 % interval; `detectable`: what could have been found.
-        p: of sign flips by dialogue; nan where there are too few items for a test.
-        holm: p adjusted over the family: the `declared` rows, or, where nothing was declared, all rows.
-        left_only, right_only, mcnemar: where two arms are compared, the answers right in one of them alone,
-            and McNemar's p, which takes them for independent: a description.
-        items, dialogues, seeds, orders: what it rests on; before training there are no seeds and orders.
-        left_out: what only some of the sides have, in words.
-        note: why the effect could not be measured, in words; such a row has no items.
+    Columns are the fields of `Effect`, and
+        declared: whether the family names it.
+        holm: p adjusted over the family: the declared rows, or, where nothing was declared, all rows.
 
     Raises:
         ValueError: the sides of an effect share no item.
     """
-    rows = [
-        {"variant": variant, "effect": effect, "measure": measure} | _effect(part, effect, measure)
-        for variant, part in combinations(table).items()
-        for measure in measures
-        for effect in which
-    ]
-    columns = ["variant", "effect", "measure", *_UNKNOWN, *_NONE, "left_out", "note"]
-    found = pd.DataFrame(rows, columns=columns)
+    rows = []
+    for variant, part in combinations(table).items():
+        for measure, effect in product(measures, which):
+            rows.append(_effect(part, variant, effect, measure))
+    columns = [field.name for field in fields(Effect)]
+    found = pd.DataFrame([vars(row) for row in rows], columns=columns)
     declared = family or {"measures": [], "effects": []}
-    found["declared"] = found.measure.isin(declared["measures"]) & found.effect.isin(declared["effects"])
+    of_family = found.effect.isin(declared["effects"])
+    found["declared"] = found.measure.isin(declared["measures"]) & of_family
     tested = (found["items"] > 0) & (found.declared | (not family))
     found["holm"] = np.nan
     found.loc[tested, "holm"] = holm(found.p[tested].tolist())
     return found
 
 
-def _effect(table: pd.DataFrame, effect: str, measure: str) -> dict:
+def _effect(table: pd.DataFrame, variant: Pairs, effect: str, measure: str) -> Effect:
     if effect == "same-prompt":
         table = table[table.same_prompt]
     contrast = CONTRASTS[effect]
-    sides = {cell: score(table, *cell, measure) for cell in contrast}
-    row = _UNKNOWN | _NONE | {"left_out": "", "note": _missing(sides, effect)}
-    if row["note"]:
-        return row
-    # sides go by their place: pandas would take a pair for two levels of columns
-    together = pd.concat(dict(enumerate(sides.values())), axis=1, join="inner")
+    scores = {cell: score(table, *cell, measure) for cell in contrast}
+    if note := _missing(scores, effect):
+        return Effect(variant, effect, measure, note=note)
+    # what all have, one column a side; by place, for pandas would take a pair for two levels of columns
+    together = pd.concat(dict(enumerate(scores.values())), axis=1, join="inner")
     differences = together @ np.array(list(contrast.values()), float)
     dialogues, seeds, orders = labels(differences)
     weights = token_weights(table, differences.index, measure)
     estimate = interval(differences, weights)
-    row |= estimate._asdict() | {"detectable": detectable(estimate), "left_out": _left_out(sides, together)}
-    row |= {"p": sign_flip(differences.to_numpy(), dialogues, weights)}
-    row |= {"items": len(_distinct(differences, ITEM)), "dialogues": dialogues.nunique()}
-    if all(train != "none" for train, _ in contrast):
-        row |= {"seeds": seeds.nunique(), "orders": orders.nunique()}
+    is_trained = all(train != "none" for train, _ in contrast)
+    alone = McNemar(0, 0, np.nan)
     if len(contrast) == 2 and measure != "logp":
-        left, right = (together[place].to_numpy() > 0 for place in (0, 1))
-        row |= dict(zip(("left_only", "right_only", "mcnemar"), mcnemar(left, right), strict=True))
-    return row
+        alone = mcnemar(*(together[place].to_numpy() > 0 for place in (0, 1)))
+    return Effect(
+        variant,
+        effect,
+        measure,
+        *estimate,
+        p=sign_flip(differences.to_numpy(), dialogues, weights),
+        detectable=detectable(estimate),
+        mcnemar=alone.p,
+        left_only=alone.left_only,
+        right_only=alone.right_only,
+        items=len(_distinct(differences, ITEM)),
+        dialogues=dialogues.nunique(),
+        seeds=seeds.nunique() if is_trained else 0,
+        orders=orders.nunique() if is_trained else 0,
+        left_out=_left_out(scores, together),
+    )
 
 
 def score(table: pd.DataFrame, train: str, asked: str, measure: str) -> pd.Series:
@@ -144,7 +195,8 @@ def score(table: pd.DataFrame, train: str, asked: str, measure: str) -> pd.Serie
     """
     rows = table[table.eval_condition.isin(["stripped", "full"] if asked == "either" else [asked])]
     if train == "none":
-        rows = rows[rows.stage == 0].assign(seed=0, order="")
+        rows = rows[rows.stage == 0]
+        rows = rows.assign(seed=0, order=[()] * len(rows))
     else:
         rows = rows[rows["last"] & (rows.condition == train)]
     return (1 if measure == "logp" else 100) * rows.groupby(CELL)[measure].mean().astype(float)
@@ -164,34 +216,35 @@ def levels(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["train", "asked", "mean", "low", "high", "n"])
 
 
-def _missing(sides: Mapping[tuple[str, str], pd.Series], effect: str) -> str:
+def _missing(scores: Mapping[tuple[str, str], pd.Series], effect: str) -> str:
     """Why the sides cannot be compared, or nothing."""
-    for (train, asked), side in sides.items():
+    for (train, asked), side in scores.items():
         if side.empty and train == "none":
             return f"the untrained model was not asked with {asked} prompts"
         if side.empty:
             what = "about such calls" if asked == "either" else f"with {asked} prompts"
             return f"no model trained on {train} prompts was asked {what}"
-    if not set.intersection(*(_distinct(side, ITEM) for side in sides.values())):
+    if not set.intersection(*(_distinct(side, ITEM) for side in scores.values())):
         raise ValueError(
             f"{effect}: the runs to compare share no held-out item; give them one corpus and one split"
         )
-    if not set.intersection(*(_distinct(side, ["seed", "order"]) for side in sides.values())):
+    if not set.intersection(*(_distinct(side, ["seed", "order"]) for side in scores.values())):
         return "the runs to compare have no seed and block order in common"
     return ""
 
 
-def _left_out(sides: Mapping[tuple[str, str], pd.Series], together: pd.DataFrame) -> str:
+def _left_out(scores: Mapping[tuple[str, str], pd.Series], together: pd.DataFrame) -> str:
     """What only some of the sides have, in words."""
     words = []
     for names in (["seed", "order"], ITEM):
-        everything = set.union(*(_distinct(side, names) for side in sides.values()))
+        everything = set.union(*(_distinct(side, names) for side in scores.values()))
         rest = everything - _distinct(together, names)
         if rest and names == ITEM:
             words.append(f"{len(rest)} of {len(everything)} items")
         elif rest:
             seeds = ", ".join(map(str, sorted({seed for seed, _ in rest})))
-            words.append(f"{len(rest)} of {len(everything)} pairs of seed and block order (seed {seeds})")
+            of = f"{len(rest)} of {len(everything)}"
+            words.append(f"{of} pairs of seed and block order (seed {seeds})")
     return " and ".join(words)
 
 

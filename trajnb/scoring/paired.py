@@ -6,10 +6,13 @@ crossed with dialogues: answers are paired by seed, order and item, and interval
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
+from trajnb.scoring.arms import Arm
 from trajnb.scoring.stats import Interval, crossed_bootstrap
 
 ITEM = ["dialogue_id", "step"]
@@ -27,7 +30,9 @@ def values(rows: pd.DataFrame, measure: str, when: str) -> pd.Series:
     return (1 if measure == "logp" else 100) * side.groupby(CELL)[measure].mean().astype(float)
 
 
-def token_weights(table: pd.DataFrame, cells: pd.MultiIndex, measure: str) -> np.ndarray | None:
+def token_weights(
+    table: pd.DataFrame, cells: pd.MultiIndex, measure: str
+) -> np.ndarray | None:
     """What weighs each of `cells`: for `logp` the gold call's tokens, so that a mean is one over tokens, as a
     perplexity is; otherwise None.
     """
@@ -62,44 +67,79 @@ def compare(left: pd.DataFrame, right: pd.DataFrame, measure: str, when: str) ->
     return interval(differences, token_weights(left, differences.index, measure))
 
 
-def pairs(table: pd.DataFrame) -> list[tuple[str, str]]:
+def pairs(table: pd.DataFrame) -> list[tuple[Arm, Arm]]:
     """Training arms worth holding against each other, as (left, right); `stripped` is on the right.
 
     Arms that differ in the condition alone, and an arm that matches the tokens of another condition with that
     one. Where there are none, every arm with the first.
     """
     arms = table.drop_duplicates("trained")
-    names, conditions = set(arms.trained), list(arms.condition)
-    baseline = "stripped" if "stripped" in conditions else conditions[0]
-    found = []
-    for arm in arms.itertuples():
-        rest = arm.trained.removeprefix(arm.condition)
-        if arm.match_tokens:
-            partner = arm.match_tokens + rest.replace(f", match_tokens {arm.match_tokens}", "")
-        else:
-            partner = baseline + rest
-        if partner in names and partner != arm.trained:
-            pair = (arm.trained, partner)
-            found.append(pair[::-1] if arm.condition == baseline else pair)
     first, *others = arms.trained
+    baseline = "stripped" if "stripped" in set(arms.condition) else first.condition
+    found = []
+    for arm, match_tokens in zip(arms.trained, arms.match_tokens, strict=True):
+        if match_tokens:
+            partner = arm.matched(match_tokens)
+        else:
+            partner = replace(arm, condition=baseline)
+        if partner == arm or partner not in set(arms.trained):
+            continue
+        found.append((partner, arm) if arm.condition == baseline else (arm, partner))
     return list(dict.fromkeys(found)) or [(other, first) for other in others]
 
 
-def comparisons(table: pd.DataFrame, measures: Iterable[str] = ("canonical", "name", "logp")) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Comparison:
+    """One arm minus another."""
+
+    left: Arm
+    right: Arm
+    asked: str
+    """With which prompts both were asked, or `OWN`."""
+    measure: str
+    when: str
+    """As in `values`."""
+    mean: float
+    low: float
+    high: float
+
+
+OWN = "its own"
+"""Each arm was asked with the prompts that it was trained on."""
+
+
+def comparisons(
+    table: pd.DataFrame, measures: Iterable[str] = ("canonical", "name", "logp")
+) -> pd.DataFrame:
     """All `pairs` under every test prompt that both were asked with, at the end.
 
     Two arms without a common test prompt are compared each under its own, before training (`zero`), at the
-    end (`final`) and in what training added (`gain`). Columns: `left, right, asked` (with which prompts),
-    `measure, when, mean, low, high`.
+    end (`final`) and in what training added (`gain`). Columns are the fields of `Comparison`.
     """
     rows = []
     for left, right in pairs(table):
-        sides = [table[table.trained == arm] for arm in (left, right)]
-        both = set(sides[1].eval_condition)
-        common = [asked for asked in sides[0].eval_condition.unique() if asked in both]
-        for asked in common or ["its own"]:
-            own = [side[side.eval_condition == (asked if common else side.condition)] for side in sides]
-            for measure in measures:
-                for when in ("final",) if common else ("zero", "final", "gain"):
-                    rows.append((left, right, asked, measure, when, *compare(*own, measure, when)))
-    return pd.DataFrame(rows, columns=["left", "right", "asked", "measure", "when", *Interval._fields])
+        for asked, one, other in _sides(table, left, right):
+            moments = ("zero", "final", "gain") if asked == OWN else ("final",)
+            for measure, when in product(measures, moments):
+                gap = compare(one, other, measure, when)
+                rows.append(Comparison(left, right, asked, measure, when, *gap))
+    columns = [field.name for field in fields(Comparison)]
+    return pd.DataFrame([vars(row) for row in rows], columns=columns)
+
+
+def _sides(
+    table: pd.DataFrame, left: Arm, right: Arm
+) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """The test prompts that both arms were asked with and the rows of either, or `OWN` and the rows of each
+    under its own.
+    """
+    one, other = table[table.trained == left], table[table.trained == right]
+    both = set(other.eval_condition)
+    common = [asked for asked in one.eval_condition.unique() if asked in both]
+    if common:
+        return [
+            (asked, one[one.eval_condition == asked], other[other.eval_condition == asked])
+            for asked in common
+        ]
+    own = [side[side.eval_condition == side.condition] for side in (one, other)]
+    return [(OWN, *own)]

@@ -6,6 +6,15 @@ from math import fsum
 from trajnb.formatting.calls import CallSyntaxError, canonical, parse, without_prefix
 
 SCORES = ("canonical", "string", "name", "parsed")
+# measure -> (heading, share of calls in percent or nats a token); in all of them higher is better
+MEASURES = {
+    "canonical": ("exact call (canonical)", "%"),
+    "string": ("exact text", "%"),
+    "name": ("right API", "%"),
+    "parsed": ("a call at all", "%"),
+    "logp": ("gold log-likelihood", "nats/token"),
+}
+OUTCOMES = ("exact", "other arguments", "other API", "no call")  # see `outcome`
 
 
 def score(prediction: str, gold: str, parameters: Mapping[str, Sequence[str]] = {}) -> dict[str, bool]:
@@ -40,7 +49,9 @@ def score(prediction: str, gold: str, parameters: Mapping[str, Sequence[str]] = 
 
 
 def outcome(scores: Mapping[str, bool]) -> str:
-    """The one word for a scored prediction: exact, arguments (right API only), name (wrong API), no call."""
+    """The one of `OUTCOMES` for a scored prediction: exact, the right API with other arguments, another API,
+    or no call that can be read.
+    """
     if scores["canonical"]:
         return "exact"
     if scores["name"]:

@@ -4,6 +4,9 @@ A stratum is a property of an item that is known from text alone, before any mod
 item is of exactly one stratum; strata of different groups overlap. Tables are those of `tables.frame`.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import pandas as pd
 
 from trajnb.scoring.crossing import effects
@@ -45,6 +48,27 @@ def strata(table: pd.DataFrame) -> list[dict[str, pd.Series]]:
     ]
 
 
+@dataclass(frozen=True)
+class Stratum:
+    """A stratum that has items."""
+
+    group: int
+    """Its place in the list of `strata`."""
+    name: str
+    rows: pd.DataFrame
+    items: pd.DataFrame
+    """One row each."""
+
+
+def cut(table: pd.DataFrame) -> Iterator[Stratum]:
+    """The table cut by `strata`, empty ones left out."""
+    for group, parts in enumerate(strata(table)):
+        for name, where in parts.items():
+            rows = table[where]
+            if len(rows):
+                yield Stratum(group, name, rows, rows.drop_duplicates(ITEM))
+
+
 def scores(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """A measure by stratum (rows) and arm (columns, `zero` and `final`), see `tables.rate`.
 
@@ -52,21 +76,20 @@ def scores(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     answer, the best that any model can reach there by knowing rather than guessing. For the API's name alone
     it is higher than for the whole call. Empty strata are left out.
     """
-    rows = {}
-    for parts in strata(table):
-        for stratum, where in parts.items():
-            part = table[where]
-            if part.empty:
-                continue
-            items = part.drop_duplicates(ITEM)
-            reachable = ~items.name_response_only if measure == "name" else items.answerable
-            row = {("", "items"): len(items), ("", "dialogues"): items.dialogue_id.nunique()}
-            row[("", "ceiling")] = 100 * reachable.mean()
-            for arm, answers in part.groupby("arm", sort=False):
-                row[(arm, "zero")] = rate(answers[answers.stage == 0], measure)
-                row[(arm, "final")] = rate(answers[answers["last"]], measure)
-            rows[stratum] = row
-    found = pd.DataFrame.from_dict(rows, orient="index")
+    found = {}
+    for stratum in cut(table):
+        items = stratum.items
+        reachable = ~items.name_response_only if measure == "name" else items.answerable
+        row = {
+            ("", "items"): len(items),
+            ("", "dialogues"): items.dialogue_id.nunique(),
+            ("", "ceiling"): 100 * reachable.mean(),
+        }
+        for arm, answers in stratum.rows.groupby("arm", sort=False):
+            row[arm, "zero"] = rate(answers[answers.stage == 0], measure)
+            row[arm, "final"] = rate(answers[answers["last"]], measure)
+        found[stratum.name] = row
+    found = pd.DataFrame.from_dict(found, orient="index")
     found.columns = pd.MultiIndex.from_tuples(found.columns)
     return found.astype({("", "items"): int, ("", "dialogues"): int})
 
@@ -78,24 +101,21 @@ def by_stratum(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     `table` holds one of the `crossing.combinations`. Columns: `effect, group, stratum, items, mean, low,
     high`; empty strata are left out.
     """
-    crossed = effects(table, [measure], which=["training"])["items"].any()
-    rows = []
-    for group, parts in enumerate(strata(table)):
-        for stratum, where in parts.items():
-            part = table[where]
-            if part.empty:
-                continue
-            if crossed:
-                found = effects(part, [measure], which=DECOMPOSED)
-            else:
-                found = comparisons(part, [measure]).query("when == 'final'")
-                found = found.assign(
-                    effect=found.left + " minus " + found.right + ", own prompts", items=_count(part)
-                )
-            rows.append(found[found["items"] > 0].assign(group=group, stratum=stratum))
+    is_crossed = effects(table, [measure], which=["training"])["items"].any()
+    parts = []
+    for stratum in cut(table):
+        if is_crossed:
+            found = effects(stratum.rows, [measure], which=DECOMPOSED)
+            found = found[found["items"] > 0]
+        else:
+            found = _own_gaps(stratum, measure)
+        parts.append(found.assign(group=stratum.group, stratum=stratum.name))
     columns = ["effect", "group", "stratum", "items", "mean", "low", "high"]
-    return pd.concat(rows, ignore_index=True)[columns]
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
-def _count(rows: pd.DataFrame) -> int:
-    return len(rows.drop_duplicates(ITEM))
+def _own_gaps(stratum: Stratum, measure: str) -> pd.DataFrame:
+    found = comparisons(stratum.rows, [measure]).query("when == 'final'")
+    pairs = zip(found.left, found.right, strict=True)
+    effect = [f"{left} minus {right}, own prompts" for left, right in pairs]
+    return found.assign(effect=effect, items=len(stratum.items))

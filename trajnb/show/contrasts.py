@@ -3,8 +3,8 @@
 Every function returns a new matplotlib Figure, in the colours of `trajnb.show.plots`.
 """
 
-from collections.abc import Mapping, Sequence
-from math import ceil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,19 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
-from trajnb.scoring.tables import MEASURES
-from trajnb.scoring.verdict import unit_of
-from trajnb.show.plots import CONDITION_COLOURS, colours, finish, frame_learnt, subplots
+from trajnb.scoring.answers import unit_of
+from trajnb.scoring.arms import Arm, words
+from trajnb.scoring.matrices import Difference
+from trajnb.scoring.score import MEASURES
+from trajnb.show.plots import (
+    CONDITION_COLOURS,
+    colours,
+    finish,
+    frame_learnt,
+    heat_maps,
+    subplots,
+)
+from trajnb.strategies import PLAIN
 
 MARKERS = "osD^vPX*<>hpd"
 INK = "#1d2330"
@@ -33,63 +43,87 @@ def crossing(panels: Mapping[str, pd.DataFrame]) -> Figure:
     """
     figure, axes = subplots(1, len(panels), figsize=(5.4 * len(panels), 4.3))
     for ax, (measure, levels) in zip(axes[0], panels.items(), strict=True):
-        trained, asked = list(levels.train.unique()), list(levels.asked.unique())
-        label, unit = MEASURES[measure]
-        palette, digits = colours(trained), 1 if unit == "%" else 2
-        bounds = (0, 100) if unit == "%" else (-np.inf, np.inf)
-        levels = levels.assign(
-            x=levels.asked.map(asked.index).astype(float),
-            low=levels.low.fillna(levels["mean"]).clip(*bounds),
-            high=levels.high.fillna(levels["mean"]).clip(*bounds),
-        )
-        _room(ax, levels, percent=unit == "%")
-        for place, (train, marker) in enumerate(zip(trained, MARKERS * len(trained), strict=False)):
-            line = levels[levels.train == train]
-            beside = line.x + 0.02 * (place - (len(trained) - 1) / 2)
-            around = [line["mean"] - line.low, line.high - line["mean"]]
-            ax.errorbar(
-                beside, line["mean"], around, color=palette[train], marker=marker, ms=7, mec="white", lw=2,
-                elinewidth=1, ls=":" if train == "none" else "-", clip_on=False,
-            )  # fmt: skip
-        for x, points in levels.groupby("x"):
-            ends = [levels[levels.train == train].x.max() == x for train in points.train]
-            notes = [
-                f"{name}  {level:.{digits}f}" if end else f"{level:.{digits}f}"
-                for name, level, end in zip(
-                    points.train.replace("none", "untrained"), points["mean"], ends, strict=True
-                )
-            ]
-            inks, edge = [palette[train] for train in points.train], 0.01 * (len(trained) - 1)
-            _notes(ax, x + (edge if x else -edge), points["mean"], notes, inks, left=x == 0)
-        ax.set(title=label, ylabel=unit, xlabel="asked with", xlim=(-0.45, len(asked) - 0.2))
-        ax.set_xticks(range(len(asked)), [f"{name} prompts" for name in asked])
-        ax.grid(False, axis="x")
+        _lines(ax, levels, measure)
     return finish(figure)
 
 
-def differences(panels: Mapping[str, tuple], score: str) -> Figure:
-    """One annotated heat map per panel: points of full minus stripped, rows stages, columns blocks.
+def _lines(ax: Axes, levels: pd.DataFrame, measure: str) -> None:
+    """One panel of `crossing`."""
+    trained, asked = list(levels.train.unique()), list(levels.asked.unique())
+    palette = _by_condition(trained)
+    label, unit = MEASURES[measure]
+    bounds = (0, 100) if unit == "%" else (-np.inf, np.inf)
+    levels = levels.assign(
+        x=levels.asked.map(asked.index).astype(float),
+        low=levels.low.fillna(levels["mean"]).clip(*bounds),
+        high=levels.high.fillna(levels["mean"]).clip(*bounds),
+    )
+    _room(ax, levels, percent=unit == "%")
+    for place, (train, marker) in enumerate(zip(trained, MARKERS * len(trained), strict=False)):
+        line = levels[levels.train == train]
+        ax.errorbar(
+            line.x + 0.02 * (place - (len(trained) - 1) / 2),  # side by side
+            line["mean"],
+            [line["mean"] - line.low, line.high - line["mean"]],
+            color=palette[train],
+            marker=marker,
+            ms=7,
+            mec="white",
+            lw=2,
+            elinewidth=1,
+            ls=":" if train == "none" else "-",
+            clip_on=False,
+        )
+    ends = levels.groupby("train").x.max()  # where a line is named
+    edge = 0.01 * (len(trained) - 1)
+    for x, points in levels.rename(columns={"mean": "level"}).groupby("x"):
+        notes = [_level_note(row, unit, named=ends[row.train] == x) for row in points.itertuples()]
+        inks = [palette[train] for train in points.train]
+        _notes(ax, x + (edge if x else -edge), points.level, notes, inks, left=x == 0)
+    ax.set(title=label, ylabel=unit, xlabel="asked with", xlim=(-0.45, len(asked) - 0.2))
+    ax.set_xticks(range(len(asked)), [f"{name} prompts" for name in asked])
+    ax.grid(False, axis="x")
 
-    `panels`: title -> (points (T + 1, T), blocks in the order learnt). The frame marks the block that a stage
-    has just learnt. Colours are those of the two conditions, and all panels share one scale.
+
+def _level_note(row, unit: str, named: bool) -> str:
+    level = f"{row.level:.{1 if unit == '%' else 2}f}"
+    name = "untrained" if row.train == "none" else row.train
+    return f"{name}  {level}" if named else level
+
+
+def _by_condition(conditions: Iterable[str]) -> dict[str, str]:
+    """The colours of conditions as such."""
+    return {arm.condition: colour for arm, colour in colours(map(Arm, conditions)).items()}
+
+
+def differences(panels: Mapping[str, Difference], score: str) -> Figure:
+    """One annotated heat map per panel (title -> difference): points of full minus stripped, rows stages,
+    columns blocks. The frame marks the block that a stage has just learnt. Colours are those of the two
+    conditions, and all panels share one scale.
     """
-    top = max(5.0, *(np.abs(points).max() for points, _ in panels.values()))
+    top = max(5.0, *(np.abs(one.points).max() for one in panels.values()))
     ends = CONDITION_COLOURS["stripped"], "white", CONDITION_COLOURS["full"]
     scale = LinearSegmentedColormap.from_list("", ends)
-    columns, stages = min(2, len(panels)), max(len(points) for points, _ in panels.values())
-    rows = ceil(len(panels) / columns)
-    figure, axes = subplots(rows, columns, figsize=(5.2 * columns, rows * (1.2 + 0.45 * stages)))
-    for ax in axes.flat[len(panels) :]:
-        ax.axis("off")
-    for ax, (title, (points, blocks)) in zip(axes.flat, panels.items(), strict=False):
-        notes = [[f"{value:+z.0f}" for value in row] for row in points]
+    stages = max(len(one.points) for one in panels.values())
+    figure, axes = heat_maps(len(panels), 1.2 + 0.45 * stages)
+    for ax, (title, one) in zip(axes.flat, panels.items(), strict=False):
+        notes = np.array([f"{points:+z.0f}" for points in one.points.flat])
         sns.heatmap(
-            points, annot=notes, fmt="", cmap=scale, vmin=-top, vmax=top, linewidths=1, ax=ax, cbar=False,
+            one.points,
+            annot=notes.reshape(one.points.shape),
+            fmt="",
+            cmap=scale,
+            vmin=-top,
+            vmax=top,
+            linewidths=1,
+            ax=ax,
+            cbar=False,
             annot_kws={"color": INK},
-        )  # fmt: skip
-        frame_learnt(ax, blocks, len(points))
+        )
+        frame_learnt(ax, one.blocks, len(one.points))
         ax.set(title=f"{title}: {MEASURES[score][0]}", xlabel="asked about", ylabel="after learning")
-    figure.colorbar(axes[0, 0].collections[0], ax=axes, label="points, full minus stripped", fraction=0.03)
+    bar = figure.colorbar(axes[0, 0].collections[0], ax=axes, fraction=0.03)
+    bar.set_label("points, full minus stripped")
     return finish(figure)
 
 
@@ -100,31 +134,43 @@ def forest(effects: pd.DataFrame, measure: str) -> Figure:
     """
     names = list(effects.effect.unique())
     rows = effects.drop_duplicates("stratum")
-    rows = rows.assign(y=np.arange(len(rows)) + 0.6 * (rows.group != rows.group.shift()).cumsum())
-    unit, digits = unit_of(measure)
-    figure, axes = subplots(
-        1, len(names), figsize=(3.2 + 2.7 * len(names), 1.2 + 0.26 * rows.y.max()), sharey=True, sharex=True
-    )
+    gaps = (rows.group != rows.group.shift()).cumsum()  # room between groups
+    rows = rows.assign(y=np.arange(len(rows)) + 0.6 * gaps)
+    size = (3.2 + 2.7 * len(names), 1.2 + 0.26 * rows.y.max())
+    figure, axes = subplots(1, len(names), figsize=size, sharey=True, sharex=True)
     for ax, name in zip(axes[0], names, strict=True):
         shown = effects[effects.effect == name].merge(rows[["stratum", "y"]])
-        for row in shown.rename(columns={"mean": "level"}).itertuples():
-            sure = row.low > 0 or row.high < 0
-            ax.plot([row.low, row.high], [row.y, row.y], color=INK, lw=2, alpha=1 if sure else 0.45)
-            ax.plot(row.level, row.y, "o", color=INK, mfc=INK if sure else "white", ms=6)
-            ax.annotate(
-                f"{row.level:+z.{digits}f}", (1, row.y), (36, 0), xycoords=ax.get_yaxis_transform(),
-                textcoords="offset points", ha="right", va="center", fontsize="small",
-            )  # fmt: skip
-        ax.axvline(0, color="0.3", lw=1)
-        ax.set(title=name, xlabel=unit)
-        ax.grid(False, axis="y")
+        _dots(ax, shown.rename(columns={"mean": "level"}), measure)
+        ax.set_title(name)
     least, most = (0.05, np.inf) if measure == "logp" else (5, 100)
-    reach = 1.05 * effects[["mean", "low", "high"]].abs().max(axis=None).clip(least, most)
+    widest = effects[["mean", "low", "high"]].abs().max(axis=None)
+    reach = 1.05 * widest.clip(least, most)
     axes[0, 0].set_xlim(-reach, reach)
     axes[0, 0].set_yticks(rows.y, [f"{row.stratum} ({row.items})" for row in rows.itertuples()])
     axes[0, 0].invert_yaxis()
     figure.suptitle(f"{MEASURES[measure][0]}: effects by stratum (items)", fontsize="medium")
     return finish(figure)
+
+
+def _dots(ax: Axes, rows: pd.DataFrame, measure: str) -> None:
+    """One panel of `forest`; `rows` have `y`, `level`, `low` and `high`."""
+    unit, digits = unit_of(measure)
+    aligned = {"ha": "right", "va": "center", "fontsize": "small"}
+    for row in rows.itertuples():
+        sure = row.low > 0 or row.high < 0
+        ax.plot([row.low, row.high], [row.y, row.y], color=INK, lw=2, alpha=1 if sure else 0.45)
+        ax.plot(row.level, row.y, "o", color=INK, mfc=INK if sure else "white", ms=6)
+        ax.annotate(
+            f"{row.level:+z.{digits}f}",
+            (1, row.y),
+            (36, 0),
+            xycoords=ax.get_yaxis_transform(),
+            textcoords="offset points",
+            **aligned,
+        )
+    ax.axvline(0, color="0.3", lw=1)
+    ax.set_xlabel(unit)
+    ax.grid(False, axis="y")
 
 
 def cost_accuracy(returns: pd.DataFrame, measure: str) -> Figure:
@@ -133,39 +179,57 @@ def cost_accuracy(returns: pd.DataFrame, measure: str) -> Figure:
 
     `returns`: `scoring.cost.returns`. The cost is operations where every record has them, else tokens.
     """
-    column, words, size = "total", "training tokens, millions", 1e6
+    column, label, size = "total", "training tokens, millions", 1e6
     if returns.flops.notna().all():
-        column, words, size = "flops", "training operations, 10¹⁵", 1e15
-    returns = returns.assign(
-        x=returns[column] / size, low=returns.low.clip(lower=0), high=returns.high.clip(upper=100)
+        column, label, size = "flops", "training operations, 10¹⁵", 1e15
+    returns = returns.rename(columns={"mean": "level"}).assign(
+        mean=returns["mean"],
+        x=returns[column] / size,
+        low=returns.low.clip(lower=0),
+        high=returns.high.clip(upper=100),
+        condition=[arm.condition for arm in returns.trained],
+        form=[replace(arm, condition="") for arm in returns.trained],
     )
     if returns.trained.is_unique:  # every arm was asked with its own prompts only
         returns["asked"] = "its own"
-    returns[["condition", "rest"]] = returns.trained.str.partition(", ")[[0, 2]]
-    forms = dict(zip(returns.rest.unique(), MARKERS * len(returns), strict=False))
-    palette = colours(returns.condition)
+    forms = dict(zip(returns.form.unique(), MARKERS * len(returns), strict=False))
+    palette = _by_condition(returns.condition)
     asked = list(returns.asked.unique())
     figure, axes = subplots(1, len(asked), figsize=(5.4 * len(asked), 4.6), sharey=True)
     for ax, prompt in zip(axes[0], asked, strict=True):
-        shown = returns[returns.asked == prompt].rename(columns={"mean": "level"})
         _room(ax, returns, percent=True)
-        for row in shown.itertuples():
-            ax.plot([row.x, row.x], [row.low, row.high], color=palette[row.condition], lw=1, alpha=0.5)
-            ax.plot(row.x, row.level, forms[row.rest], color=palette[row.condition], ms=8, mec="white")
-        right = 1.15 * max(shown.x.max(), 1e-9)
-        for _, near in shown.groupby((20 * shown.x / right).round()):
-            inks = [palette[condition] for condition in near.condition]
-            _notes(ax, near.x, near.level, [f"{level:.1f}" for level in near.level], inks)
-        ax.set(title=f"asked with {prompt} prompts", xlabel=words, xlim=(-0.03 * right, right))
-        ax.xaxis.set_major_locator(MaxNLocator(5))
+        _costs(ax, returns[returns.asked == prompt], palette, forms)
+        ax.set(title=f"asked with {prompt} prompts", xlabel=label)
     axes[0, 0].set_ylabel(f"{MEASURES[measure][0]}, %")
-    keys = [Patch(color=palette[condition], label=condition) for condition in returns.condition.unique()]
+    keys = [Patch(color=palette[name], label=name) for name in returns.condition.unique()]
     keys += [
-        Line2D([], [], ls="", marker=form, color=INK, label=rest.replace("strategy ", "") or "sequential")
-        for rest, form in forms.items()
+        Line2D([], [], ls="", marker=marker, color=INK, label=_form_words(form))
+        for form, marker in forms.items()
     ]
-    figure.legend(handles=keys, loc="outside lower center", ncols=5, frameon=False, fontsize="small")
+    below = {"loc": "outside lower center", "ncols": 5, "frameon": False, "fontsize": "small"}
+    figure.legend(handles=keys, **below)
     return finish(figure)
+
+
+def _costs(ax: Axes, rows: pd.DataFrame, palette: Mapping, forms: Mapping) -> None:
+    """One panel of `cost_accuracy`; `rows` have `x`, `level`, `low` and `high`."""
+    for row in rows.itertuples():
+        colour = palette[row.condition]
+        ax.plot([row.x, row.x], [row.low, row.high], color=colour, lw=1, alpha=0.5)
+        ax.plot(row.x, row.level, forms[row.form], color=colour, ms=8, mec="white")
+    right = 1.15 * max(rows.x.max(), 1e-9)
+    for _, near in rows.groupby((20 * rows.x / right).round()):
+        inks = [palette[condition] for condition in near.condition]
+        _notes(ax, near.x, near.level, [f"{level:.1f}" for level in near.level], inks)
+    ax.set_xlim(-0.03 * right, right)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _form_words(arm: Arm) -> str:
+    """How it is trained; the plain strategy is named where nothing else is."""
+    strategy = "" if arm.strategy == PLAIN.name else arm.strategy
+    said = [strategy, words(arm.settings), words(arm.variant)]
+    return ", ".join(filter(None, said)) or PLAIN.name
 
 
 def _room(ax: Axes, levels: pd.DataFrame, percent: bool) -> None:
@@ -185,9 +249,16 @@ def _notes(ax: Axes, x, y, notes: Sequence[str], inks: Sequence[str], left: bool
     steps = 0.055 * (top - bottom) * np.arange(len(order))
     places = isotonic_regression(np.asarray(y, float)[order] - steps).x + steps
     places = np.clip(places, bottom + steps, top - steps[::-1])  # what lies outside the axes is not drawn
+    sides = np.broadcast_to(x, len(order))
+    offset, anchor = (-12, "right") if left else (12, "left")
     for place, point in zip(places, order, strict=True):
         ax.annotate(
-            notes[point], (np.broadcast_to(x, len(order))[point], place), (-12 if left else 12, 0),
-            textcoords="offset points", ha="right" if left else "left", va="center", color=inks[point],
+            notes[point],
+            (sides[point], place),
+            (offset, 0),
+            textcoords="offset points",
+            ha=anchor,
+            va="center",
+            color=inks[point],
             fontsize="small",
-        )  # fmt: skip
+        )

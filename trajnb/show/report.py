@@ -14,15 +14,18 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
+from trajnb.records import Run
 from trajnb.scoring import crossing
-from trajnb.scoring.stats import FEW_CLUSTERS
-from trajnb.scoring.tables import arm_names, frame, headline
-from trajnb.scoring.verdict import cautions, verdict
-from trajnb.show.results import headline_html, verdict_html
+from trajnb.scoring.answers import answers
+from trajnb.scoring.arms import Arm, arms_of
+from trajnb.scoring.caveats import caveats
+from trajnb.scoring.tables import frame, headline
+from trajnb.show.results import answers_html, headline_html
 
 TEMPLATES = files("trajnb.show").joinpath("templates")
 PAGES = {
     "03_evaluate.html": "Evaluation",
+    "07_details.html": "Details",
     "01_inspect.html": "Inspection of the corpus",
     "04_rollout.html": "Whole dialogues",  # of a study kept with the rollout of its one run
 }
@@ -34,9 +37,9 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     Outputs of the notebook are trusted to be escaped by the cells that made them; plain text is escaped here.
     """
     notebook = nbformat.read(ipynb, as_version=4)
-    lines = [
-        line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()
-    ]
+    lines = []
+    for cell in notebook.cells:
+        lines += cell.source.splitlines() if cell.cell_type == "markdown" else []
     # papermill marks a failure by cells of its own; the banner of our template says it better
     notebook.cells = [
         c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])
@@ -57,10 +60,12 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     _write(Path(html), exporter.from_notebook_node(notebook, resources)[0])
 
 
-def write_index(folder: Path | str, finished: Sequence, states: dict[str, str] | None = None) -> Path:
+def write_index(
+    folder: Path | str, finished: Sequence[Run], states: dict[str, str] | None = None
+) -> Path:
     """Write `index.html` of a study folder, atomically, and return its path.
 
-    `finished`: its finished runs, as `study.records.read_study` reads them. `states`: planned run ->
+    `finished`: its finished runs, as `records.read_study` reads them. `states`: planned run ->
     finished, running, failed, waiting, ... for a study under way; without it, the finished runs are all
     there is. Pages that do not exist are not linked.
     """
@@ -69,7 +74,7 @@ def write_index(folder: Path | str, finished: Sequence, states: dict[str, str] |
     states = states or dict.fromkeys(runs, "finished")
     study = folder / "study.yaml"
     study = yaml.safe_load(study.read_text("utf-8")) if study.is_file() else {}
-    arms = dict(zip(runs, arm_names([run.record.parameters for run in finished]), strict=True))
+    arms = dict(zip(runs, arms_of([run.record.parameters for run in finished]), strict=True))
     template = jinja2.Template(TEMPLATES.joinpath("index.html.j2").read_text("utf-8"), autoescape=True)
     page = template.render(
         css=_css(),
@@ -80,32 +85,33 @@ def write_index(folder: Path | str, finished: Sequence, states: dict[str, str] |
         facts=_facts(finished),
         pages=[(page, label) for page, label in PAGES.items() if (folder / page).is_file()],
         **(_results(finished, study.get("family")) if finished else {}),
-        runs=[_row(folder, name, state, runs.get(name), arms.get(name)) for name, state in states.items()],
+        runs=[
+            _row(folder, name, state, runs.get(name), arms.get(name))
+            for name, state in states.items()
+        ],
     )
     _write(folder / "index.html", page)
     return folder / "index.html"
 
 
-def _results(runs: Sequence, family: dict | None) -> dict:
-    """Verdict and headline of the plain arms, how many `others` there are, and dialogues if these are few."""
-    answers = frame(runs)
-    plain = crossing.plain(answers)
-    table = headline(plain)
-    dialogues = int(table.dialogues.min())
+def _results(runs: Sequence[Run], family: dict | None) -> dict:
+    """Answers, what they cannot carry, the headline of the plain arms, and how many `others` there are."""
+    table = frame(runs)
+    plain = crossing.plain(table)
     try:
-        found = crossing.effects(answers, (family or {}).get("measures", ["canonical"]), family)
-        sentences = verdict(answers, found) + cautions(found, family, [run.record.started for run in runs])
+        found = crossing.effects(table, (family or {}).get("measures", ["canonical"]), family)
+        sentences = answers(table, found)
+        sentences += caveats(table, found, family, [run.record.started for run in runs])
     except ValueError as error:  # runs that cannot be compared: a study under way goes on
-        sentences = [f"No verdict: {error}."]
+        sentences = [f"No answer: {error}."]
     return {
-        "verdict": verdict_html(sentences),
-        "headline": headline_html(table),
-        "others": answers.trained.nunique() - plain.trained.nunique(),
-        "few": dialogues if dialogues < FEW_CLUSTERS else 0,
+        "answers": answers_html(sentences),
+        "headline": headline_html(headline(plain)),
+        "others": table.trained.nunique() - plain.trained.nunique(),
     }
 
 
-def _facts(runs: Sequence) -> list[str]:
+def _facts(runs: Sequence[Run]) -> list[str]:
     """Date, machine, model and corpus, each distinct value once."""
     records = [run.record for run in runs]
     values = [
@@ -117,7 +123,7 @@ def _facts(runs: Sequence) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _row(folder: Path, name: str, state: str, run, arm: str | None) -> dict:
+def _row(folder: Path, name: str, state: str, run: Run | None, arm: Arm | None) -> dict:
     place = run.folder if run else folder / "runs" / name
     row = {"name": name, "state": state}
     for key, file in (("page", "02_train.html"), ("rollout", "04_rollout.html"), ("log", "log.txt")):

@@ -9,15 +9,15 @@ from math import isnan
 import pandas as pd
 
 from trajnb.formatting.calls import without_prefix
+from trajnb.scoring import paper
+from trajnb.scoring.answers import unit_of
+from trajnb.scoring.arms import words
+from trajnb.scoring.score import MEASURES
 from trajnb.scoring.stats import Interval
-from trajnb.scoring.tables import MEASURES
-from trajnb.scoring.verdict import unit_of
-
-PAPER_HEADING = "arXiv 2605.09734: another model and corpus"
 
 
-def verdict_html(sentences: Iterable[str]) -> str:
-    """The sentences of `trajnb.scoring.verdict` as a list, their questions set off."""
+def answers_html(sentences: Iterable[str]) -> str:
+    """The sentences of `trajnb.scoring.answers` as a list, their questions set off."""
     items = []
     for sentence in sentences:
         question, mark, answer = sentence.partition("? ")
@@ -32,16 +32,30 @@ def effects_html(effects: pd.DataFrame) -> str:
     rows = []
     measured = effects[effects["items"] > 0].rename(columns={"mean": "level"})
     for (variant, measure), part in measured.groupby(["variant", "measure"], sort=False):
-        name = ", ".join(filter(None, [variant, MEASURES[measure][0]]))
-        for i, row in enumerate(part.itertuples()):
-            head = f'<th scope="rowgroup" rowspan="{len(part)}">{escape(name)}</th>' if i == 0 else ""
-            rows.append(
-                f'<tr class="{"first" if i == 0 else ""}">{head}{_effect(row, unit_of(measure)[1])}</tr>'
-            )
+        name = ", ".join(filter(None, [words(variant), MEASURES[measure][0]]))
+        cells = [_effect(row, unit_of(measure)[1]) for row in part.itertuples()]
+        rows += _row_group(escape(name), cells)
     return (
         f'<div class="scroll"><table class="headline effects"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _row_group(head: str, rows: list[str]) -> list[str]:
+    """Table rows, given their cells, under one heading at their left."""
+    heading = f'<th scope="rowgroup" rowspan="{len(rows)}">{head}</th>'
+    first, *others = rows
+    return [f'<tr class="first">{heading}{first}</tr>', *(f'<tr class="">{row}</tr>' for row in others)]
+
+
+def _direction(row) -> str:
+    """The class of a cell: where its interval lies."""
+    return "up" if row.low > 0 else "down" if row.high < 0 else "unclear"
+
+
+def _mark(row) -> str:
+    """What stands before a number whose interval excludes zero."""
+    return "▲ " if row.low > 0 else "▼ " if row.high < 0 else ""
 
 
 def _effect(row, digits: int) -> str:
@@ -54,9 +68,9 @@ def _effect(row, digits: int) -> str:
         f"{row.items} <small>in {row.dialogues} dialogues</small>",
         f"{row.seeds} × {row.orders}" if row.seeds else "",
     ]
-    verdict = "up" if row.low > 0 else "down" if row.high < 0 else "unclear"
-    level = f'<td class="n {verdict}">{row.level:+z.{digits}f}{_span(row, digits)}</td>'
-    return f"<td>{escape(row.effect)}</td>{level}" + "".join(f'<td class="n">{cell}</td>' for cell in cells)
+    level = f"{row.level:+z.{digits}f}{_span(row, digits)}"
+    others = "".join(f'<td class="n">{cell}</td>' for cell in cells)
+    return f'<td>{escape(row.effect)}</td><td class="n {_direction(row)}">{level}</td>{others}'
 
 
 def _span(row, digits: int) -> str:
@@ -71,46 +85,52 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if value >= 10**-digits else f"&lt; {10**-digits:g}"
 
 
-def intervals_html(table: pd.DataFrame, digits: Mapping[str, int] | int = 1, signed: bool = True) -> str:
+def intervals_html(
+    table: pd.DataFrame, digits: Mapping[str, int] | int = 1, signed: bool = True
+) -> str:
     """A table of `Interval`s, each number above its interval; nan stays empty. `digits` may go by column."""
-    sign = "+" if signed else ""
-
-    def cell(found, places: int) -> str:
-        if not isinstance(found, Interval):
-            return ""
-        mark = ("▲ " if found.low > 0 else "▼ " if found.high < 0 else "") if signed else ""
-        level = f"{mark}{found.mean:{sign}z.{places}f}"
-        if isnan(found.low):
-            return level
-        return f"{level} <small>{found.low:{sign}z.{places}f} to {found.high:{sign}z.{places}f}</small>"
-
     places = digits if isinstance(digits, Mapping) else dict.fromkeys(table, digits)
-    cells = table.apply(lambda column: column.map(lambda found: cell(found, places[column.name])))
-    cells = cells.rename(index=escape, columns=escape).to_html(escape=False, classes="intervals")
+    cells = pd.DataFrame(index=table.index)
+    for column in table:
+        cells[column] = [_interval(found, places[column], signed) for found in table[column]]
+    cells.columns = table.columns
+
+    def escaped(label: object) -> str:
+        return escape(str(label))
+
+    cells = cells.rename(index=escaped, columns=escaped).to_html(escape=False, classes="intervals")
     return f'<div class="scroll">{cells}</div>'
+
+
+def _interval(found: object, digits: int, signed: bool) -> str:
+    if not isinstance(found, Interval):
+        return ""
+    form = f"{'+' if signed else ''}z.{digits}f"
+    level = f"{_mark(found) if signed else ''}{found.mean:{form}}"
+    if isnan(found.low):
+        return level
+    return f"{level} <small>{found.low:{form}} to {found.high:{form}}</small>"
 
 
 def headline_html(headline: pd.DataFrame) -> str:
     """The table of `trajnb.scoring.tables.headline`: one row per arm and measure, counts beside percent."""
     rows = []
     for arm, part in headline.groupby("arm", sort=False):
-        for i, row in enumerate(part.itertuples()):
-            head = (
-                f'<th scope="rowgroup" rowspan="{len(part)}">{escape(arm)}{_basis(row)}</th>'
-                if i == 0
-                else ""
-            )
-            verdict = "up" if row.low > 0 else "down" if row.high < 0 else "unclear"
-            rows.append(
-                f'<tr class="{"first" if i == 0 else ""}">{head}<td>{escape(row.label)}</td>'
-                f'<td class="n">{_level(row, "zero")}</td><td class="n"><b>{_level(row, "final")}</b></td>'
-                f'<td class="n {verdict}">{_change(row)}</td><td class="n paper">{_paper(row)}</td></tr>'
-            )
+        lines = list(part.itertuples())
+        rows += _row_group(escape(str(arm)) + _basis(lines[0]), list(map(_headline, lines)))
     return (
         '<div class="scroll"><table class="headline"><thead><tr><th>trained with</th><th>measure</th>'
         "<th>zero-shot</th><th>final</th><th>change, 95 % interval</th>"
-        f'<th class="paper">{escape(PAPER_HEADING)}</th></tr></thead>'
+        f'<th class="paper">{escape(paper.HEADING)}</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _headline(row) -> str:
+    return (
+        f"<td>{escape(row.label)}</td>"
+        f'<td class="n">{_level(row, "zero")}</td><td class="n"><b>{_level(row, "final")}</b></td>'
+        f'<td class="n {_direction(row)}">{_change(row)}</td><td class="n paper">{_paper(row)}</td>'
     )
 
 
@@ -128,8 +148,7 @@ def _level(row, when: str) -> str:
 
 def _change(row) -> str:
     digits = 1 if row.unit == "%" else 2
-    mark = "▲ " if row.low > 0 else "▼ " if row.high < 0 else ""
-    return f"{mark}{row.change:+z.{digits}f}{_span(row, digits)}"
+    return f"{_mark(row)}{row.change:+z.{digits}f}{_span(row, digits)}"
 
 
 def _paper(row) -> str:
@@ -139,7 +158,8 @@ def _paper(row) -> str:
 def choose_samples(final: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
     """Up to `count` final predictions of one arm: as many hits as misses where there are, from all blocks."""
     shuffled = final.sample(frac=1, random_state=seed)
-    shuffled = shuffled.assign(place=shuffled.groupby(["canonical", "block"]).cumcount()).sort_values("place")
+    place = shuffled.groupby(["canonical", "block"]).cumcount()
+    shuffled = shuffled.assign(place=place).sort_values("place")
     hits, misses = shuffled[shuffled.canonical], shuffled[~shuffled.canonical]
     few = min(len(hits), max(count // 2, count - len(misses)))
     return pd.concat([hits[:few], misses[: count - few]])
@@ -152,33 +172,42 @@ def samples_html(rows: pd.DataFrame, before: pd.DataFrame) -> str:
     """
     key = ["run", "dialogue_id", "step"]
     zero = before.set_index(key).prediction
-    parts = []
-    for row in rows.itertuples():
-        gold, now = row.gold, row.prediction.strip()
-        facts = {
-            "block": row.block, "dialogue, step": f"{row.dialogue_id}, {row.step}",
-            "call": f"{row.ordinal} of user turn {row.turn}", "run": row.run,
-            "prompt": f"{row.prompt_tokens} tokens", "gold log-likelihood": f"{row.logp:.2f} nats/token",
-            "zero-shot said": zero.get((row.run, row.dialogue_id, row.step), "").strip() or "(nothing)",
-        }  # fmt: skip
-        more = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
-        parts.append(
-            f'<details class="sample"><summary><span class="outcome {row.outcome.replace(" ", "-")}">'
-            f"{escape(row.outcome)}</span><span class=pair><code>{escape(gold)}</code>"
-            f"<code>{_marked(gold, now) or '(nothing)'}</code></span></summary><dl>{more}</dl></details>"
-        )
+    parts = [
+        _sample(row, zero.get((row.run, row.dialogue_id, row.step), "")) for row in rows.itertuples()
+    ]
     return f'<div class="samples">{"".join(parts)}</div>'
+
+
+def _sample(row, before: str) -> str:
+    """One row; `before` is what the model said before training."""
+    facts = {
+        "block": row.block,
+        "dialogue, step": f"{row.dialogue_id}, {row.step}",
+        "call": f"{row.ordinal} of user turn {row.turn}",
+        "run": row.run,
+        "prompt": f"{row.prompt_tokens} tokens",
+        "gold log-likelihood": f"{row.logp:.2f} nats/token",
+        "zero-shot said": before.strip() or "(nothing)",
+    }
+    more = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
+    return (
+        f'<details class="sample"><summary><span class="outcome {row.outcome.replace(" ", "-")}">'
+        f"{escape(row.outcome)}</span><span class=pair><code>{escape(row.gold)}</code>"
+        f"<code>{_marked(row.gold, row.prediction) or '(nothing)'}</code></span></summary>"
+        f"<dl>{more}</dl></details>"
+    )
 
 
 _WORDS = re.compile(r"\w+|\s+|.", re.DOTALL)
 
 
 def _marked(gold: str, prediction: str) -> str:
-    """The prediction, escaped, with <mark> around what is not gold's; an opening `API-Request:` is none."""
-    prediction = without_prefix(prediction)
+    """The prediction, escaped, with <mark> around what is not gold's; `REQUEST_PREFIX` is none."""
     pieces = []
-    wanted, written = _WORDS.findall(gold), _WORDS.findall(prediction)  # single letters agree by chance
-    for kind, _, _, start, end in SequenceMatcher(None, wanted, written, autojunk=False).get_opcodes():
+    # by words: single letters agree by chance
+    wanted, written = _WORDS.findall(gold), _WORDS.findall(without_prefix(prediction))
+    matched = SequenceMatcher(None, wanted, written, autojunk=False)
+    for kind, _, _, start, end in matched.get_opcodes():
         text = escape("".join(written[start:end]))
         pieces.append(text if kind == "equal" or not text else f"<mark>{text}</mark>")
     return "".join(pieces)
@@ -186,9 +215,10 @@ def _marked(gold: str, prediction: str) -> str:
 
 def readings_html(sentences: Iterable[str]) -> str:
     """Sentences generated from numbers, as a list."""
-    return f'<ul class="readings">{"".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)}</ul>'
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="readings">{items}</ul>'
 
 
-def heading_html(arm: str, note: str) -> str:
+def heading_html(arm: object, note: str) -> str:
     """A heading for the samples of one arm."""
-    return f"<h3>{escape(arm)} <small>{escape(note)}</small></h3>"
+    return f"<h3>{escape(str(arm))} <small>{escape(note)}</small></h3>"

@@ -145,6 +145,13 @@ PARTS = (
         parameters=_of_study,
         name="03_evaluate",
     ),
+    Part(
+        "07_details.ipynb",
+        per_run=False,
+        is_done=_never,
+        parameters=_of_study,
+        name="07_details",
+    ),
 )
 """In the order in which they are executed."""
 

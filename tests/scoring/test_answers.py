@@ -1,15 +1,16 @@
 import pandas as pd
 import pytest
 
-from trajnb.scoring import crossing
-from trajnb.scoring.verdict import QUESTIONS, VERDICT, cautions, published, verdict
+from trajnb.scoring import crossing, tables
+from trajnb.scoring.answers import FIRST, QUESTIONS, answers, changes
+from trajnb.scoring.caveats import caveats
 
-FAMILY = {"measures": ["canonical"], "effects": list(VERDICT)}
+FAMILY = {"measures": ["canonical"], "effects": list(FIRST)}
 
 
 def said(table, family=FAMILY) -> dict[str, str]:
     """Effect -> its sentence."""
-    sentences = verdict(table, crossing.effects(table, family=family))
+    sentences = answers(table, crossing.effects(table, family=family))
     return {
         effect: sentence
         for effect, question in QUESTIONS.items()
@@ -19,12 +20,12 @@ def said(table, family=FAMILY) -> dict[str, str]:
 
 
 def test_every_effect_has_a_question():
-    assert tuple(QUESTIONS) == crossing.EFFECTS and set(VERDICT) <= set(QUESTIONS)
+    assert tuple(QUESTIONS) == crossing.EFFECTS and set(FIRST) <= set(QUESTIONS)
 
 
 def test_one_sentence_for_each_question_with_numbers_and_both_p_values(crossed_table):
     sentences = said(crossed_table())
-    assert tuple(sentences) == VERDICT
+    assert tuple(sentences) == FIRST
     assert "Yes: +25.0 points of exact calls (95 % interval" in sentences["training"]
     assert "p = 0.008, after Holm 0.0" in sentences["training"]
 
@@ -39,15 +40,15 @@ def test_the_reverse_is_said_as_plainly(crossed_table):
 
 
 def test_other_declared_effects_follow(crossed_table):
-    family = FAMILY | {"effects": [*VERDICT, "training@full"]}
+    family = FAMILY | {"effects": [*FIRST, "training@full"]}
     assert "Yes: +40.0" in said(crossed_table(), family)["training@full"]
 
 
 def test_undeclared_tests_are_called_exploratory(crossed_table):
     table = crossed_table()
     found = crossing.effects(table)
-    assert "p = 0.008, exploratory)" in " ".join(verdict(table, found))
-    assert any("No family of tests was declared" in sentence for sentence in cautions(found))
+    assert "p = 0.008, exploratory)" in " ".join(answers(table, found))
+    assert any("No family of tests was declared" in sentence for sentence in caveats(table, found))
 
 
 def test_few_items_are_no_test_and_one_dialogue_no_interval(crossed_table):
@@ -66,14 +67,14 @@ def test_identical_arms(crossed_table):
 def test_no_direction_unless_interval_and_test_agree(crossed_table, change):
     table = crossed_table()
     found = crossing.effects(table, family=FAMILY).assign(**change, detectable=12.3)
-    sentence = next(s for s in verdict(table, found) if s.startswith(QUESTIONS["training"]))
+    sentence = next(s for s in answers(table, found) if s.startswith(QUESTIONS["training"]))
     assert "Cannot tell: +25.0" in sentence and sentence.endswith("could have found 12.3 points.")
 
 
 def test_arms_asked_with_their_own_prompts_only_are_told_so(crossed_table):
     table = crossed_table(asked={"stripped": ["stripped"], "full": ["full"]})
     found = crossing.effects(table)
-    text = " ".join(verdict(table, found))
+    text = " ".join(answers(table, found))
     assert "cannot be told apart here" in text and "eval_conditions: [stripped, full]" in text
     assert (
         "full minus stripped, each asked with its own prompts, exact calls, at the end: higher (+50" in text
@@ -85,41 +86,30 @@ def test_arms_asked_with_their_own_prompts_only_are_told_so(crossed_table):
 
 def test_one_condition_alone_still_gets_its_sentence(crossed_table):
     table = crossed_table()
-    text = " ".join(verdict(alone := table[table.condition == "full"], crossing.effects(alone)))
+    text = " ".join(answers(alone := table[table.condition == "full"], crossing.effects(alone)))
     assert "cannot be told apart here" in text and f"{QUESTIONS['prompt@full']} Yes: +40.0" in text
 
 
 def test_each_combination_is_named(crossed_table):
-    table = pd.concat([crossed_table(variant=f"learning_rate {rate}") for rate in (1, 2)], ignore_index=True)
-    sentences = verdict(table, crossing.effects(table))
+    table = pd.concat([crossed_table(variant=(("learning_rate", rate),)) for rate in (1, 2)], ignore_index=True)
+    sentences = answers(table, crossing.effects(table))
     assert [sentence.partition(":")[0] for sentence in sentences] == (
         ["learning_rate 1"] * 4 + ["learning_rate 2"] * 4
     )
 
 
-def test_few_seeds_and_late_declarations_are_said(crossed_table):
-    def text(seeds, **more):
-        table = crossed_table(seeds={"stripped": seeds, "full": seeds})
-        return " ".join(cautions(crossing.effects(table, ["canonical"], FAMILY), **more))
-
-    assert "One seed:" in text([0])
-    assert "3 seeds: the variance between seeds is poorly known." in text([0, 1, 2])
-    assert text(range(5)) == ""
-    late = {"family": FAMILY | {"declared": "2026-02-02T00:00:00+00:00"}}
-    began = ["2026-02-01T00:00:00+00:00", "2026-02-03T00:00:00+00:00"]
-    assert text(range(5), **late, started=began) == (
-        "1 of 2 runs began before this study named its family of tests (2026-02-02)."
-    )
+def test_a_condition_of_ones_own_is_named_in_the_answer(read):
+    beside = [read("a", condition="current"), read("b", condition="full")]
+    alone = [read("c", condition="current")]
+    for runs in (beside, alone):
+        table = tables.frame(runs)
+        assert "current" in " ".join(answers(table, crossing.effects(table)))
 
 
-def test_what_only_one_arm_has_is_said(crossed_table):
-    table = crossed_table(seeds={"full": [0, 2], "stripped": [0, 1, 2]})
-    text = " ".join(cautions(crossing.effects(table, ["canonical"])))
-    assert "left out: 1 of 3 pairs of seed and block order (seed 1)." in text
-
-
-def test_the_published_figures_decomposed_as_far_as_they_go():
-    gaps, sentences = published()
-    assert gaps.loc["exact call (canonical)"].tolist() == pytest.approx([15.6, 15.6, 0.0, 17.7], abs=0.05)
-    assert "+15.6 points before training" in sentences[0] and "(+17.7 on all)" in sentences[0]
-    assert "added 0.0 to the gap" in sentences[0] and "cannot be separated" in sentences[1]
+def test_each_arm_is_held_against_what_it_knew_before(read):
+    table = tables.frame([read("a", condition="stripped"), read("b")])
+    sentences = changes(table)
+    assert len(sentences) == 2 * 3
+    assert sentences[0].startswith("stripped, right API, final against zero-shot: ")
+    nobody = changes(table.assign(condition="requests"))
+    assert nobody == ["No arm was asked in its own condition."]

@@ -1,0 +1,64 @@
+from trajnb.scoring import crossing, tables
+from trajnb.scoring.answers import FIRST
+from trajnb.scoring.caveats import caveats, limits
+from trajnb.scoring.overview import Plan
+from trajnb.scoring.stats import FEW_CLUSTERS
+
+FAMILY = {"measures": ["canonical"], "effects": list(FIRST)}
+
+
+def test_few_seeds_and_late_declarations_are_said(crossed_table):
+    def text(seeds, **more):
+        table = crossed_table(seeds={"stripped": seeds, "full": seeds}, dialogues=FEW_CLUSTERS)
+        return " ".join(caveats(table, crossing.effects(table, ["canonical"], FAMILY), **more))
+
+    assert "One seed per arm:" in text([0])
+    assert "3 seeds at most: intervals count the differences between them" in text([0, 1, 2])
+    assert text(range(5)) == ""
+    late = {"family": FAMILY | {"declared": "2026-02-02T00:00:00+00:00"}}
+    began = ["2026-02-01T00:00:00+00:00", "2026-02-03T00:00:00+00:00"]
+    assert text(range(5), **late, started=began) == (
+        "1 of 2 runs began before this study named its family of tests (2026-02-02)."
+    )
+
+
+def test_what_only_one_arm_has_is_said(crossed_table):
+    table = crossed_table(seeds={"full": [0, 2], "stripped": [0, 1, 2]})
+    text = " ".join(caveats(table, crossing.effects(table, ["canonical"])))
+    assert "left out: 1 of 3 pairs of seed and block order (seed 1)." in text
+
+
+def test_seeds_are_warned_of_once(crossed_table):
+    table = crossed_table(seeds={"full": range(6), "stripped": [0, 1]})
+    text = " ".join(caveats(table, crossing.effects(table, ["canonical"])))
+    assert text.count("seeds at most") == 1 and "6 seeds at most, 2 where arms are compared:" in text
+
+
+def test_few_dialogues_and_few_exact_calls_are_said(crossed_table):
+    table = crossed_table()
+    text = " ".join(caveats(table, crossing.effects(table, ["canonical"])))
+    assert "rest on 8 dialogues" in text and "Exact calls are few" not in text
+    none = table.assign(canonical=False)
+    assert "Exact calls are few" in " ".join(caveats(none, crossing.effects(none, ["name"])))
+
+
+def test_limits_are_what_a_study_says_nothing_about(read):
+    runs = [read("a", condition="stripped"), read("b"), read("c", strategy="joint")]
+    table = tables.frame(runs)
+    found = crossing.effects(table)
+    text = " ".join(said := limits(table, found, runs, Plan(["a", "b", "c", "d"], None)))
+    assert "1 of 4 planned runs are missing." in text and "One block order" in text
+    assert "Not every arm was asked with both prompts" in text
+    assert "plain sequential runs" in text and "Next calls on recorded histories" in text
+    assert said[-1].startswith("This is smollm2-135m on bfcl;")
+    assert not set(said) & set(caveats(table, found))
+
+
+def test_limits_fall_away_with_what_was_done(read):
+    both = {"eval_conditions": ["stripped", "full"]}
+    order = ("travel", "trading", "vehicle_control", "file_system")
+    runs = [read("a", condition="stripped", **both), read("b", **both)]
+    runs.append(read("c", order=order, **both))
+    (runs[0].folder / "rollouts.jsonl").touch()
+    table = tables.frame(runs)
+    assert len(limits(table, crossing.effects(table), runs, Plan([], None))) == 1

@@ -1,0 +1,136 @@
+"""What runs of a study are called: by what they have in common apart from seed and block order.
+
+An arm is data. Its words are made where it is shown, by `str`, and read back by nothing.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from trajnb.records import Run
+from trajnb.strategies import PLAIN, STRATEGIES, strategy_of
+
+Pairs = tuple[tuple[str, object], ...]
+"""Parameters and their values, lists as tuples."""
+
+# what may differ between runs of one arm: repetitions, places, and what is already said otherwise
+_NOT_AN_ARM = {
+    "condition",
+    "strategy",
+    "seed",
+    "order",
+    "eval_conditions",
+    "run_folder",
+    "zero_shot_folder",
+    "corpus_path",
+    "rollout_dialogues",
+    "rollout_calls",
+}
+_UNSAID = {"match_tokens": "", "fresh_ids": False, "stop_targets": False}
+"""Parameters that are not part of an arm at these values: all tokens, the corpus's own ids, calls alone."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs that differ in nothing but seed and block order, and the prompts that they were asked with."""
+
+    condition: str
+    strategy: str = PLAIN.name
+    settings: Pairs = ()
+    """What its strategy heeds, where runs of that strategy differ in it."""
+    variant: Pairs = ()
+    """Whatever else runs of the study differ in."""
+    asked: str = ""
+    """The condition of the test prompts; nothing where every run was asked in its own, or for training alone."""
+
+    def __str__(self) -> str:
+        """For people: `full`, `full, strategy joint`, `full, lora_rank 64 → stripped`."""
+        trained = ", ".join(filter(None, [self.condition, self.training()]))
+        return f"{trained} → {self.asked}" if self.asked else trained
+
+    def __lt__(self, other: "Arm") -> bool:
+        """By the words, for tables that sort."""
+        return str(self) < str(other)
+
+    def training(self) -> str:
+        """The words for all but conditions; nothing for what is plain."""
+        strategy = "" if self.strategy == PLAIN.name else f"strategy {self.strategy}"
+        return ", ".join(filter(None, [strategy, words(self.settings), words(self.variant)]))
+
+    def in_its_own(self) -> bool:
+        """Whether it was asked with the prompts that it was trained on."""
+        return self.asked in ("", self.condition)
+
+    def matched(self, condition: str) -> "Arm":
+        """The arm whose tokens this one was given: that of `condition`, for training."""
+        variant = tuple(pair for pair in self.variant if pair[0] != "match_tokens")
+        return replace(self, condition=condition, variant=variant)
+
+
+def words(pairs: Pairs) -> str:
+    """Parameters for people: `learning_rate 0.001, lora_rank 64`."""
+    return ", ".join(
+        f"{name} {list(value) if isinstance(value, tuple) else value}" for name, value in pairs
+    )
+
+
+def arms_of(parameters: Sequence[Mapping]) -> list[Arm]:
+    """The training arm of each run, from the parameters of all: condition, strategy, and whatever else sets it
+    apart from the other runs.
+
+    No part of it are what is plain (all tokens, the corpus's own ids), what an older record lacks, and what a
+    strategy does not heed.
+    """
+    heeded = {name for strategy in STRATEGIES.values() for name in strategy.heeds}
+    names = {name for own in parameters for name in own}
+    varying = _varying(parameters, sorted(names - _NOT_AN_ARM - heeded))
+    arms = []
+    for own in parameters:
+        strategy = strategy_of(own)
+        alike = [other for other in parameters if strategy_of(other) == strategy]
+        settings = _pairs(own, _varying(alike, strategy.heeds))
+        arms.append(Arm(own["condition"], strategy.name, settings, _pairs(own, varying)))
+    return arms
+
+
+def in_order(runs: Iterable[Run]) -> list[Run]:
+    """Runs by name: plain ones first, other strategies last, and among equals those of the paper's A
+    (stripped), the usual baseline.
+    """
+    strategies = list(STRATEGIES)
+
+    def place(run: Run) -> tuple:
+        own = run.record.parameters
+        unusual = [_value(own, name) != plain for name, plain in _UNSAID.items()]
+        strategy = strategies.index(strategy_of(own).name)
+        return strategy, unusual, own["condition"] != "stripped", run.folder.name
+
+    return sorted(runs, key=place)
+
+
+def order_words(order: Sequence[str]) -> str:
+    """Blocks in the order learnt, for people."""
+    return " > ".join(order)
+
+
+def numbered(order: Sequence[str], orders: Sequence[Sequence[str]]) -> str:
+    """What tells an order from the others behind a title: `, order 2`; nothing where there is one alone."""
+    return f", order {list(orders).index(order) + 1}" if len(orders) > 1 else ""
+
+
+def _varying(parameters: Sequence[Mapping], names: Iterable[str]) -> list[str]:
+    """Those of `names` in which the runs differ."""
+    return [name for name in names if len({json.dumps(_value(own, name)) for own in parameters}) > 1]
+
+
+def _pairs(own: Mapping, names: Iterable[str]) -> Pairs:
+    said = [name for name in names if name in own and own[name] != _UNSAID.get(name)]
+    return tuple((name, _hashable(own[name])) for name in said)
+
+
+def _hashable(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _value(parameters: Mapping, name: str) -> object:
+    return parameters.get(name, _UNSAID.get(name))

@@ -1,0 +1,101 @@
+"""Score matrices of arms that learn block after block: right answers by stage and block."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from trajnb.scoring import crossing
+from trajnb.scoring.arms import Arm, Pairs
+from trajnb.scoring.paired import OWN
+from trajnb.strategies import STRATEGIES
+
+Order = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Right answers of one arm and order, summed over its runs; stage 0 is before training."""
+
+    blocks: Order
+    """T, in the order learnt."""
+    right: np.ndarray
+    """(T + 1 stages, T), counts."""
+    items: np.ndarray
+    """(T,), counts."""
+
+    @property
+    def percent(self) -> np.ndarray:
+        """(T + 1, T)."""
+        return 100 * self.right / self.items
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`full` minus `stripped`, asked with the same prompts."""
+
+    variant: Pairs
+    asked: str
+    blocks: Order
+    points: np.ndarray
+    """(T + 1, T)."""
+
+    @property
+    def starts_apart(self) -> bool:
+        """The runs disagree on the model before training, as on different machines."""
+        return bool(self.points[0].any())
+
+
+def in_sequence(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of arms that learn block after block."""
+    names = [strategy.name for strategy in STRATEGIES.values() if strategy.in_sequence]
+    return table[table.strategy.isin(names)]
+
+
+def matrix(rows: pd.DataFrame, measure: str) -> Matrix:
+    """The matrix of rows of one arm and order. A stage without a block is a ValueError."""
+    blocks = rows.order.iloc[0]
+    right = rows.groupby(["stage", "block"])[measure].sum().unstack().reindex(columns=list(blocks))
+    items = rows[rows.stage == 0].groupby("block").size().reindex(list(blocks))
+    if right.isna().any(axis=None) or items.isna().any():
+        raise ValueError(f"{rows.arm.iloc[0]}: a stage or block is missing from the predictions")
+    return Matrix(blocks, right.to_numpy(int), items.to_numpy(int))
+
+
+def matrices(table: pd.DataFrame, measure: str) -> dict[Order, dict[Arm, Matrix]]:
+    """By order and arm, those of plain arms that learn block after block: of stripped and full where they are
+    there, else of all conditions.
+    """
+    rows = in_sequence(crossing.plain(table))
+    asked_about = rows.condition.isin(["stripped", "full"])
+    if asked_about.any():
+        rows = rows[asked_about]
+    found: dict[Order, dict[Arm, Matrix]] = {}
+    for order, part in rows.groupby("order", sort=False):
+        arms = part.groupby(["eval_condition", "arm"], sort=False)
+        found[order] = {arm: matrix(answers, measure) for (_, arm), answers in arms}
+    return found
+
+
+def differences(table: pd.DataFrame, measure: str) -> list[Difference]:
+    """Those of every `crossing.combinations`, test prompt and order, on the seeds that both conditions have."""
+    found = []
+    for variant, part in crossing.combinations(table).items():
+        for (asked, order), rows in part.groupby(["eval_condition", "order"], sort=False):
+            if sides := crossing.sides(rows):
+                full, stripped = (matrix(side, measure) for side in sides)
+                points = 100 * (full.right / full.items - stripped.right / stripped.items)
+                found.append(Difference(variant, asked, order, points))
+    return found
+
+
+def curves(table: pd.DataFrame) -> dict[tuple[str, Order], pd.DataFrame]:
+    """The rows of arms that learn block after block, by test prompt and order; `paired.OWN` is the prompt where
+    each arm was asked with its own.
+    """
+    rows = in_sequence(table)
+    if rows.arm.nunique() > rows.trained.nunique():
+        asked = rows.eval_condition
+    else:
+        asked = pd.Series(OWN, rows.index)
+    return dict(tuple(rows.groupby([asked, "order"], sort=False)))

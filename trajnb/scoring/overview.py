@@ -1,0 +1,106 @@
+"""What was run: the runs of a study in a table, and which of those planned are there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from trajnb.machine import CHANGED
+from trajnb.records import Run
+from trajnb.scoring.arms import arms_of
+from trajnb.scoring.paired import ITEM
+
+_VERSIONS = ("torch", "transformers", "peft")
+_TELLING = ("arm", "seed", "training tokens", "seconds training", "evaluating", "peak memory, GB", "finished")
+"""Columns that are shown even where all runs have the same there."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What study.yaml says was to be run; nothing of it where there is no such file."""
+
+    runs: list[str]
+    family: dict | None
+
+    def missing(self, runs: Sequence[Run]) -> list[str]:
+        """The planned runs that are not among these."""
+        there = {run.folder.name for run in runs}
+        return [name for name in self.runs if name not in there]
+
+    def words(self, runs: Sequence[Run]) -> str:
+        """Whether all planned runs are there."""
+        if not self.runs:
+            return "A folder of records without study.yaml: which runs were planned cannot be checked here."
+        missing = self.missing(runs)
+        if not missing:
+            return f"All {len(self.runs)} planned runs are here."
+        count = f"{len(missing)} of {len(self.runs)} runs are not finished and not here"
+        return "\n  ".join([f"This study is unfinished: {count}:", *missing])
+
+
+def plan_of(folder: Path) -> Plan:
+    """The plan of a study folder."""
+    file = folder / "study.yaml"
+    about = yaml.safe_load(file.read_text("utf-8")) if file.is_file() else {}
+    return Plan(list(about.get("runs", [])), about.get("family"))
+
+
+def overview(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row per run, by its name, for people: all columns are texts but the arm and the seed."""
+    arms = arms_of([run.record.parameters for run in runs])
+    rows = {run.folder.name: _row(run) for run in runs}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.insert(0, "arm", arms)
+    return table
+
+
+def _row(run: Run) -> dict:
+    record = run.record
+    versions = [f"{name} {number}" for name, number in record.versions.items() if name in _VERSIONS]
+    changed = CHANGED if record.git_commit.endswith(CHANGED) else ""
+    return {
+        "seed": record.parameters["seed"],
+        "blocks in the order learnt": ", ".join(record.blocks),
+        "evaluated under": ", ".join(record.matrix),
+        "training tokens": f"{record.tokens['train_total']:,}",
+        "seconds training": f"{record.seconds['train']:,.0f}",
+        "evaluating": f"{record.seconds['evaluate']:,.0f}",
+        "peak memory, GB": f"{record.peak_memory_mb / 1000:.1f}",
+        "model": record.model["id"],
+        "corpus": f"{record.corpus['name']} {record.corpus['hash'][:8]}",
+        "versions": ", ".join(versions),
+        "machine": record.machine,
+        "finished": record.finished[:16].replace("T", " "),
+        "commit": record.git_commit[:8] + changed,
+    }
+
+
+def shared(table: pd.DataFrame) -> dict[str, str]:
+    """What all runs of an `overview` have alike, apart from what is always shown: column -> value."""
+    alike = [name for name in table if name not in _TELLING and table[name].nunique() == 1]
+    return {name: str(table[name].iloc[0]) for name in alike}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the runs were asked."""
+
+    items: int
+    """Of the first run."""
+    dialogues: int
+    alike: bool
+    """All runs were asked for the same calls."""
+
+    def words(self) -> str:
+        """Whether runs can be held against each other item by item."""
+        if self.alike:
+            return "All runs were asked for the same calls."
+        return "RUNS WERE ASKED FOR DIFFERENT CALLS."
+
+
+def items_of(table: pd.DataFrame) -> Asked:
+    """What the runs of `tables.frame` were asked."""
+    sets = [frozenset(map(tuple, rows[ITEM].to_numpy())) for _, rows in table.groupby("run")]
+    return Asked(len(sets[0]), table.dialogue_id.nunique(), len(set(sets)) == 1)
