@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trajnb.show.plots import colours, finish, subplots
+from trajnb.show.plots import condition_colours, finish, subplots
 
 SHARED = "#CCCCCC"
 """What all conditions share."""
@@ -67,7 +67,7 @@ def prompt_tokens(means: pd.DataFrame, blocks: Sequence[str]) -> Figure:
     """
     rows = -(-len(blocks) // 2)
     figure, axes = subplots(rows, 2, figsize=(11, 2.4 * rows), sharex=True, sharey=True)
-    palette = colours(means.index.get_level_values("condition"))
+    palette = condition_colours(means.index.get_level_values("condition"))
     for ax, block in zip(axes.flat, blocks, strict=False):
         mean = means.loc[block]
         ink = [palette[name] for name in mean.index]
