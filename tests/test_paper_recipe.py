@@ -7,6 +7,7 @@ import sys
 import yaml
 
 from trajnb import records
+from trajnb.machine import ROOT
 
 NAMES = ("Play", "Book", "Sum", "Find", "Note")
 
@@ -37,7 +38,7 @@ def test_the_recipe_runs_and_ends_with_what_it_reproduces(tmp_path):
     out = tmp_path / "out"
     settings = {"corpus_path": tmp_path, "model": "tiny", "quantization": "none", "epochs": 1}
     command = [sys.executable, "-c", "from trajnb.study.cli import main; main()", "run"]
-    command += [str(records.ROOT / "params" / "paper.yaml"), "--out", str(out)]
+    command += [str(ROOT / "params" / "paper.yaml"), "--out", str(out)]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)

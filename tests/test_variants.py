@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from trajnb import records
+from trajnb.machine import ROOT
 
 COMMON = {
     "corpus": "sample",
@@ -78,8 +79,8 @@ def test_few_shot_trains_nothing_and_shows_more(runs):
 
 def test_replay_learns_earlier_blocks_again(runs):
     plain, run = runs["independent"].record, runs["replay"].record
-    assert run["stages"] == plain["stages"]
-    tokens = zip(run["tokens"]["by_block"], plain["tokens"]["by_block"], strict=True)
+    assert run.stages == plain.stages
+    tokens = zip(run.tokens["by_block"], plain.tokens["by_block"], strict=True)
     first, *later = [with_replay / without for with_replay, without in tokens]
     assert min(later) > first, "the first block has nothing to learn again"
 
@@ -120,7 +121,7 @@ def test_a_rollout_that_is_not_as_predicted_is_refused(runs, tmp_path):
     (tmp_path / "run" / "rollouts.jsonl").unlink()
     with pytest.raises(papermill.PapermillExecutionError, match="are not as predicted: dialogue"):
         papermill.execute_notebook(
-            records.ROOT / "notebooks" / "04_rollout.ipynb",
+            ROOT / "notebooks" / "04_rollout.ipynb",
             None,
             {"run_folder": str(tmp_path / "run")},
             progress_bar=False,
