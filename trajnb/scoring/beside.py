@@ -11,8 +11,8 @@ from trajnb.world.unpassable import UNPASSABLE
 
 
 def played(runs: Sequence[Run]) -> pd.DataFrame:
-    """The metrics of dialogues that were played to their end, by arm, test prompts and who ends a turn, see
-    `rollouts.summary`; empty where none was.
+    """The metrics of dialogues that were played to their end, by arm, test prompts and who ends a
+    turn, see `rollouts.summary`; empty where none was.
 
     `success, passable` leaves out the dialogues whose reference demands what nobody can know.
     """
@@ -28,8 +28,8 @@ def played(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def stops(runs: Sequence[Run]) -> pd.DataFrame:
-    """Percent of turns that a model ended where they end, by arm and test prompts (rows) and stage; empty
-    where none was asked.
+    """Percent of turns that a model ended where they end, by arm and test prompts (rows) and stage;
+    empty where none was asked.
     """
     lines = _lines(runs, "stops.jsonl")
     if not lines:

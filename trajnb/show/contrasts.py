@@ -1,4 +1,5 @@
-"""The figures that hold training arms against each other: crossing, differences, effects by stratum, cost.
+"""The figures that hold training arms against each other: crossing, differences, effects by
+stratum, cost.
 
 Every function returns a new matplotlib Figure, in the colours of `trajnb.show.plots`.
 """
@@ -38,8 +39,8 @@ INK = "#1d2330"
 def crossing(panels: Mapping[str, pd.DataFrame]) -> Figure:
     """Score over test prompt, one line per training, one panel per measure, with 95 % intervals.
 
-    `panels`: measure -> `scoring.crossing.levels`. Between lines one reads what training taught, along a
-    line what the prompt shows, and from lines that are not parallel an interaction.
+    `panels`: measure -> `scoring.crossing.levels`. Between lines one reads what training taught,
+    along a line what the prompt shows, and from lines that are not parallel an interaction.
     """
     figure, axes = subplots(1, len(panels), figsize=(5.4 * len(panels), 4.3))
     for ax, (measure, levels) in zip(axes[0], panels.items(), strict=True):
@@ -97,15 +98,15 @@ def _by_condition(conditions: Iterable[str]) -> dict[str, str]:
 
 
 def differences(panels: Mapping[str, Difference], score: str) -> Figure:
-    """One annotated heat map per panel (title -> difference): points of full minus stripped, rows stages,
-    columns blocks. The frame marks the block that a stage has just learnt. Colours are those of the two
-    conditions, and all panels share one scale.
+    """One annotated heat map per panel (title -> difference): points of full minus stripped, rows
+    stages, columns blocks. The frame marks the block that a stage has just learnt. Colours are
+    those of the two conditions, and all panels share one scale.
     """
     top = max(5.0, *(np.abs(one.points).max() for one in panels.values()))
     ends = CONDITION_COLOURS["stripped"], "white", CONDITION_COLOURS["full"]
     scale = LinearSegmentedColormap.from_list("", ends)
     stages = max(len(one.points) for one in panels.values())
-    figure, axes = heat_maps(len(panels), 1.2 + 0.45 * stages)
+    figure, axes = heat_maps(len(panels), 1.2 + 0.4 * stages)
     for ax, (title, one) in zip(axes.flat, panels.items(), strict=False):
         notes = np.array([f"{points:+z.0f}" for points in one.points.flat])
         sns.heatmap(
@@ -121,14 +122,17 @@ def differences(panels: Mapping[str, Difference], score: str) -> Figure:
             annot_kws={"color": INK},
         )
         frame_learnt(ax, one.blocks, len(one.points))
-        ax.set(title=f"{title}: {MEASURES[score][0]}", xlabel="asked about", ylabel="after learning")
+        ax.set(
+            title=f"{title}: {MEASURES[score][0]}", xlabel="asked about", ylabel="after learning"
+        )
     bar = figure.colorbar(axes[0, 0].collections[0], ax=axes, fraction=0.03)
     bar.set_label("points, full minus stripped")
     return finish(figure)
 
 
 def forest(effects: pd.DataFrame, measure: str) -> Figure:
-    """Effects by stratum with 95 % intervals, one panel per effect; a dot is filled where zero is excluded.
+    """Effects by stratum with 95 % intervals, one panel per effect; a dot is filled where zero is
+    excluded.
 
     `effects`: `scoring.strata.by_stratum`.
     """
@@ -174,10 +178,11 @@ def _dots(ax: Axes, rows: pd.DataFrame, measure: str) -> None:
 
 
 def cost_accuracy(returns: pd.DataFrame, measure: str) -> Figure:
-    """Final score over the cost of training, one panel per test prompt: the colour of a dot is its condition,
-    its form what else its training is.
+    """Final score over the cost of training, one panel per test prompt: the colour of a dot is its
+    condition, its form what else its training is.
 
-    `returns`: `scoring.cost.returns`. The cost is operations where every record has them, else tokens.
+    `returns`: `scoring.cost.returns`. The cost is operations where every record has them, else
+    tokens.
     """
     column, label, size = "total", "training tokens, millions", 1e6
     if returns.flops.notna().all():
@@ -233,7 +238,9 @@ def _form_words(arm: Arm) -> str:
 
 
 def _room(ax: Axes, levels: pd.DataFrame, percent: bool) -> None:
-    """Limits of the y axis around all intervals; from zero, and to 10 at least, where they are percent."""
+    """Limits of the y axis around all intervals; from zero, and to 10 at least, where they are
+    percent.
+    """
     low, high = levels[["mean", "low"]].min(axis=None), levels[["mean", "high"]].max(axis=None)
     if percent:
         ax.set_ylim(0, max(10, 1.08 * high))
@@ -248,7 +255,9 @@ def _notes(ax: Axes, x, y, notes: Sequence[str], inks: Sequence[str], left: bool
     order = np.argsort(np.asarray(y, float), kind="stable")
     steps = 0.055 * (top - bottom) * np.arange(len(order))
     places = isotonic_regression(np.asarray(y, float)[order] - steps).x + steps
-    places = np.clip(places, bottom + steps, top - steps[::-1])  # what lies outside the axes is not drawn
+    places = np.clip(
+        places, bottom + steps, top - steps[::-1]
+    )  # what lies outside the axes is not drawn
     sides = np.broadcast_to(x, len(order))
     offset, anchor = (-12, "right") if left else (12, "left")
     for place, point in zip(places, order, strict=True):

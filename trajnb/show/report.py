@@ -1,4 +1,6 @@
-"""The pages of a report: executed notebooks and the index as self-contained HTML that needs no network."""
+"""The pages of a report: executed notebooks and the index as self-contained HTML that needs no
+network.
+"""
 
 import os
 import tempfile
@@ -32,9 +34,11 @@ PAGES = {
 
 
 def render_notebook(ipynb: Path | str, html: Path | str) -> None:
-    """Write an executed notebook as one HTML file: code folded away, an error shown at the top, no network.
+    """Write an executed notebook as one HTML file: code folded away, an error shown at the top, no
+    network.
 
-    Outputs of the notebook are trusted to be escaped by the cells that made them; plain text is escaped here.
+    Outputs of the notebook are trusted to be escaped by the cells that made them; plain text is
+    escaped here.
     """
     notebook = nbformat.read(ipynb, as_version=4)
     lines = []
@@ -66,8 +70,8 @@ def write_index(
     """Write `index.html` of a study folder, atomically, and return its path.
 
     `finished`: its finished runs, as `records.read_study` reads them. `states`: planned run ->
-    finished, running, failed, waiting, ... for a study under way; without it, the finished runs are all
-    there is. Pages that do not exist are not linked.
+    finished, running, failed, waiting, ... for a study under way; without it, the finished runs are
+    all there is. Pages that do not exist are not linked.
     """
     folder = Path(folder)
     runs = {run.folder.name: run for run in finished}
@@ -75,13 +79,15 @@ def write_index(
     study = folder / "study.yaml"
     study = yaml.safe_load(study.read_text("utf-8")) if study.is_file() else {}
     arms = dict(zip(runs, arms_of([run.record.parameters for run in finished]), strict=True))
-    template = jinja2.Template(TEMPLATES.joinpath("index.html.j2").read_text("utf-8"), autoescape=True)
+    template = jinja2.Template(
+        TEMPLATES.joinpath("index.html.j2").read_text("utf-8"), autoescape=True
+    )
     page = template.render(
         css=_css(),
         title=study.get("title") or folder.resolve().name,
         description=study.get("description"),
         busy="running" in states.values(),
-        progress=f"{sum(state == 'finished' for state in states.values())} of {len(states)} runs finished",
+        progress=f"{list(states.values()).count('finished')} of {len(states)} runs finished",
         facts=_facts(finished),
         pages=[(page, label) for page, label in PAGES.items() if (folder / page).is_file()],
         **(_results(finished, study.get("family")) if finished else {}),
@@ -95,7 +101,9 @@ def write_index(
 
 
 def _results(runs: Sequence[Run], family: dict | None) -> dict:
-    """Answers, what they cannot carry, the headline of the plain arms, and how many `others` there are."""
+    """Answers, what they cannot carry, the headline of the plain arms, and how many `others` there
+    are.
+    """
     table = frame(runs)
     plain = crossing.plain(table)
     try:
@@ -126,7 +134,11 @@ def _facts(runs: Sequence[Run]) -> list[str]:
 def _row(folder: Path, name: str, state: str, run: Run | None, arm: Arm | None) -> dict:
     place = run.folder if run else folder / "runs" / name
     row = {"name": name, "state": state}
-    for key, file in (("page", "02_train.html"), ("rollout", "04_rollout.html"), ("log", "log.txt")):
+    for key, file in (
+        ("page", "02_train.html"),
+        ("rollout", "04_rollout.html"),
+        ("log", "log.txt"),
+    ):
         if (place / file).is_file():
             row[key] = quote((place / file).relative_to(folder).as_posix())
     if run:
