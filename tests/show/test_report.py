@@ -174,6 +174,22 @@ def test_scripts_and_widgets_of_outputs_are_left_out(tmp_path):
     assert "alert(1)" not in html and "left out" in html
 
 
+def test_figures_are_small_and_still_figures(tmp_path):
+    from base64 import b64decode, b64encode
+    from io import BytesIO
+
+    from PIL import Image
+
+    picture = BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(picture, "PNG")
+    figure = {"image/png": b64encode(picture.getvalue()).decode()}
+    html = render(tmp_path, new_code_cell("", outputs=[new_output("display_data", figure)]))
+    assert_self_contained(html)
+    (shown,) = re.findall(r"data:image/png;base64,([\w+/=]+)", html)
+    image = Image.open(BytesIO(b64decode(shown)))
+    assert image.size == (256, 256) and image.mode == "P"
+
+
 def test_an_error_stands_at_the_top(tmp_path):
     error = new_output(
         "error",

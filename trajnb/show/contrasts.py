@@ -106,7 +106,7 @@ def differences(panels: Mapping[str, Difference], score: str) -> Figure:
     ends = CONDITION_COLOURS["stripped"], "white", CONDITION_COLOURS["full"]
     scale = LinearSegmentedColormap.from_list("", ends)
     stages = max(len(one.points) for one in panels.values())
-    figure, axes = heat_maps(len(panels), 1.2 + 0.4 * stages)
+    figure, axes = heat_maps(len(panels), 1.2 + 0.45 * stages)
     for ax, (title, one) in zip(axes.flat, panels.items(), strict=False):
         notes = np.array([f"{points:+z.0f}" for points in one.points.flat])
         sns.heatmap(

@@ -122,7 +122,7 @@ def matrices(panels: Mapping[str, Matrix], score: str) -> Figure:
     """
     shares = [matrix.percent for matrix in panels.values()]
     top = max(10.0, *(share.max() for share in shares))
-    figure, axes = heat_maps(len(panels), 1.2 + 0.45 * max(map(len, shares)))
+    figure, axes = heat_maps(len(panels), 1.2 + 0.55 * max(map(len, shares)))
     for ax, (title, matrix) in zip(axes.flat, panels.items(), strict=False):
         sns.heatmap(
             matrix.percent,
@@ -157,7 +157,7 @@ def heat_maps(panels: int, height: float) -> tuple[Figure, np.ndarray]:
     """A figure for so many heat maps of one height (inches), two in a row."""
     columns = min(2, panels)
     rows = ceil(panels / columns)
-    figure, axes = subplots(rows, columns, figsize=(4.6 * columns, rows * height))
+    figure, axes = subplots(rows, columns, figsize=(5.2 * columns, rows * height))
     for ax in axes.flat[panels:]:
         ax.axis("off")
     return figure, axes
