@@ -1,6 +1,6 @@
 import pytest
 
-from trajnb.scoring.rollouts import KEYS, by_depth, measures, summary, table
+from trajnb.scoring.dialogues import KEYS, by_depth, measures, summary, table
 
 GOLD = [["[cd(folder='a')]", "[ls(a=True)]"], [], ["[rm(file_name='x')]"]]
 
