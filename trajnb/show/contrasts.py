@@ -4,7 +4,7 @@ stratum, cost.
 Every function returns a new matplotlib Figure, in the colours of `trajnb.show.plots`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from trajnb.scoring.matrices import Difference
 from trajnb.scoring.score import MEASURES
 from trajnb.show.plots import (
     CONDITION_COLOURS,
-    colours,
+    condition_colours,
     finish,
     frame_learnt,
     heat_maps,
@@ -51,7 +51,7 @@ def crossing(panels: Mapping[str, pd.DataFrame]) -> Figure:
 def _lines(ax: Axes, levels: pd.DataFrame, measure: str) -> None:
     """One panel of `crossing`."""
     trained, asked = list(levels.train.unique()), list(levels.asked.unique())
-    palette = _by_condition(trained)
+    palette = condition_colours(trained)
     label, unit = MEASURES[measure]
     bounds = (0, 100) if unit == "%" else (-np.inf, np.inf)
     levels = levels.assign(
@@ -90,11 +90,6 @@ def _level_note(row, unit: str, named: bool) -> str:
     level = f"{row.level:.{1 if unit == '%' else 2}f}"
     name = "untrained" if row.train == "none" else row.train
     return f"{name}  {level}" if named else level
-
-
-def _by_condition(conditions: Iterable[str]) -> dict[str, str]:
-    """The colours of conditions as such."""
-    return {arm.condition: colour for arm, colour in colours(map(Arm, conditions)).items()}
 
 
 def differences(panels: Mapping[str, Difference], score: str) -> Figure:
@@ -198,7 +193,7 @@ def cost_accuracy(returns: pd.DataFrame, measure: str) -> Figure:
     if returns.trained.is_unique:  # every arm was asked with its own prompts only
         returns["asked"] = "its own"
     forms = dict(zip(returns.form.unique(), MARKERS * len(returns), strict=False))
-    palette = _by_condition(returns.condition)
+    palette = condition_colours(returns.condition)
     asked = list(returns.asked.unique())
     figure, axes = subplots(1, len(asked), figsize=(5.4 * len(asked), 4.6), sharey=True)
     for ax, prompt in zip(axes[0], asked, strict=True):

@@ -60,7 +60,7 @@ def colours(arms: Iterable[Arm]) -> dict[Arm, str]:
     ones of it for its other arms.
     """
     arms = list(dict.fromkeys(arms))
-    of_condition = _condition_colours(arm.condition for arm in arms)
+    of_condition = condition_colours(arm.condition for arm in arms)
     others = [arm for arm in arms if arm.training() or not arm.in_its_own()]
     count, seen = Counter(arm.condition for arm in others), Counter()
     palette = {}
@@ -73,7 +73,8 @@ def colours(arms: Iterable[Arm]) -> dict[Arm, str]:
     return palette
 
 
-def _condition_colours(conditions: Iterable[str]) -> dict[str, str]:
+def condition_colours(conditions: Iterable[str]) -> dict[str, str]:
+    """A colour per condition, its own everywhere."""
     palette, spare = dict(CONDITION_COLOURS), cycle(OTHER_COLOURS)
     for condition in conditions:
         if condition not in palette:
