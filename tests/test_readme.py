@@ -44,3 +44,5 @@ def test_the_readmes_condition_is_shown_and_trained(clone):
     (run,) = yaml.safe_load((study / "study.yaml").read_text())["runs"]
     record = yaml.safe_load((study / "runs" / run / "record.json").read_text())
     assert list(record["matrix"]) == ["current"]
+    answer = (study / "index.html").read_text().split("The answer")[1].split("Headline")[0]
+    assert "current" in answer

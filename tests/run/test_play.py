@@ -10,7 +10,7 @@ from trajnb.formatting.documents import apis_of
 from trajnb.formatting.examples import build_examples
 from trajnb.qlora import model as models
 from trajnb.run import answer, play
-from trajnb.scoring.rollouts import against_forced
+from trajnb.scoring.dialogues import against_forced
 
 STAGE = 2
 

@@ -17,15 +17,18 @@ def read(tmp_path, write_run):
 
 
 RIGHT = {  # of the ten calls of a dialogue, by training and test prompt
-    ("none", "stripped"): 0, ("none", "full"): 2,
-    ("stripped", "stripped"): 3, ("stripped", "full"): 4,
-    ("full", "stripped"): 4, ("full", "full"): 8,
-}  # fmt: skip
+    ("none", "stripped"): 0,
+    ("none", "full"): 2,
+    ("stripped", "stripped"): 3,
+    ("stripped", "full"): 4,
+    ("full", "stripped"): 4,
+    ("full", "full"): 8,
+}
 
 
 @pytest.fixture
 def crossed_table():
-    """A function that makes a table as `tables.frame` does, of runs that answer exactly as RIGHT says."""
+    """Makes a table as `tables.frame` does, of runs that answer exactly as RIGHT says."""
     return _crossed_table
 
 
@@ -37,10 +40,11 @@ def _crossed_table(
     strategy="sequential",
     variant=(),
 ) -> pd.DataFrame:
-    """`asked` and `seeds`: by training condition; both prompts and seeds 0 and 1 where they are not given.
+    """`asked` and `seeds`: by training condition; both prompts and seeds 0 and 1 where not given.
 
-    Calls 0 and 1 of a dialogue have the same prompt in both conditions: there `full` is right where it is
-    asked with full prompts, whatever it is asked with, and so is `stripped` with stripped ones.
+    Calls 0 and 1 of a dialogue have the same prompt in both conditions: there `full` is right where
+    it is asked with full prompts, whatever it is asked with, and so is `stripped` with stripped
+    ones.
     """
     rows = []
     for train in ("stripped", "full"):
@@ -53,17 +57,37 @@ def _crossed_table(
                             correct = (step + dialogue) % 10 < right[model, prompt]
                             rows.append(
                                 {
-                                    "run": f"{trained}-s{seed}", "trained": trained, "condition": train,
-                                    "arm": replace(trained, asked=prompt), "strategy": strategy, "variant": variant,
-                                    "match_tokens": "", "seed": seed, "order": ("a", "b"), "stage": stage,
-                                    "last": stage == 1, "learnt": 1.0, "eval_condition": prompt,
-                                    "block": "ab"[dialogue % 2], "dialogue_id": f"d{dialogue}", "step": step,
-                                    "canonical": correct, "name": correct or step == 9, "string": correct,
-                                    "parsed": True, "logp": -1.0 + correct, "gold_nll": 10.0 * (1 - correct),
-                                    "gold_tokens": 10, "prompt_tokens": 500, "same_prompt": step < 2,
-                                    "answerable": step < 8, "response_only": step == 8,
-                                    "name_response_only": step == 9, "seen_target": dialogue % 4 == 0,
-                                    "ordinal": 1 + step % 2, "prompt_characters": 1000 + 100 * step,
+                                    "run": f"{trained}-s{seed}",
+                                    "trained": trained,
+                                    "condition": train,
+                                    "arm": replace(trained, asked=prompt),
+                                    "strategy": strategy,
+                                    "variant": variant,
+                                    "match_tokens": "",
+                                    "seed": seed,
+                                    "order": ("a", "b"),
+                                    "stage": stage,
+                                    "last": stage == 1,
+                                    "learnt": 1.0,
+                                    "eval_condition": prompt,
+                                    "block": "ab"[dialogue % 2],
+                                    "dialogue_id": f"d{dialogue}",
+                                    "step": step,
+                                    "canonical": correct,
+                                    "name": correct or step == 9,
+                                    "string": correct,
+                                    "parsed": True,
+                                    "logp": -1.0 + correct,
+                                    "gold_nll": 10.0 * (1 - correct),
+                                    "gold_tokens": 10,
+                                    "prompt_tokens": 500,
+                                    "same_prompt": step < 2,
+                                    "answerable": step < 8,
+                                    "response_only": step == 8,
+                                    "name_response_only": step == 9,
+                                    "seen_target": dialogue % 4 == 0,
+                                    "ordinal": 1 + step % 2,
+                                    "prompt_characters": 1000 + 100 * step,
                                 }
-                            )  # fmt: skip
+                            )
     return pd.DataFrame(rows)

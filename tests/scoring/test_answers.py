@@ -31,8 +31,14 @@ def test_one_sentence_for_each_question_with_numbers_and_both_p_values(crossed_t
 
 
 def test_the_reverse_is_said_as_plainly(crossed_table):
-    right = {("none", "stripped"): 5, ("none", "full"): 5, ("stripped", "stripped"): 8,
-             ("stripped", "full"): 5, ("full", "stripped"): 4, ("full", "full"): 0}  # fmt: skip
+    right = {
+        ("none", "stripped"): 5,
+        ("none", "full"): 5,
+        ("stripped", "stripped"): 8,
+        ("stripped", "full"): 5,
+        ("full", "stripped"): 4,
+        ("full", "full"): 0,
+    }
     sentences = said(crossed_table(right))
     assert "No, the reverse: -45.0 points" in sentences["training"]
     assert "No, the reverse: -35.0 points" in sentences["prompt"]
@@ -52,12 +58,17 @@ def test_undeclared_tests_are_called_exploratory(crossed_table):
 
 
 def test_few_items_are_no_test_and_one_dialogue_no_interval(crossed_table):
-    assert "Cannot tell, too few items for a test: +25.0" in said(crossed_table(dialogues=3))["training"]
+    assert (
+        "Cannot tell, too few items for a test: +25.0"
+        in said(crossed_table(dialogues=3))["training"]
+    )
     assert "Cannot tell, all from one dialogue: +" in said(crossed_table(dialogues=1))["training"]
 
 
 def test_identical_arms(crossed_table):
-    right = dict.fromkeys([(a, b) for a in ("none", "stripped", "full") for b in ("stripped", "full")], 5)
+    right = dict.fromkeys(
+        [(a, b) for a in ("none", "stripped", "full") for b in ("stripped", "full")], 5
+    )
     sentences = said(crossed_table(right))
     assert "Not one item differs (exact calls, 80 items)." in sentences["training"]
     assert "Not one item differs (exact calls, 16 items)." in sentences["same-prompt"]
@@ -77,7 +88,8 @@ def test_arms_asked_with_their_own_prompts_only_are_told_so(crossed_table):
     text = " ".join(answers(table, found))
     assert "cannot be told apart here" in text and "eval_conditions: [stripped, full]" in text
     assert (
-        "full minus stripped, each asked with its own prompts, exact calls, at the end: higher (+50" in text
+        "full minus stripped, each asked with its own prompts, exact calls, at the end: higher (+50"
+        in text
     )
     assert "exact calls, added by training: higher (+30.0" in text
     assert QUESTIONS["prompt@none"] in text and QUESTIONS["same-prompt"] in text
@@ -91,7 +103,9 @@ def test_one_condition_alone_still_gets_its_sentence(crossed_table):
 
 
 def test_each_combination_is_named(crossed_table):
-    table = pd.concat([crossed_table(variant=(("learning_rate", rate),)) for rate in (1, 2)], ignore_index=True)
+    table = pd.concat(
+        [crossed_table(variant=(("learning_rate", rate),)) for rate in (1, 2)], ignore_index=True
+    )
     sentences = answers(table, crossing.effects(table))
     assert [sentence.partition(":")[0] for sentence in sentences] == (
         ["learning_rate 1"] * 4 + ["learning_rate 2"] * 4

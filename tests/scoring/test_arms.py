@@ -5,7 +5,9 @@ def test_words_are_made_at_display():
     arm = Arm("full", "replay", (("replay_share", 0.1),), (("lora_rank", 64),))
     assert str(arm) == "full, strategy replay, replay_share 0.1, lora_rank 64"
     assert str(Arm("full", asked="stripped")) == "full → stripped"
-    assert words((("levels", ("1", "2")), ("fresh_ids", True))) == "levels ['1', '2'], fresh_ids True"
+    assert (
+        words((("levels", ("1", "2")), ("fresh_ids", True))) == "levels ['1', '2'], fresh_ids True"
+    )
     assert Arm("full").training() == "" and Arm("full", "joint").training() == "strategy joint"
 
 

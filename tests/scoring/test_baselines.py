@@ -31,7 +31,9 @@ def test_each_strategy_has_the_figures_it_can_have(read):
     whole, joint = shares(runs["sequential"]), shares(runs["joint"])
     expected = continual.metrics(whole[1:], whole[0])
     assert {name: found["full"][name] for name in continual.METRICS} == pytest.approx(expected)
-    assert found["full"]["intransigence"] == pytest.approx(continual.intransigence(whole[1:], joint[-1]))
+    assert found["full"]["intransigence"] == pytest.approx(
+        continual.intransigence(whole[1:], joint[-1])
+    )
     assert found["full, strategy joint"]["average"] == pytest.approx(joint[-1].mean())
     own = np.diag(shares(runs["independent"])[1:])
     assert found["full, strategy independent"]["average"] == pytest.approx(own.mean())

@@ -31,7 +31,9 @@ def test_what_only_one_arm_has_is_said(crossed_table):
 def test_seeds_are_warned_of_once(crossed_table):
     table = crossed_table(seeds={"full": range(6), "stripped": [0, 1]})
     text = " ".join(caveats(table, crossing.effects(table, ["canonical"])))
-    assert text.count("seeds at most") == 1 and "6 seeds at most, 2 where arms are compared:" in text
+    assert (
+        text.count("seeds at most") == 1 and "6 seeds at most, 2 where arms are compared:" in text
+    )
 
 
 def test_few_dialogues_and_few_exact_calls_are_said(crossed_table):

@@ -65,7 +65,7 @@ def test_a_stack_of_matrices_gives_the_figures_of_each():
 
 
 def rows(values, arm="full", orders=(("a", "b", "c"),), blocks=BLOCKS):
-    """The table of values (seeds, orders, stages, dialogues, steps); every block has as many dialogues."""
+    """The table of values (seeds, orders, stages, dialogues, steps), in blocks of equal size."""
     seed, order, stage, dialogue, step = np.indices(values.shape).reshape(5, -1)
     return pd.DataFrame(
         {
@@ -89,7 +89,9 @@ def test_intervals_surround_the_mean_of_the_runs():
     ours = continual.intervals(table, "name")
     per_run = []
     for (_, order), run in table.groupby(["seed", "order"]):
-        rates = 100 * run.pivot_table("name", "stage", "block", aggfunc="mean")[list(order)].to_numpy()
+        rates = (
+            100 * run.pivot_table("name", "stage", "block", aggfunc="mean")[list(order)].to_numpy()
+        )
         per_run.append(continual.metrics(rates[1:], rates[0]))
     assert list(ours) == list(continual.METRICS)
     for name, interval in ours.items():
@@ -112,7 +114,9 @@ def test_one_run_gives_the_t_interval_within_blocks():
     for name, part in (("average", dialogues[3]), ("bwt", change)):
         error = np.sqrt(part.var(axis=1, ddof=1).sum() / 10) / len(part)
         assert ours[name].mean == pytest.approx(part.mean())
-        assert ours[name].high - ours[name].mean == pytest.approx(stats.t.ppf(0.975, 27) * error, rel=0.02)
+        assert ours[name].high - ours[name].mean == pytest.approx(
+            stats.t.ppf(0.975, 27) * error, rel=0.02
+        )
     weighted = continual.intervals(rows(values), "logp")["average"].mean
     assert weighted == pytest.approx(np.average(values[0, 0, 3].mean(0), weights=[10, 11]))
 
@@ -125,12 +129,16 @@ def test_differences_are_paired():
     assert all(interval == (0, 0, 0) for interval in same.values())
     alone = continual.intervals(left, "name")["average"]
     paired = continual.difference_intervals(left, right, "name")["average"]
-    assert paired.mean == pytest.approx(alone.mean - continual.intervals(right, "name")["average"].mean)
+    assert paired.mean == pytest.approx(
+        alone.mean - continual.intervals(right, "name")["average"].mean
+    )
     assert paired.high - paired.low < 0.7 * (alone.high - alone.low)
     # only what both have: a seed and a dialogue less on one side, another on the other
     part = left[(left.seed != 0) & (left.dialogue_id != "d3")]
     other = right[right.dialogue_id != "d4"]
-    both = [table[(table.seed != 0) & ~table.dialogue_id.isin(["d3", "d4"])] for table in (left, right)]
+    both = [
+        table[(table.seed != 0) & ~table.dialogue_id.isin(["d3", "d4"])] for table in (left, right)
+    ]
     assert continual.difference_intervals(part, other, "name") == continual.difference_intervals(
         *both, "name"
     )
@@ -162,18 +170,22 @@ def test_rates_stay_between_0_and_100():
 def test_rows_that_make_no_matrix_are_an_error():
     table = rows(np.random.default_rng(5).normal(size=(2, 1, 4, 30, 1)))
     with pytest.raises(ValueError, match="seed 1, order a > b > c: no rows of c at stage 2"):
-        continual.intervals(table[(table.stage != 2) | (table.block != "c") | (table.seed != 1)], "name")
+        continual.intervals(
+            table[(table.stage != 2) | (table.block != "c") | (table.seed != 1)], "name"
+        )
     with pytest.raises(ValueError, match="several arms .full, stripped"):
         continual.intervals(pd.concat([table, table.assign(arm="stripped")]), "name")
 
 
 def simulated(rng, seeds=3):
-    """Log-likelihoods of a study of the size of bfcl.yaml whose figures are known, and those figures."""
+    """Log-likelihoods of a study of the size of bfcl.yaml whose metrics are known, and these."""
     T, each, calls = 4, 10, 6
     truth = rng.random((T + 1, T))
     values = truth[:, np.repeat(np.arange(T), each)][None, None, :, :, None]
     values = (
-        values + rng.normal(0, 0.2, (1, 1, 1, T * each, 1)) + rng.normal(0, 0.1, (1, 1, T + 1, T * each, 1))
+        values
+        + rng.normal(0, 0.2, (1, 1, 1, T * each, 1))
+        + rng.normal(0, 0.1, (1, 1, T + 1, T * each, 1))
     )
     values = values + rng.normal(0, 0.05, (seeds, 1, T + 1, 1, 1))
     values = values + rng.normal(0, 0.15, (seeds, 1, T + 1, T * each, 1))

@@ -16,7 +16,9 @@ def test_costs_are_means_over_the_runs_of_an_arm(read):
     costs = cost.cost(runs)
     assert list(map(str, costs.index)) == ["stripped", "full"]
     assert costs.loc[Arm("full"), ["runs", "total", "steps", "flops"]].tolist() == [2, 200, 8, 2e15]
-    assert np.isnan(costs.loc[Arm("stripped"), ["steps", "flops"]]).all(), "older records do not say"
+    assert np.isnan(costs.loc[Arm("stripped"), ["steps", "flops"]]).all(), (
+        "older records do not say"
+    )
 
 
 def test_returns_are_read_per_million_training_tokens(read):

@@ -16,10 +16,16 @@ def test_known_effects_are_recovered_to_the_point(crossed_table):
     assert list(found.effect.unique()) == list(crossing.EFFECTS)
     means = by_effect(found, "mean")
     assert {name: pytest.approx(mean) for name, mean in means.items()} == {
-        "training": 25, "training@stripped": 10, "training@full": 40,
-        "prompt": 25, "prompt@none": 20, "prompt@stripped": 10, "prompt@full": 40,
-        "interaction": 30, "same-prompt": means["same-prompt"],
-    }  # fmt: skip
+        "training": 25,
+        "training@stripped": 10,
+        "training@full": 40,
+        "prompt": 25,
+        "prompt@none": 20,
+        "prompt@stripped": 10,
+        "prompt@full": 40,
+        "interaction": 30,
+        "same-prompt": means["same-prompt"],
+    }
     nats = by_effect(found, "mean", "logp")
     assert nats["training"] == pytest.approx(0.25) and nats["interaction"] == pytest.approx(0.3)
     assert (found.low <= found["mean"]).all() and (found["mean"] <= found.high).all()
@@ -37,7 +43,10 @@ def test_the_effect_on_identical_prompts_is_that_of_their_items(crossed_table):
 def test_two_arms_are_described_by_what_one_of_them_has_right_alone(crossed_table):
     found = crossing.effects(crossed_table(), ["canonical"])
     rows = found.set_index("effect")
-    assert tuple(rows.loc["training@full", ["left_only", "right_only"]]) == (2 * 8 * 4, 0)  # two seeds
+    assert tuple(rows.loc["training@full", ["left_only", "right_only"]]) == (
+        2 * 8 * 4,
+        0,
+    )  # two seeds
     assert rows.loc["training@full", "mcnemar"] < 0.001
     assert np.isnan(rows.loc[["training", "interaction"], "mcnemar"].astype(float)).all()
 
@@ -50,7 +59,11 @@ def test_counts_say_what_an_effect_rests_on(crossed_table):
 
 
 def test_holm_corrects_the_declared_family_and_nothing_else(crossed_table):
-    family = {"measures": ["canonical"], "effects": ["training", "prompt"], "declared": "2026-01-01"}
+    family = {
+        "measures": ["canonical"],
+        "effects": ["training", "prompt"],
+        "declared": "2026-01-01",
+    }
     found = crossing.effects(crossed_table(), family=family)
     assert found[found.declared][["effect", "measure"]].to_numpy().tolist() == [
         ["training", "canonical"],
@@ -68,10 +81,14 @@ def test_too_few_dialogues_are_no_test(crossed_table):
 
 
 def test_identical_arms_differ_in_nothing(crossed_table):
-    right = dict.fromkeys([(a, b) for a in ("none", "stripped", "full") for b in ("stripped", "full")], 5)
+    right = dict.fromkeys(
+        [(a, b) for a in ("none", "stripped", "full") for b in ("stripped", "full")], 5
+    )
     found = crossing.effects(crossed_table(right), ["canonical"])
     assert (found[["mean", "low", "high"]] == 0).all(axis=None) and (found.p == 1).all()
-    assert found.detectable.isna().all(), "items of which none differs do not say what could have been found"
+    assert found.detectable.isna().all(), (
+        "items of which none differs do not say what could have been found"
+    )
 
 
 def test_items_of_one_side_only_are_left_out_and_counted(crossed_table):
@@ -129,8 +146,13 @@ def test_only_plain_arms_enter(crossed_table):
 
 def test_where_every_run_varies_in_something_each_combination_is_crossed(crossed_table):
     slow, fast = (crossed_table(variant=(("learning_rate", rate),)) for rate in (1e-4, 3e-4))
-    found = crossing.effects(pd.concat([slow, fast], ignore_index=True), ["canonical"], which=["training"])
-    assert [words(variant) for variant in found.variant] == ["learning_rate 0.0001", "learning_rate 0.0003"]
+    found = crossing.effects(
+        pd.concat([slow, fast], ignore_index=True), ["canonical"], which=["training"]
+    )
+    assert [words(variant) for variant in found.variant] == [
+        "learning_rate 0.0001",
+        "learning_rate 0.0003",
+    ]
     assert found["mean"].tolist() == pytest.approx([25, 25])
     assert crossing.left_out(pd.concat([slow, fast])) == []
 
@@ -143,11 +165,13 @@ def test_no_sequential_run_leaves_nothing_to_cross(crossed_table):
 
 def test_levels_are_those_of_the_cells(crossed_table):
     levels = crossing.levels(crossed_table(), "canonical").set_index(["train", "asked"])
-    assert levels["mean"].unstack().loc[["none", "stripped", "full"], ["stripped", "full"]].to_numpy() == (
-        pytest.approx(np.array([[0, 20], [30, 40], [40, 80]]))
-    )
+    assert levels["mean"].unstack().loc[
+        ["none", "stripped", "full"], ["stripped", "full"]
+    ].to_numpy() == (pytest.approx(np.array([[0, 20], [30, 40], [40, 80]])))
     assert levels.n["none", "full"] == 80 and levels.n["full", "full"] == 160
 
 
 def plain_cells():
-    return [(train, asked) for train in ("none", "stripped", "full") for asked in ("stripped", "full")]
+    return [
+        (train, asked) for train in ("none", "stripped", "full") for asked in ("stripped", "full")
+    ]

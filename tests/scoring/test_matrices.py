@@ -66,5 +66,7 @@ def test_curves_go_by_prompt_and_order(read):
     own = [read("a", condition="stripped"), read("b"), read("c", strategy="joint")]
     (key,) = matrices.curves(tables.frame(own))
     assert key == (OWN, tuple(own[0].record.blocks))
-    crossed = tables.frame([read("d", condition="stripped", **BOTH), read("e", order=OTHER, **BOTH)])
+    crossed = tables.frame(
+        [read("d", condition="stripped", **BOTH), read("e", order=OTHER, **BOTH)]
+    )
     assert len(matrices.curves(crossed)) == 4

@@ -8,7 +8,9 @@ from trajnb.scoring.arms import Arm
 def test_the_gain_of_a_gap_is_what_training_added(read):
     table = tables.frame([read("a", condition="stripped"), read("b", condition="full")])
     left, right = (table[table.arm == Arm(arm)] for arm in ("full", "stripped"))
-    zero, final, gain = (paired.compare(left, right, "name", when) for when in ("zero", "final", "gain"))
+    zero, final, gain = (
+        paired.compare(left, right, "name", when) for when in ("zero", "final", "gain")
+    )
     assert gain.mean == pytest.approx(final.mean - zero.mean)
     assert gain.low <= gain.mean <= gain.high
     assert paired.compare(right, left, "name", "final").mean == pytest.approx(-final.mean)
@@ -59,14 +61,21 @@ def test_without_such_pairs_every_arm_is_held_against_the_first(read):
 
 def test_comparisons_stand_on_equal_prompts_where_there_are_such(crossed_table):
     crossed = paired.comparisons(crossed_table(), ["canonical"])
-    assert crossed[["asked", "when"]].to_numpy().tolist() == [["stripped", "final"], ["full", "final"]]
+    assert crossed[["asked", "when"]].to_numpy().tolist() == [
+        ["stripped", "final"],
+        ["full", "final"],
+    ]
     assert crossed["mean"].tolist() == pytest.approx([10, 40])
-    own = paired.comparisons(crossed_table(asked={"stripped": ["stripped"], "full": ["full"]}), ["canonical"])
+    own = paired.comparisons(
+        crossed_table(asked={"stripped": ["stripped"], "full": ["full"]}), ["canonical"]
+    )
     assert own.asked.eq("its own").all() and own.when.tolist() == ["zero", "final", "gain"]
     assert own["mean"].tolist() == pytest.approx([20, 50, 30])
 
 
-@pytest.mark.parametrize("value", ["a, b", "full → stripped", ["a, b", "c > d"], ", match_tokens full"])
+@pytest.mark.parametrize(
+    "value", ["a, b", "full → stripped", ["a, b", "c > d"], ", match_tokens full"]
+)
 def test_no_comma_or_arrow_in_a_value_breaks_a_pair(read, value):
     runs = [
         read("a", condition="stripped", train_file=value),

@@ -9,14 +9,18 @@ def test_the_published_figures_come_with_their_source():
     assert "2605.09734" in published["paper"] and "sagnikc395" in published["source"]
     exact = {arm: np.mean(rows[-1]) for arm, rows in published["full_percent"]["exact"].items()}
     assert exact == pytest.approx({"A": 39.2, "B": 56.9}, abs=0.05)
-    assert paper.zero_and_final("stripped", "stripped")["canonical"] == pytest.approx((8.6, 39.2), abs=0.05)
+    assert paper.zero_and_final("stripped", "stripped")["canonical"] == pytest.approx(
+        (8.6, 39.2), abs=0.05
+    )
     assert paper.zero_and_final("full", "full")["name"] == pytest.approx((66.4, 74.3), abs=0.05)
     assert np.isnan(paper.zero_and_final("full", "stripped")["name"]).all()
 
 
 def test_the_published_figures_decomposed_as_far_as_they_go():
     gaps, sentences = paper.gaps()
-    assert gaps.loc["exact call (canonical)"].tolist() == pytest.approx([15.6, 15.6, 0.0, 17.7], abs=0.05)
+    assert gaps.loc["exact call (canonical)"].tolist() == pytest.approx(
+        [15.6, 15.6, 0.0, 17.7], abs=0.05
+    )
     assert "+15.6 points before training" in sentences[0] and "(+17.7 on all)" in sentences[0]
     assert "added 0.0 to the gap" in sentences[0] and "cannot be separated" in sentences[1]
 
@@ -29,7 +33,10 @@ def test_each_of_the_papers_figures_is_reproduced_or_not(read):
         row["name"] = False
     shown = paper.reproduced(tables.frame([right, read("b", condition="requests")]))
     assert len(shown) == 10 and set(shown.index.get_level_values("condition")) == {"B"}
-    assert shown.ours["B", "exact"].to_numpy() == pytest.approx(100) and shown.ours["B", "name"].eq(0).all()
+    assert (
+        shown.ours["B", "exact"].to_numpy() == pytest.approx(100)
+        and shown.ours["B", "name"].eq(0).all()
+    )
     assert shown.reproduced.eq("does not").all()
     assert shown.paper["B", "exact", "mean"] == pytest.approx(56.9, abs=0.05)
 
@@ -42,7 +49,9 @@ def test_its_outcomes_are_all_its_held_out_calls():
 
 def test_its_metrics_are_percent_of_its_sampled_matrices():
     metrics = paper.metrics()
-    assert list(metrics) == [(name, arm) for name in ("name", "exact") for arm in ("stripped", "full")]
+    assert list(metrics) == [
+        (name, arm) for name in ("name", "exact") for arm in ("stripped", "full")
+    ]
     assert metrics["exact", "stripped"]["average"] == pytest.approx(38.3, abs=0.051)
 
 

@@ -25,7 +25,10 @@ def test_scores_and_ceilings_are_those_of_the_items(crossed_table):
 
 def test_the_name_can_be_known_where_a_value_cannot(crossed_table):
     ceiling = strata.scores(crossed_table(), "name")["", "ceiling"]
-    assert ceiling["a value only in stripped responses"] == 100 and ceiling["the API's name only there"] == 0
+    assert (
+        ceiling["a value only in stripped responses"] == 100
+        and ceiling["the API's name only there"] == 0
+    )
 
 
 def test_effects_within_a_stratum_are_those_of_its_rows(crossed_table):
@@ -34,7 +37,9 @@ def test_effects_within_a_stratum_are_those_of_its_rows(crossed_table):
     assert found.loc[("all calls", "training"), "mean"] == pytest.approx(25)
     novel = crossing.effects(table[~table.seen_target], ["canonical"]).set_index("effect")
     for effect in strata.DECOMPOSED:
-        assert found.loc[("novel gold call", effect), "mean"] == pytest.approx(novel.loc[effect, "mean"])
+        assert found.loc[("novel gold call", effect), "mean"] == pytest.approx(
+            novel.loc[effect, "mean"]
+        )
         assert found.loc[("novel gold call", effect), "items"] == 60
 
 

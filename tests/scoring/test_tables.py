@@ -71,13 +71,17 @@ def test_what_is_plain_is_not_written_and_what_is_not_heeded_does_not_count():
 
 def test_the_final_stage_is_that_of_the_strategy(read):
     runs = [
-        read(strategy, strategy=strategy) for strategy in ("sequential", "joint", "independent", "few-shot")
+        read(strategy, strategy=strategy)
+        for strategy in ("sequential", "joint", "independent", "few-shot")
     ]
     table = tables.frame(runs)
     final = table[table["last"]].groupby("strategy").stage.unique().map(sorted)
     assert final.to_dict() == {
-        "sequential": [4], "joint": [1], "few-shot": [1], "independent": [1, 2, 3, 4]
-    }  # fmt: skip
+        "sequential": [4],
+        "joint": [1],
+        "few-shot": [1],
+        "independent": [1, 2, 3, 4],
+    }
     own = table[table["last"] & (table.strategy == "independent")]
     order = runs[0].record.blocks
     assert (own.stage == own.block.map({block: i for i, block in enumerate(order, 1)})).all()

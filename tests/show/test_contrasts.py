@@ -54,7 +54,9 @@ def test_texts_that_would_overlap_are_moved_apart(level):
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert len(boxes) == 4
     inside = figure.axes[0].bbox
-    assert all(inside.y0 < box.y1 and box.y0 < inside.y1 for box in boxes), "what lies outside is not drawn"
+    assert all(inside.y0 < box.y1 and box.y0 < inside.y1 for box in boxes), (
+        "what lies outside is not drawn"
+    )
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
 
 
@@ -88,5 +90,7 @@ def test_cost_is_operations_where_all_records_have_them(runs):
         "asked with full prompts",
     ]
     assert "tokens" in figure.axes[0].get_xlabel() and {"full", "joint"} <= set(texts(figure))
-    figure = contrasts.cost_accuracy(returned.assign(flops=[0.0, *[1e15] * (len(returned) - 1)]), "canonical")
+    figure = contrasts.cost_accuracy(
+        returned.assign(flops=[0.0, *[1e15] * (len(returned) - 1)]), "canonical"
+    )
     assert "operations" in figure.axes[0].get_xlabel()

@@ -23,18 +23,28 @@ def table(tmp_path, write_run):
 def texts(figure: Figure) -> str:
     figure.canvas.draw()
     found = [text.get_text() for ax in figure.axes for text in [*ax.texts, ax.title]]
-    return "\n".join(found + [text.get_text() for legend in figure.legends for text in legend.texts])
+    return "\n".join(
+        found + [text.get_text() for legend in figure.legends for text in legend.texts]
+    )
 
 
 def test_conditions_keep_their_colour_and_no_two_arms_share_one():
     full = Arm("full")
-    arms = [full, Arm("current"), Arm("stripped"), Arm("full", asked="stripped"), Arm("full", "joint")]
+    arms = [
+        full,
+        Arm("current"),
+        Arm("stripped"),
+        Arm("full", asked="stripped"),
+        Arm("full", "joint"),
+    ]
     palette = plots.colours(arms := [*arms, Arm("other")])
     assert palette[full] == plots.colours([full])[full] == plots.CONDITION_COLOURS["full"]
     assert len({palette[arm] for arm in arms}) == len(arms)
     own = Arm("full", asked="full")
     assert plots.colours([own])[own] == plots.CONDITION_COLOURS["full"]
-    assert set(CONDITIONS) <= set(plots.CONDITION_COLOURS), "a condition without a colour of its own"
+    assert set(CONDITIONS) <= set(plots.CONDITION_COLOURS), (
+        "a condition without a colour of its own"
+    )
 
 
 def test_changes_write_the_counts_beside_the_interval(table):
@@ -65,7 +75,10 @@ def test_a_matrix_shows_percent_and_counts_in_the_order_learnt():
 def test_a_matrix_of_all_blocks_at_once_has_two_rows():
     matrix = Matrix(("a", "b"), np.array([[0, 1], [2, 1]]), np.array([4, 4]))
     figure = plots.matrices({"joint": matrix}, "name")
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["zero-shot", "at the end"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+        "zero-shot",
+        "at the end",
+    ]
 
 
 def test_curves_have_a_panel_per_block_and_a_line_per_run_and_arm(table):
@@ -82,7 +95,9 @@ def test_outcome_bars_hold_every_item(table):
 
 
 def test_overhead_is_read_against_the_cheapest():
-    figure = plots.token_overhead({"training tokens": pd.Series({Arm("stripped"): 100, Arm("full"): 125})})
+    figure = plots.token_overhead(
+        {"training tokens": pd.Series({Arm("stripped"): 100, Arm("full"): 125})}
+    )
     assert "125  (+25%)" in texts(figure)
 
 
@@ -95,8 +110,11 @@ def test_error_kinds_have_a_bar_for_every_arm_and_stage():
     ]
     (ax,) = plots.error_kinds(pd.DataFrame(rows)).axes
     assert [label.get_text() for label in ax.get_yticklabels()] == [
-        "stripped, zero-shot", "stripped, stage 1", "full, zero-shot", "full, stage 1",
-    ]  # fmt: skip
+        "stripped, zero-shot",
+        "stripped, stage 1",
+        "full, zero-shot",
+        "full, stage 1",
+    ]
     widths = [patch.get_width() for patch in ax.patches if patch.get_width()]
     assert widths == pytest.approx([100 / 3, 200 / 3] * 4)
     assert set(plots.KIND_COLOURS) == set(KINDS)

@@ -74,16 +74,23 @@ def test_evaluation_of_two_conditions_with_hostile_predictions(tmp_path, write_r
     assert 'href="03_evaluate.html"' in index and 'href="07_details.html"' in index
     assert "02_train.html" not in index
     for words in (
-        "another model and corpus", "One seed per arm", "cannot tell", "27 calls in",
-        "cannot be told apart here", "full minus stripped, each asked with its own prompts", "exploratory",
-    ):  # fmt: skip
+        "another model and corpus",
+        "One seed per arm",
+        "cannot tell",
+        "27 calls in",
+        "cannot be told apart here",
+        "full minus stripped, each asked with its own prompts",
+        "exploratory",
+    ):
         assert words in html, words
     assert "cannot be told apart here" in index
     assert html.count("One seed per arm") == 1, "a doubt is said twice"
     assert len(html) + len(index) < 2_000_000 and len(details) < 1_500_000
 
 
-def test_evaluation_of_seeds_orders_and_crossed_conditions_of_an_unfinished_study(tmp_path, write_run):
+def test_evaluation_of_seeds_orders_and_crossed_conditions_of_an_unfinished_study(
+    tmp_path, write_run
+):
     order = ("travel", "trading", "file_system", "vehicle_control")
     both = {"dialogues": 2, "eval_conditions": ["stripped", "full"]}
     for condition in ("stripped", "full"):
@@ -116,7 +123,8 @@ def test_evaluation_of_strategies_and_controls(tmp_path, write_run):
     for words in ("intransigence", "placebo minus stripped"):
         assert words in details, words
     assert (
-        "exploratory)" not in html.partition("Headline")[0].partition("The answer")[2].partition("<img")[0]
+        "exploratory)"
+        not in html.partition("Headline")[0].partition("The answer")[2].partition("<img")[0]
     )
 
 
@@ -147,7 +155,11 @@ def test_code_is_folded_but_there_and_outputs_are_text(tmp_path):
         new_code_cell("answer = 42", outputs=[output], metadata={"tags": ["parameters"]}),
     )
     assert_self_contained(html)
-    assert "<title>A title</title>" in html and 'href="#One-section"' in html and 'id="One-section"' in html
+    assert (
+        "<title>A title</title>" in html
+        and 'href="#One-section"' in html
+        and 'id="One-section"' in html
+    )
     assert re.search(r'<details class="code">\s*<summary>code · parameters', html) and "42" in html
     assert "» step 1\n&lt;script&gt;" in html
 
@@ -162,9 +174,28 @@ def test_scripts_and_widgets_of_outputs_are_left_out(tmp_path):
     assert "alert(1)" not in html and "left out" in html
 
 
+def test_figures_are_small_and_still_figures(tmp_path):
+    from base64 import b64decode, b64encode
+    from io import BytesIO
+
+    from PIL import Image
+
+    picture = BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(picture, "PNG")
+    figure = {"image/png": b64encode(picture.getvalue()).decode()}
+    html = render(tmp_path, new_code_cell("", outputs=[new_output("display_data", figure)]))
+    assert_self_contained(html)
+    (shown,) = re.findall(r"data:image/png;base64,([\w+/=]+)", html)
+    image = Image.open(BytesIO(b64decode(shown)))
+    assert image.size == (256, 256) and image.mode == "P"
+
+
 def test_an_error_stands_at_the_top(tmp_path):
     error = new_output(
-        "error", ename="ValueError", evalue=HOSTILE, traceback=["\x1b[31mValueError\x1b[0m " + HOSTILE]
+        "error",
+        ename="ValueError",
+        evalue=HOSTILE,
+        traceback=["\x1b[31mValueError\x1b[0m " + HOSTILE],
     )
     html = render(
         tmp_path, new_markdown_cell("# A title"), new_code_cell("boom()", outputs=[error], id="abc")
@@ -175,7 +206,9 @@ def test_an_error_stands_at_the_top(tmp_path):
 
 
 def test_index_of_a_study_that_has_only_begun(tmp_path):
-    (tmp_path / "study.yaml").write_text("name: quick\ntitle: '<b>Stripped</b> against full'\nruns: {}\n")
+    (tmp_path / "study.yaml").write_text(
+        "name: quick\ntitle: '<b>Stripped</b> against full'\nruns: {}\n"
+    )
     write_index(tmp_path, read_study(tmp_path), {"full-s0": "running", "<i>odd</i>": "waiting"})
     html = (tmp_path / "index.html").read_text("utf-8")
     assert_self_contained(html)

@@ -17,9 +17,13 @@ QUESTIONS = {
     "training@full": "Does training on trajectories help, asked with full prompts?",
     "prompt": "Do test prompts that show the trajectory help the same trained model?",
     "prompt@none": "Do test prompts that show the trajectory help the untrained model?",
-    "prompt@stripped": "Do test prompts that show the trajectory help the model trained on stripped ones?",
+    "prompt@stripped": (
+        "Do test prompts that show the trajectory help the model trained on stripped ones?"
+    ),
     "prompt@full": "Do test prompts that show the trajectory help the model trained on full ones?",
-    "interaction": "Does training on trajectories help more under full than under stripped test prompts?",
+    "interaction": (
+        "Does training on trajectories help more under full than under stripped test prompts?"
+    ),
     "same-prompt": "Does training on trajectories help where the prompt is the same either way?",
 }
 WORDS = {
@@ -33,9 +37,9 @@ FIRST = ("training", "prompt", "interaction", "same-prompt")
 """The questions that open a report."""
 SIGNIFICANT = 0.05
 _UNCROSSED = (
-    "What training taught and what the test prompt shows cannot be told apart here: not every adapter was "
-    "asked with both stripped and full prompts. With eval_conditions: [stripped, full] in the params file "
-    "the saved adapters are, and nothing is trained again."
+    "What training taught and what the test prompt shows cannot be told apart here: not every "
+    "adapter was asked with both stripped and full prompts. With eval_conditions: [stripped, full] "
+    "in the params file the saved adapters are, and nothing is trained again."
 )
 
 
@@ -45,12 +49,13 @@ def unit_of(measure: str) -> tuple[str, int]:
 
 
 def answers(table: pd.DataFrame, found: pd.DataFrame) -> list[str]:
-    """The sentences that open a report: what training taught, what the test prompt shows, their interaction,
-    and training again on identical prompts.
+    """The sentences that open a report: what training taught, what the test prompt shows, their
+    interaction, and training again on identical prompts.
 
-    `table` is that of `tables.frame`, `found` its `crossing.effects`. A sentence each for every declared
-    measure, exact calls where none was declared; other declared effects follow. Where arms were asked in
-    their own condition only, the sentences say what that leaves open, and what can be read all the same.
+    `table` is that of `tables.frame`, `found` its `crossing.effects`. A sentence each for every
+    declared measure, exact calls where none was declared; other declared effects follow. Where arms
+    were asked in their own condition only, the sentences say what that leaves open, and what can be
+    read all the same.
     """
     sentences = []
     measures = list(found[found.declared].measure.unique()) or ["canonical"]
@@ -99,7 +104,7 @@ def _gaps(table: pd.DataFrame, measure: str) -> list[str]:
 def changes(
     table: pd.DataFrame, measures: Iterable[str] = ("name", "canonical", "logp")
 ) -> list[str]:
-    """A sentence for each arm that was asked in its own condition and measure: final against zero-shot."""
+    """Final against zero-shot, a sentence a measure, of each arm asked in its own condition."""
     sentences = []
     own = table[table.condition == table.eval_condition]
     for arm, part in own.groupby("arm", sort=False):
@@ -112,8 +117,8 @@ def changes(
 def answer(row) -> str:
     """One row of `crossing.effects` as its question and the answer.
 
-    A direction is claimed only where the interval excludes zero and the test agrees: by Holm's p for a row of
-    the declared family, by the plain one, called exploratory, for others.
+    A direction is claimed only where the interval excludes zero and the test agrees: by Holm's p
+    for a row of the declared family, by the plain one, called exploratory, for others.
     """
     return f"{QUESTIONS[row.effect]} {_finding(row)}"
 

@@ -27,12 +27,12 @@ _NOT_AN_ARM = {
     "rollout_calls",
 }
 _UNSAID = {"match_tokens": "", "fresh_ids": False, "stop_targets": False}
-"""Parameters that are not part of an arm at these values: all tokens, the corpus's own ids, calls alone."""
+"""No part of an arm at these values: all tokens, the corpus's own ids, calls alone."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """The runs that differ in nothing but seed and block order, and the prompts that they were asked with."""
+    """Runs that differ in nothing but seed and block order, and what they were asked with."""
 
     condition: str
     strategy: str = PLAIN.name
@@ -41,7 +41,7 @@ class Arm:
     variant: Pairs = ()
     """Whatever else runs of the study differ in."""
     asked: str = ""
-    """The condition of the test prompts; nothing where every run was asked in its own, or for training alone."""
+    """The condition of the test prompts; nothing where every run was asked in its own."""
 
     def __str__(self) -> str:
         """For people: `full`, `full, strategy joint`, `full, lora_rank 64 → stripped`."""
@@ -75,14 +75,14 @@ def words(pairs: Pairs) -> str:
 
 
 def arms_of(parameters: Sequence[Mapping]) -> list[Arm]:
-    """The training arm of each run, from the parameters of all: condition, strategy, and whatever else sets it
-    apart from the other runs.
+    """The training arm of each run, from the parameters of all: condition, strategy, and whatever
+    else sets it apart from the other runs.
 
-    No part of it are what is plain (all tokens, the corpus's own ids), what an older record lacks, and what a
-    strategy does not heed.
+    No part of it are what is plain (all tokens, the corpus's own ids), what an older record lacks,
+    and what a strategy does not heed.
     """
-    heeded = {name for strategy in STRATEGIES.values() for name in strategy.heeds}
-    names = {name for own in parameters for name in own}
+    heeded = set().union(*(strategy.heeds for strategy in STRATEGIES.values()))
+    names = set().union(*parameters)
     varying = _varying(parameters, sorted(names - _NOT_AN_ARM - heeded))
     arms = []
     for own in parameters:
@@ -94,8 +94,8 @@ def arms_of(parameters: Sequence[Mapping]) -> list[Arm]:
 
 
 def in_order(runs: Iterable[Run]) -> list[Run]:
-    """Runs by name: plain ones first, other strategies last, and among equals those of the paper's A
-    (stripped), the usual baseline.
+    """Runs by name: plain ones first, other strategies last, and among equals those of the paper's
+    A (stripped), the usual baseline.
     """
     strategies = list(STRATEGIES)
 
@@ -114,13 +114,17 @@ def order_words(order: Sequence[str]) -> str:
 
 
 def numbered(order: Sequence[str], orders: Sequence[Sequence[str]]) -> str:
-    """What tells an order from the others behind a title: `, order 2`; nothing where there is one alone."""
+    """What tells an order from the others behind a title: `, order 2`; nothing for a lone one."""
     return f", order {list(orders).index(order) + 1}" if len(orders) > 1 else ""
 
 
 def _varying(parameters: Sequence[Mapping], names: Iterable[str]) -> list[str]:
     """Those of `names` in which the runs differ."""
-    return [name for name in names if len({json.dumps(_value(own, name)) for own in parameters}) > 1]
+    found = []
+    for name in names:
+        values = {json.dumps(_value(own, name)) for own in parameters}
+        found += [name] if len(values) > 1 else []
+    return found
 
 
 def _pairs(own: Mapping, names: Iterable[str]) -> Pairs:

@@ -1,8 +1,8 @@
 """The continual-learning metrics of all strategies beside each other, each with its interval.
 
-Metrics over stages are those of strategies that learn block after block with one adapter. A joint model, an
-adapter for every block and few-shot prompts have an average, and where a block was learnt its score then.
-Intransigence holds a strategy against the joint model of the same condition.
+Metrics over stages are those of strategies that learn block after block with one adapter. A joint
+model, an adapter for every block and few-shot prompts have an average, and where a block was learnt
+its score then. Intransigence holds a strategy against the joint model of the same condition.
 """
 
 import pandas as pd
@@ -17,10 +17,11 @@ METRICS = (*continual.METRICS, "intransigence")
 
 
 def baselines(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """METRICS of every arm of `tables.frame`, in percent: columns `trained, asked, metric, mean, low, high`.
+    """METRICS of every arm of `tables.frame`, in percent: columns `trained, asked, metric, mean,
+    low, high`.
 
-    Every block weighs the same. A metric that a strategy does not have is not there; intransigence is not
-    there without a joint arm, and rests on the seeds and orders that both have.
+    Every block weighs the same. A metric that a strategy does not have is not there; intransigence
+    is not there without a joint arm, and rests on the seeds and orders that both have.
     """
     rows = []
     for (trained, asked), part in table.groupby(["trained", "eval_condition"], sort=False):
@@ -34,8 +35,8 @@ def baselines(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def differences(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """METRICS of `full` minus those of `stripped`, in points, of every `crossing.combinations` asked with the
-    same prompts: columns `variant, asked, metric, mean, low, high`.
+    """METRICS of `full` minus those of `stripped`, in points, of every `crossing.combinations`
+    asked with the same prompts: columns `variant, asked, metric, mean, low, high`.
 
     Paired by seed, order and item, see `continual.difference_intervals`.
     """
@@ -49,7 +50,7 @@ def differences(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def _joint(table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
-    """The rows of the arm that learnt all blocks at once, in all else like `arm`; none for such an arm."""
+    """The rows of the arm that learnt all blocks at once, else like `arm`; none for such an arm."""
     at_once = [one.name for one in STRATEGIES.values() if one.trains and one.one_stage]
     if arm.strategy in at_once:
         return table[:0]

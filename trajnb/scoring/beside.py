@@ -5,31 +5,31 @@ from collections.abc import Sequence
 import pandas as pd
 
 from trajnb.records import Run, read_lines
-from trajnb.scoring import rollouts
+from trajnb.scoring import dialogues
 from trajnb.scoring.arms import arms_of
 from trajnb.world.unpassable import UNPASSABLE
 
 
 def played(runs: Sequence[Run]) -> pd.DataFrame:
-    """The metrics of dialogues that were played to their end, by arm, test prompts and who ends a turn, see
-    `rollouts.summary`; empty where none was.
+    """The metrics of dialogues that were played to their end, by arm, test prompts and who ends a
+    turn, see `dialogues.summary`; empty where none was.
 
     `success, passable` leaves out the dialogues whose reference demands what nobody can know.
     """
     lines = _lines(runs, "rollouts.jsonl")
     if not lines:
         return pd.DataFrame()
-    table = rollouts.table(lines).assign(arm=[line["arm"] for line in lines])
+    table = dialogues.table(lines).assign(arm=[line["arm"] for line in lines])
     by = ["arm", "eval_condition", "ends"]
-    found = rollouts.summary(table, by)
+    found = dialogues.summary(table, by)
     passable = table[~table.dialogue_id.isin(UNPASSABLE)]
-    found.insert(2, "success, passable", rollouts.summary(passable, by).success)
+    found.insert(2, "success, passable", dialogues.summary(passable, by).success)
     return found
 
 
 def stops(runs: Sequence[Run]) -> pd.DataFrame:
-    """Percent of turns that a model ended where they end, by arm and test prompts (rows) and stage; empty
-    where none was asked.
+    """Percent of turns that a model ended where they end, by arm and test prompts (rows) and stage;
+    empty where none was asked.
     """
     lines = _lines(runs, "stops.jsonl")
     if not lines:

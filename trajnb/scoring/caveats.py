@@ -19,11 +19,12 @@ def caveats(
     family: Mapping | None = None,
     started: Sequence[str] = (),
 ) -> list[str]:
-    """What the answers of a study rest on too little: seeds, dialogues, exact calls, tests not declared in
-    time, sides that differ.
+    """What the answers of a study rest on too little: seeds, dialogues, exact calls, tests not
+    declared in time, sides that differ.
 
-    `table` is that of `tables.frame`, `found` its `crossing.effects`. `family` is that of study.yaml, whose
-    `declared` says since when; `started` are the times of the runs (all ISO 8601, UTC).
+    `table` is that of `tables.frame`, `found` its `crossing.effects`. `family` is that of
+    study.yaml, whose `declared` says since when; `started` are the times of the runs (all ISO 8601,
+    UTC).
     """
     measured = found[found["items"] > 0]
     said = [*_of_seeds(table, measured), *_of_calls(table)]
@@ -33,8 +34,8 @@ def caveats(
     early = [time for time in started if time < declared]
     if early:
         said.append(
-            f"{len(early)} of {len(started)} runs began before this study named its family of tests "
-            f"({declared[:10]})."
+            f"{len(early)} of {len(started)} runs began before this study named its family of "
+            f"tests ({declared[:10]})."
         )
     for words in measured.left_out[measured.left_out != ""].unique():
         said.append(f"Compared on what all sides have; left out: {words}.")
@@ -46,15 +47,15 @@ def _of_seeds(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
     compared = measured[measured.seeds > 0].seeds.min()  # nan where nothing trained is compared
     if most == 1:
         return [
-            "One seed per arm: how far another one would move these numbers is unknown. The intervals speak "
-            "about other dialogues, not about other seeds."
+            "One seed per arm: how far another one would move these numbers is unknown. The "
+            "intervals speak about other dialogues, not about other seeds."
         ]
     if not min(most, compared) < FEW_SEEDS:
         return []
     fewer = f", {compared:.0f} where arms are compared" if compared < most else ""
     return [
-        f"{most} seeds at most{fewer}: intervals count the differences between them, but of so few their "
-        "variance is poorly known."
+        f"{most} seeds at most{fewer}: intervals count the differences between them, but of so "
+        "few their variance is poorly known."
     ]
 
 
@@ -63,22 +64,21 @@ def _of_calls(table: pd.DataFrame) -> list[str]:
     dialogues = table.dialogue_id.nunique()
     if dialogues < FEW_CLUSTERS:
         said.append(
-            f"The intervals rest on {dialogues} dialogues: with fewer than {FEW_CLUSTERS} they may be too "
-            "narrow."
+            f"The intervals rest on {dialogues} dialogues: with fewer than {FEW_CLUSTERS} they may "
+            "be too narrow."
         )
     rows = crossing.plain(table)
     fewest = rows[rows["last"]].groupby("arm", sort=False).canonical.sum().min()
     if fewest < FEW_EXACT:
         said.append(
-            "Exact calls are few: they are reported as counts, and the log-likelihood and the API name carry "
-            "the comparison. A study as small as params/quick.yaml is expected to look like this."
+            "Exact calls are few: they are reported as counts, and the log-likelihood and the API "
+            "name carry the comparison. A study as small as params/quick.yaml is expected to look "
+            "like this."
         )
     return said
 
 
-def limits(
-    table: pd.DataFrame, found: pd.DataFrame, runs: Sequence[Run], plan: Plan
-) -> list[str]:
+def limits(table: pd.DataFrame, found: pd.DataFrame, runs: Sequence[Run], plan: Plan) -> list[str]:
     """What a study does not say at all, however many its numbers."""
     said = []
     if missing := plan.missing(runs):
@@ -87,8 +87,8 @@ def limits(
         said.append("One block order: whether a block is hard or merely late cannot be told apart.")
     if not (found[found.effect == "training"]["items"] > 0).any():
         said.append(
-            "Not every arm was asked with both prompts: reading more and having learnt more are told apart "
-            "only on the calls whose prompts are the same."
+            "Not every arm was asked with both prompts: reading more and having learnt more are "
+            "told apart only on the calls whose prompts are the same."
         )
     if crossing.left_out(table):
         said.append(
@@ -96,7 +96,8 @@ def limits(
         )
     if not any((run.folder / "rollouts.jsonl").is_file() for run in runs):
         said.append(
-            "Next calls on recorded histories: nothing here was executed with the model's own earlier calls."
+            "Next calls on recorded histories: nothing here was executed with the model's own "
+            "earlier calls."
         )
     models = ", ".join(sorted({run.record.model["id"] for run in runs}))
     corpora = ", ".join(sorted({run.record.corpus["name"] for run in runs}))

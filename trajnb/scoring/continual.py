@@ -1,11 +1,12 @@
-"""Continual-learning metrics from a score matrix, each written from its definition, and their intervals.
+"""Continual-learning metrics from a score matrix, each written from its definition, and their
+intervals.
 
-`R` is a (T, T) array: R[i, j] is the score (a rate, 0 to 1 or in percent) on the j-th block learnt, measured
-after learning block i. `b` is the (T,) row measured before any training, in the same prompt condition. Both
-may be stacks, (..., T, T) and (..., T), and then a metric is an array (...,).
-Metrics that compare blocks are nan for a single block. The authors' released codes differ from these
-definitions in places (GEM divides by T; some maxima include the last row), so the tests hold ours against the
-published figures of arXiv 2605.09734, recomputed from their matrices.
+`R` is a (T, T) array: R[i, j] is the score (a rate, 0 to 1 or in percent) on the j-th block learnt,
+measured after learning block i. `b` is the (T,) row measured before any training, in the same
+prompt condition. Both may be stacks, (..., T, T) and (..., T), and then a metric is an array
+(...,). Metrics that compare blocks are nan for a single block. The authors' released codes differ
+from these definitions in places (GEM divides by T; some maxima include the last row), so the tests
+hold ours against the published figures of arXiv 2605.09734, recomputed from their matrices.
 """
 
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def forgetting(R) -> float:
 
 
 def aulc(R) -> float:
-    """Area under a block's curve from its own stage to the end (trapezoid, per stage), mean of blocks."""
+    """Area under a block's curve from its own stage on (trapezoid, per stage), mean of blocks."""
     R = _square(R)
     curves = [R[..., j:, j] for j in range(R.shape[-1])]
     return np.mean([_area(curve) for curve in curves], axis=0)
@@ -62,8 +63,9 @@ def _area(curve: np.ndarray) -> np.ndarray:
 
 
 def intransigence(R, joint) -> float:
-    """What learning in sequence held back (Chaudhry 2018): the scores `joint` (T,) of a model trained on all
-    blocks at once, minus those of each block right after it was learnt, mean of blocks; may be negative."""
+    """What learning in sequence held back (Chaudhry 2018): the scores `joint` (T,) of a model
+    trained on all blocks at once, minus those of each block right after it was learnt, mean of
+    blocks; may be negative."""
     return (np.asarray(joint, float) - _own(_square(R))).mean(-1)
 
 
@@ -84,12 +86,13 @@ def intervals(
 ) -> dict[str, Interval]:
     """METRICS of one arm with their intervals, in percent (nats a token for `logp`).
 
-    `rows` are those of one arm in `trajnb.scoring.tables.frame`, all stages and any number of runs. Each
-    metric is that of a run (or of the runs that share seed and order), in its own block order, averaged over
-    runs. Dialogues are drawn within their block (the blocks are fixed), seeds and orders as in
-    `crossed_bootstrap`. nan for low and high where a block has fewer than two dialogues, nan throughout for
-    metrics that a single block does not have. A stage without a block's items is a ValueError. Forgetting
-    takes the maximum of noisy scores and so is a little too high, in every draw as in the matrix itself.
+    `rows` are those of one arm in `trajnb.scoring.tables.frame`, all stages and any number of runs.
+    Each metric is that of a run (or of the runs that share seed and order), in its own block order,
+    averaged over runs. Dialogues are drawn within their block (the blocks are fixed), seeds and
+    orders as in `crossed_bootstrap`. nan for low and high where a block has fewer than two
+    dialogues, nan throughout for metrics that a single block does not have. A stage without a
+    block's items is a ValueError. Forgetting takes the maximum of noisy scores and so is a little
+    too high, in every draw as in the matrix itself.
     """
     found = _intervals([rows], measure, level=level, resamples=resamples, seed=seed)
     if measure == "logp":
@@ -111,8 +114,8 @@ def difference_intervals(
 ) -> dict[str, Interval]:
     """METRICS of arm `left` minus those of arm `right`, in points (nats a token for `logp`).
 
-    Paired by (seed, order) and item: what only one arm has is left out, and runs and dialogues are drawn for
-    both at once. Arms without a run or an item in common are a ValueError.
+    Paired by (seed, order) and item: what only one arm has is left out, and runs and dialogues are
+    drawn for both at once. Arms without a run or an item in common are a ValueError.
     """
     for key in (["seed", "order"], ["dialogue_id", "step"]):
         left = left.merge(right[key].drop_duplicates(), on=key)
@@ -139,7 +142,9 @@ class _Design:
     """How many of them each block has; they sum to the dialogues."""
 
     def factors(self) -> list[tuple[int, ...]]:
-        """Numbers of levels of dialogues (within their block), seeds and orders, as `half_width` takes them."""
+        """Numbers of levels of dialogues (within their block), seeds and orders, as `half_width`
+        takes them.
+        """
         return [self.per_block, (self.seed_of.max() + 1,), (self.order_of.max() + 1,)]
 
     def undrawn(self) -> list[np.ndarray]:
@@ -152,25 +157,26 @@ def _design(rows: pd.DataFrame) -> _Design:
     by_block = ["block", "dialogue_id"]
     dialogues = rows[by_block].drop_duplicates().sort_values(by_block)
     per_block = tuple(dialogues.groupby("block").size())
-    return _Design(runs, *run_codes(*zip(*runs, strict=True)), list(dialogues.dialogue_id), per_block)
+    seed_of, order_of = run_codes(*zip(*runs, strict=True))
+    return _Design(runs, seed_of, order_of, list(dialogues.dialogue_id), per_block)
 
 
 @dataclass(frozen=True)
 class _Cells:
-    """Summed scores of an arm and the weights they are means over; both (dialogues, runs, T + 1 stages, T
-    blocks in the order of the run).
+    """Summed scores of an arm and the weights they are means over; both (dialogues, runs, T + 1
+    stages, T blocks in the order of the run).
     """
 
     sums: np.ndarray
     sizes: np.ndarray
 
     def metrics(self, by_dialogue: np.ndarray) -> np.ndarray:
-        """METRICS of each run with the dialogues so weighted: (resamples, dialogues) to (resamples, runs,
-        metrics).
+        """METRICS of each run with the dialogues so weighted: (resamples, dialogues) to (resamples,
+        runs, metrics).
         """
         with np.errstate(invalid="ignore"):  # a draw may hit missing cells only
             # (resamples, runs, T + 1, T)
-            rates = np.tensordot(by_dialogue, self.sums, 1) / np.tensordot(by_dialogue, self.sizes, 1)
+            rates = _weighted(by_dialogue, self.sums) / _weighted(by_dialogue, self.sizes)
         found = metrics(rates[..., 1:, :], rates[..., 0, :])
         return np.stack([found[name] for name in METRICS], axis=-1)
 
@@ -222,7 +228,8 @@ def _cells(rows: pd.DataFrame, measure: str, design: _Design) -> _Cells:
     def summed(amounts) -> np.ndarray:
         return np.bincount(place, amounts, np.prod(shape)).reshape(shape)
 
-    if measure == "logp":  # a mean over tokens, as a perplexity is, not over calls of unequal length
+    if measure == "logp":
+        # a mean over tokens, as a perplexity is, not over calls of unequal length
         cells = _Cells(summed(rows.gold_tokens * rows[measure]), summed(rows.gold_tokens))
     else:
         cells = _Cells(summed(100 * rows[measure]), summed(np.ones(len(rows))))
@@ -235,6 +242,11 @@ def _cells(rows: pd.DataFrame, measure: str, design: _Design) -> _Cells:
             f"metrics need every block at every stage from 0 to {len(order)}"
         )
     return cells
+
+
+def _weighted(weights: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+    """Amounts (dialogues, ...) summed with weights (resamples, dialogues): (resamples, ...)."""
+    return np.tensordot(weights, amounts, 1)
 
 
 def _square(R) -> np.ndarray:

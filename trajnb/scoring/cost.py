@@ -13,9 +13,9 @@ from trajnb.scoring.paired import interval, values
 def cost(runs: Iterable[Run]) -> pd.DataFrame:
     """The cost of training by training arm, mean over its runs; nan where a record does not say.
 
-    Columns: `runs`; the tokens that were `supervised`, `total` (of all examples, every epoch) and `computed`
-    (what was left of these once shared beginnings were computed once); `steps`; `seconds` of training; peak
-    `memory` in GB; `flops`, the estimated operations of training.
+    Columns: `runs`; the tokens that were `supervised`, `total` (of all examples, every epoch) and
+    `computed` (what was left of these once shared beginnings were computed once); `steps`;
+    `seconds` of training; peak `memory` in GB; `flops`, the estimated operations of training.
     """
     records = [run.record for run in in_order(runs)]
     rows = pd.DataFrame(
@@ -36,9 +36,9 @@ def cost(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 def returns(table: pd.DataFrame, costs: pd.DataFrame, measure: str = "canonical") -> pd.DataFrame:
-    """The final score of every arm beside its cost: columns `trained, asked, mean, low, high` (percent),
-    `total, flops`, and per million training tokens the score (`per_million`) and what training added to it
-    (`added_per_million`), nan where nothing was trained.
+    """The final score of every arm beside its cost: columns `trained, asked, mean, low, high`
+    (percent), `total, flops`, and per million training tokens the score (`per_million`) and what
+    training added to it (`added_per_million`), nan where nothing was trained.
     """
     rows = []
     for (trained, asked), part in table.groupby(["trained", "eval_condition"], sort=False):

@@ -1,16 +1,16 @@
 """What training taught and what the prompt shows, told apart.
 
-Y[train, asked] is the final score of the model trained under one condition and asked with the prompts of
-another; train `none` is the model before training. Where every adapter was asked with stripped and with full
-prompts:
+Y[train, asked] is the final score of the model trained under one condition and asked with the
+prompts of another; train `none` is the model before training. Where every adapter was asked with
+stripped and with full prompts:
 
-- `training@e` = Y[full, e] - Y[stripped, e]: what training on trajectories taught, at test prompt e;
-  `training` is the mean over both e;
-- `prompt@t` = Y[t, full] - Y[t, stripped]: what the prompt shows the model trained under t; `prompt` is the
-  mean over t = stripped and full;
+- `training@e` = Y[full, e] - Y[stripped, e]: what training on trajectories taught, at test prompt
+  e; `training` is the mean over both e;
+- `prompt@t` = Y[t, full] - Y[t, stripped]: what the prompt shows the model trained under t;
+  `prompt` is the mean over t = stripped and full;
 - `interaction` = training@full - training@stripped;
-- `same-prompt` = the effect of training on the items whose prompts are identical in both conditions, which
-  runs that were asked in their own condition only can tell too.
+- `same-prompt` = the effect of training on the items whose prompts are identical in both
+  conditions, which runs that were asked in their own condition only can tell too.
 
 All of it on the items, seeds and orders that every side has, paired.
 """
@@ -75,8 +75,8 @@ class Effect:
     mcnemar: float = np.nan
     left_only: int = 0
     right_only: int = 0
-    """Where two arms are compared, the answers right in one of them alone, and McNemar's p, which takes them
-    for independent: a description."""
+    """Where two arms are compared, the answers right in one of them alone, and McNemar's p, which
+    takes them for independent: a description."""
     items: int = 0
     dialogues: int = 0
     seeds: int = 0
@@ -89,8 +89,8 @@ class Effect:
 
 
 def combinations(table: pd.DataFrame) -> dict[Pairs, pd.DataFrame]:
-    """The rows that can be crossed, by what sets them apart (`variant`): those of plain runs where nothing
-    else varies, or, where every run varies in something, those of each combination.
+    """The rows that can be crossed, by what sets them apart (`variant`): those of plain runs where
+    nothing else varies, or, where every run varies in something, those of each combination.
     """
     variants = dict(tuple(table[table.strategy == PLAIN.name].groupby("variant", sort=False)))
     return {(): variants[()]} if () in variants else variants
@@ -129,12 +129,14 @@ def effects(
 
     Args:
         table: of `tables.frame`.
-        family: {"measures": [...], "effects": [...]}, as the params file declared it before the runs.
+        family: {"measures": [...], "effects": [...]}, as the params file declared it before the
+            runs.
         which: of EFFECTS.
 
     Columns are the fields of `Effect`, and
         declared: whether the family names it.
-        holm: p adjusted over the family: the declared rows, or, where nothing was declared, all rows.
+        holm: p adjusted over the family: the declared rows, or, where nothing was declared, all
+            rows.
 
     Raises:
         ValueError: the sides of an effect share no item.
@@ -161,7 +163,7 @@ def _effect(table: pd.DataFrame, variant: Pairs, effect: str, measure: str) -> E
     scores = {cell: score(table, *cell, measure) for cell in contrast}
     if note := _missing(scores, effect):
         return Effect(variant, effect, measure, note=note)
-    # what all have, one column a side; by place, for pandas would take a pair for two levels of columns
+    # what all sides have, a column each; by place, for pandas would take a pair for two levels
     together = pd.concat(dict(enumerate(scores.values())), axis=1, join="inner")
     differences = together @ np.array(list(contrast.values()), float)
     dialogues, seeds, orders = labels(differences)
@@ -190,8 +192,9 @@ def _effect(table: pd.DataFrame, variant: Pairs, effect: str, measure: str) -> E
 
 
 def score(table: pd.DataFrame, train: str, asked: str, measure: str) -> pd.Series:
-    """Y[train, asked] by seed, order and item (`CELL`), in points (nats a token for `logp`); empty where it
-    was not measured. Train `none` has one seed and order, whatever the runs: there is one untrained model.
+    """Y[train, asked] by seed, order and item (`CELL`), in points (nats a token for `logp`); empty
+    where it was not measured. Train `none` has one seed and order, whatever the runs: there is one
+    untrained model.
     """
     rows = table[table.eval_condition.isin(["stripped", "full"] if asked == "either" else [asked])]
     if train == "none":
@@ -203,8 +206,10 @@ def score(table: pd.DataFrame, train: str, asked: str, measure: str) -> pd.Serie
 
 
 def levels(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Y of every training and test prompt that was measured: columns `train, asked, mean, low, high, n`, `n`
-    being answers. `table` holds one of the `combinations`.
+    """Y of every training and test prompt that was measured.
+
+    Columns `train, asked, mean, low, high, n`, `n` being answers. `table` holds one of the
+    `combinations`.
     """
     rows = []
     for train in ("none", *table.condition.unique()):
@@ -226,7 +231,8 @@ def _missing(scores: Mapping[tuple[str, str], pd.Series], effect: str) -> str:
             return f"no model trained on {train} prompts was asked {what}"
     if not set.intersection(*(_distinct(side, ITEM) for side in scores.values())):
         raise ValueError(
-            f"{effect}: the runs to compare share no held-out item; give them one corpus and one split"
+            f"{effect}: the runs to compare share no held-out item; give them one corpus and one "
+            "split"
         )
     if not set.intersection(*(_distinct(side, ["seed", "order"]) for side in scores.values())):
         return "the runs to compare have no seed and block order in common"

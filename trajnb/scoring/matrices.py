@@ -63,8 +63,8 @@ def matrix(rows: pd.DataFrame, measure: str) -> Matrix:
 
 
 def matrices(table: pd.DataFrame, measure: str) -> dict[Order, dict[Arm, Matrix]]:
-    """By order and arm, those of plain arms that learn block after block: of stripped and full where they are
-    there, else of all conditions.
+    """By order and arm, those of plain arms that learn block after block: of stripped and full
+    where they are there, else of all conditions.
     """
     rows = in_sequence(crossing.plain(table))
     asked_about = rows.condition.isin(["stripped", "full"])
@@ -78,7 +78,7 @@ def matrices(table: pd.DataFrame, measure: str) -> dict[Order, dict[Arm, Matrix]
 
 
 def differences(table: pd.DataFrame, measure: str) -> list[Difference]:
-    """Those of every `crossing.combinations`, test prompt and order, on the seeds that both conditions have."""
+    """Of every `crossing.combinations`, test prompt and order, on the seeds both sides have."""
     found = []
     for variant, part in crossing.combinations(table).items():
         for (asked, order), rows in part.groupby(["eval_condition", "order"], sort=False):
@@ -90,8 +90,8 @@ def differences(table: pd.DataFrame, measure: str) -> list[Difference]:
 
 
 def curves(table: pd.DataFrame) -> dict[tuple[str, Order], pd.DataFrame]:
-    """The rows of arms that learn block after block, by test prompt and order; `paired.OWN` is the prompt where
-    each arm was asked with its own.
+    """The rows of arms that learn block after block, by test prompt and order; `paired.OWN` is the
+    prompt where each arm was asked with its own.
     """
     rows = in_sequence(table)
     if rows.arm.nunique() > rows.trained.nunique():

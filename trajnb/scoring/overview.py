@@ -13,7 +13,15 @@ from trajnb.scoring.arms import arms_of
 from trajnb.scoring.paired import ITEM
 
 _VERSIONS = ("torch", "transformers", "peft")
-_TELLING = ("arm", "seed", "training tokens", "seconds training", "evaluating", "peak memory, GB", "finished")
+_TELLING = (
+    "arm",
+    "seed",
+    "training tokens",
+    "seconds training",
+    "evaluating",
+    "peak memory, GB",
+    "finished",
+)
 """Columns that are shown even where all runs have the same there."""
 
 
@@ -32,7 +40,10 @@ class Plan:
     def words(self, runs: Sequence[Run]) -> str:
         """Whether all planned runs are there."""
         if not self.runs:
-            return "A folder of records without study.yaml: which runs were planned cannot be checked here."
+            return (
+                "A folder of records without study.yaml: which runs were planned cannot be checked "
+                "here."
+            )
         missing = self.missing(runs)
         if not missing:
             return f"All {len(self.runs)} planned runs are here."
@@ -78,7 +89,7 @@ def _row(run: Run) -> dict:
 
 
 def shared(table: pd.DataFrame) -> dict[str, str]:
-    """What all runs of an `overview` have alike, apart from what is always shown: column -> value."""
+    """Column -> value that all runs of an `overview` have, but for what is always shown."""
     alike = [name for name in table if name not in _TELLING and table[name].nunique() == 1]
     return {name: str(table[name].iloc[0]) for name in alike}
 

@@ -1,8 +1,8 @@
 """Answers held against each other: two stages of one arm, or two arms, on what both were asked.
 
-An item is (dialogue_id, step). Every run (seed, block order) answers all items, so seeds and orders are
-crossed with dialogues: answers are paired by seed, order and item, and intervals draw all three anew
-(`stats.crossed_bootstrap`). Tables are those of `tables.frame`.
+An item is (dialogue_id, step). Every run (seed, block order) answers all items, so seeds and orders
+are crossed with dialogues: answers are paired by seed, order and item, and intervals draw all three
+anew (`stats.crossed_bootstrap`). Tables are those of `tables.frame`.
 """
 
 from collections.abc import Iterable
@@ -30,11 +30,9 @@ def values(rows: pd.DataFrame, measure: str, when: str) -> pd.Series:
     return (1 if measure == "logp" else 100) * side.groupby(CELL)[measure].mean().astype(float)
 
 
-def token_weights(
-    table: pd.DataFrame, cells: pd.MultiIndex, measure: str
-) -> np.ndarray | None:
-    """What weighs each of `cells`: for `logp` the gold call's tokens, so that a mean is one over tokens, as a
-    perplexity is; otherwise None.
+def token_weights(table: pd.DataFrame, cells: pd.MultiIndex, measure: str) -> np.ndarray | None:
+    """What weighs each of `cells`: for `logp` the gold call's tokens, so that a mean is one over
+    tokens, as a perplexity is; otherwise None.
     """
     if measure != "logp":
         return None
@@ -59,7 +57,8 @@ def change(table: pd.DataFrame, measure: str) -> Interval:
 
 
 def compare(left: pd.DataFrame, right: pd.DataFrame, measure: str, when: str) -> Interval:
-    """Rows `left` minus rows `right` of a table, on the seeds, orders and items both have; nan if none.
+    """Rows `left` minus rows `right` of a table, on the seeds, orders and items both have; nan if
+    none.
 
     `when` as in `values`; its `gain` is what training added to the gap.
     """
@@ -70,8 +69,8 @@ def compare(left: pd.DataFrame, right: pd.DataFrame, measure: str, when: str) ->
 def pairs(table: pd.DataFrame) -> list[tuple[Arm, Arm]]:
     """Training arms worth holding against each other, as (left, right); `stripped` is on the right.
 
-    Arms that differ in the condition alone, and an arm that matches the tokens of another condition with that
-    one. Where there are none, every arm with the first.
+    Arms that differ in the condition alone, and an arm that matches the tokens of another condition
+    with that one. Where there are none, every arm with the first.
     """
     arms = table.drop_duplicates("trained")
     first, *others = arms.trained
@@ -113,8 +112,9 @@ def comparisons(
 ) -> pd.DataFrame:
     """All `pairs` under every test prompt that both were asked with, at the end.
 
-    Two arms without a common test prompt are compared each under its own, before training (`zero`), at the
-    end (`final`) and in what training added (`gain`). Columns are the fields of `Comparison`.
+    Two arms without a common test prompt are compared each under its own, before training (`zero`),
+    at the end (`final`) and in what training added (`gain`). Columns are the fields of
+    `Comparison`.
     """
     rows = []
     for left, right in pairs(table):
@@ -130,8 +130,8 @@ def comparisons(
 def _sides(
     table: pd.DataFrame, left: Arm, right: Arm
 ) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """The test prompts that both arms were asked with and the rows of either, or `OWN` and the rows of each
-    under its own.
+    """The test prompts that both arms were asked with and the rows of either, or `OWN` and the rows
+    of each under its own.
     """
     one, other = table[table.trained == left], table[table.trained == right]
     both = set(other.eval_condition)

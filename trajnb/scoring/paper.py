@@ -1,7 +1,8 @@
 """arXiv 2605.09734 in numbers: what it published, and what of it our runs of its recipe reproduce.
 
-Another model (Llama-3.1-8B-Instruct), another corpus (API-Bank), another split: its A is our `stripped`, its B
-our `full`, and levels do not compare. Facts only; source and units stand in `paper_results.json`.
+Another model (Llama-3.1-8B-Instruct), another corpus (API-Bank), another split: its A is our
+`stripped`, its B our `full`, and levels do not compare. Facts only; source and units stand in
+`paper_results.json`.
 """
 
 import json
@@ -21,7 +22,7 @@ from trajnb.scoring.stats import clustered_bootstrap
 ARM = {"stripped": "A", "full": "B"}
 """The paper's name of a condition."""
 MEASURE = {"canonical": "exact", "name": "name"}
-"""The paper's name of a measure; its exact call (lower-cased name and arguments) is nearest to `canonical`."""
+"""The paper's name of a measure; its exact call (name in lower case) is nearest to `canonical`."""
 ELSEWHERE = "another model and corpus"
 """Stands wherever the paper's figures do."""
 HEADING = f"arXiv 2605.09734: {ELSEWHERE}"
@@ -33,10 +34,10 @@ def results() -> dict:
 
 
 def zero_and_final(condition: str, eval_condition: str) -> dict[str, tuple[float, float]]:
-    """The paper's (zero-shot, final) in percent, mean of its blocks, by measure; nan where it has none.
+    """Its (zero-shot, final) in percent, mean of its blocks, by measure; nan where it has none.
 
-    Final is on all its held-out calls, zero-shot on the 32 a block that it sampled. It asked each arm with its
-    own prompts only.
+    Final is on all its held-out calls, zero-shot on the 32 a block that it sampled. It asked each
+    arm with its own prompts only.
     """
     found = dict.fromkeys(MEASURES, (np.nan, np.nan))
     if condition == eval_condition and condition in ARM:
@@ -59,8 +60,8 @@ def _every(condition: str, measure: str) -> float:
 
 
 def gaps() -> tuple[pd.DataFrame, list[str]]:
-    """Our questions put to the paper, as far as its figures go: gaps full minus stripped in points, each arm
-    asked with its own prompts, by measure, and what they say.
+    """Our questions put to the paper, as far as its figures go: gaps full minus stripped in points,
+    each arm asked with its own prompts, by measure, and what they say.
     """
     rows = {}
     for measure in MEASURE:
@@ -74,11 +75,12 @@ def gaps() -> tuple[pd.DataFrame, list[str]]:
     found = pd.DataFrame(rows).T
     before, end, added, every = found.iloc[0]
     return found, [
-        f"Published, exact calls, full minus stripped, each asked with its own prompts: {before:+.1f} points "
-        f"before training, where only the prompt differs, and {end:+.1f} at the end on the same sampled "
-        f"calls ({every:+.1f} on all). Training added {added:.1f} to the gap.",
-        "What training on trajectories taught, and how it interacts with the prompt, cannot be separated "
-        "there: no adapter was asked with the other prompts.",
+        "Published, exact calls, full minus stripped, each asked with its own prompts: "
+        f"{before:+.1f} points before training, where only the prompt differs, and {end:+.1f} at "
+        f"the end on the same sampled calls ({every:+.1f} on all). Training added {added:.1f} to "
+        "the gap.",
+        "What training on trajectories taught, and how it interacts with the prompt, cannot be "
+        "separated there: no adapter was asked with the other prompts.",
     ]
 
 
@@ -116,10 +118,11 @@ def token_overhead() -> float:
 def row_counts(
     sides: Mapping[str, Mapping[str, int]], tokens: Mapping[str, Mapping[str, int]]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """What its recipe makes of its corpus beside what it published, by block, and the names of the columns
-    that differ.
+    """What its recipe makes of its corpus beside what it published, by block, and the names of the
+    columns that differ.
 
-    `sides`: block -> `train_dialogues` and `held_out_dialogues`, as in the account of a corpus; `tokens`:
+    `sides`: block -> `train_dialogues` and `held_out_dialogues`, as in the account of a corpus;
+    `tokens`:
     condition -> block -> training tokens, one pass.
     """
     published = results()
@@ -134,22 +137,25 @@ def row_counts(
     columns = {}
     for name in ours:
         columns[name], columns[f"{name}, paper"] = ours[name], theirs[name]
-    return pd.DataFrame(columns, index=list(sides)), [name for name in ours if ours[name] != theirs[name]]
+    differ = [name for name in ours if ours[name] != theirs[name]]
+    return pd.DataFrame(columns, index=list(sides)), differ
 
 
 def of_its_recipe(runs: Sequence[Run]) -> list[str]:
     """The names of runs of its own recipe (params/paper.yaml)."""
-    return [run.folder.name for run in runs if run.record.parameters.get("prompt_format") == "paper"]
+    return [
+        run.folder.name for run in runs if run.record.parameters.get("prompt_format") == "paper"
+    ]
 
 
 def reproduced(table: pd.DataFrame) -> pd.DataFrame:
-    """Its final figures beside those of runs of its recipe, and whether ours reproduce them: does our 95 %
-    interval contain the published figure?
+    """Its final figures beside those of runs of its recipe, and whether ours reproduce them: does
+    our 95 % interval contain the published figure?
 
-    `table` has the rows of `tables.frame` of such runs. Indexed by paper's condition, measure and block in the
-    order learnt, `mean` being that of the blocks; columns `paper`, `ours`, `low`, `high` (percent) and
-    `reproduced`. Calls are read as the paper reads them. Its items are rows, and so are ours: rows of one
-    conversation count as if they were independent.
+    `table` has the rows of `tables.frame` of such runs. Indexed by paper's condition, measure and
+    block in the order learnt, `mean` being that of the blocks; columns `paper`, `ours`, `low`,
+    `high` (percent) and `reproduced`. Calls are read as the paper reads them. Its items are rows,
+    and so are ours: rows of one conversation count as if they were independent.
     """
     rows = []
     own = table[table["last"] & (table.condition == table.eval_condition)]

@@ -20,12 +20,13 @@ class _Read:
 
 
 def by_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Per arm, asked in its own condition, and per reading of calls: exact calls at the final stage.
+    """Per arm, asked in its own condition, and per reading of calls: exact calls at the final
+    stage.
 
     `trajnb` stands as recorded (`canonical`), the others are read anew from the texts (see
-    `trajnb.formatting.readings`), gold and prediction alike. Columns: `calls`, `exact`, `percent`; `no call`
-    and `unread golds` (a gold that a reading cannot read counts as wrong); `gained` and `lost`, the calls
-    that are exact under this reading only, or as recorded only.
+    `trajnb.formatting.readings`), gold and prediction alike. Columns: `calls`, `exact`, `percent`;
+    `no call` and `unread golds` (a gold that a reading cannot read counts as wrong); `gained` and
+    `lost`, the calls that are exact under this reading only, or as recorded only.
     """
     rows = []
     own = table[table["last"] & (table.condition == table.eval_condition)]

@@ -1,7 +1,8 @@
 """The strata of held-out items, defined here and nowhere else, and all scores cut by them.
 
-A stratum is a property of an item that is known from text alone, before any model answers. In a group every
-item is of exactly one stratum; strata of different groups overlap. Tables are those of `tables.frame`.
+A stratum is a property of an item that is known from text alone, before any model answers. In a
+group every item is of exactly one stratum; strata of different groups overlap. Tables are those of
+`tables.frame`.
 """
 
 from collections.abc import Iterator
@@ -72,9 +73,9 @@ def cut(table: pd.DataFrame) -> Iterator[Stratum]:
 def scores(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """A measure by stratum (rows) and arm (columns, `zero` and `final`), see `tables.rate`.
 
-    Before the arms stand `items`, `dialogues` and `ceiling`: the percent of items that a stripped prompt can
-    answer, the best that any model can reach there by knowing rather than guessing. For the API's name alone
-    it is higher than for the whole call. Empty strata are left out.
+    Before the arms stand `items`, `dialogues` and `ceiling`: the percent of items that a stripped
+    prompt can answer, the best that any model can reach there by knowing rather than guessing. For
+    the API's name alone it is higher than for the whole call. Empty strata are left out.
     """
     found = {}
     for stratum in cut(table):
@@ -97,9 +98,9 @@ def scores(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 def by_stratum(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """The effects of DECOMPOSED within every stratum, see `crossing.effects`.
 
-    Where arms were asked in their own condition only, the gap between them at the end takes their place.
-    `table` holds one of the `crossing.combinations`. Columns: `effect, group, stratum, items, mean, low,
-    high`; empty strata are left out.
+    Where arms were asked in their own condition only, the gap between them at the end takes their
+    place. `table` holds one of the `crossing.combinations`. Columns: `effect, group, stratum,
+    items, mean, low, high`; empty strata are left out.
     """
     is_crossed = effects(table, [measure], which=["training"])["items"].any()
     parts = []

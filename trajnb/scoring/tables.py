@@ -17,13 +17,13 @@ def frame(runs: Iterable[Run]) -> pd.DataFrame:
     """One row per item, stage, evaluation condition and run: the prediction, its item and its arm.
 
     Adds:
-        run, condition, strategy, match_tokens, seed: of the run; `order`: its blocks in the order learnt, a
-            tuple.
+        run, condition, strategy, match_tokens, seed: of the run; `order`: its blocks in the order
+            learnt, a tuple.
         trained: the `Arm` of its training; `variant`: what of it is neither condition nor strategy.
         arm: the same and, where any run was asked in another condition than its own, the one asked.
         learnt: the stage that learnt the item's block; nan where none did.
-        last: whether this stage counts as final: the run's last one, or, with an adapter for every block, the
-            stage of the item's own.
+        last: whether this stage counts as final: the run's last one, or, with an adapter for every
+            block, the stage of the item's own.
         logp: nats a token; `outcome`: one word, see `score.outcome`.
 
     Raises:
@@ -75,7 +75,8 @@ def _with_items(run: Run) -> pd.DataFrame:
         first = unknown.iloc[0]
         raise ValueError(
             f"{run.folder}: {len(unknown)} predictions have no item, the first is "
-            f"{first.dialogue_id} step {first.step}; predictions.jsonl and items.jsonl are not of one run"
+            f"{first.dialogue_id} step {first.step}; predictions.jsonl and items.jsonl are not of "
+            "one run"
         )
     return rows.drop(columns="known")
 
@@ -112,8 +113,8 @@ class HeadlineRow:
 
 
 def headline(table: pd.DataFrame) -> pd.DataFrame:
-    """Per arm and measure: zero-shot and final (counts and rate), and the interval of the change; columns are
-    the fields of `HeadlineRow`.
+    """Per arm and measure: zero-shot and final (counts and rate), and the interval of the change;
+    columns are the fields of `HeadlineRow`.
     """
     rows = []
     for arm, part in table.groupby("arm", sort=False):
@@ -151,7 +152,7 @@ def _headline(
 
 
 def rate(rows: pd.DataFrame, measure: str) -> float:
-    """Percent of rows that are right, or for `logp` the mean log-likelihood of a gold token (nats)."""
+    """Percent of right rows, or for `logp` the mean log-likelihood of a gold token (nats)."""
     if measure == "logp":
         return float(-rows.gold_nll.sum() / rows.gold_tokens.sum())
     return float(100 * rows[measure].mean())

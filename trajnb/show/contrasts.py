@@ -1,9 +1,10 @@
-"""The figures that hold training arms against each other: crossing, differences, effects by stratum, cost.
+"""The figures that hold training arms against each other: crossing, differences, effects by
+stratum, cost.
 
 Every function returns a new matplotlib Figure, in the colours of `trajnb.show.plots`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from trajnb.scoring.matrices import Difference
 from trajnb.scoring.score import MEASURES
 from trajnb.show.plots import (
     CONDITION_COLOURS,
-    colours,
+    condition_colours,
     finish,
     frame_learnt,
     heat_maps,
@@ -38,8 +39,8 @@ INK = "#1d2330"
 def crossing(panels: Mapping[str, pd.DataFrame]) -> Figure:
     """Score over test prompt, one line per training, one panel per measure, with 95 % intervals.
 
-    `panels`: measure -> `scoring.crossing.levels`. Between lines one reads what training taught, along a
-    line what the prompt shows, and from lines that are not parallel an interaction.
+    `panels`: measure -> `scoring.crossing.levels`. Between lines one reads what training taught,
+    along a line what the prompt shows, and from lines that are not parallel an interaction.
     """
     figure, axes = subplots(1, len(panels), figsize=(5.4 * len(panels), 4.3))
     for ax, (measure, levels) in zip(axes[0], panels.items(), strict=True):
@@ -50,7 +51,7 @@ def crossing(panels: Mapping[str, pd.DataFrame]) -> Figure:
 def _lines(ax: Axes, levels: pd.DataFrame, measure: str) -> None:
     """One panel of `crossing`."""
     trained, asked = list(levels.train.unique()), list(levels.asked.unique())
-    palette = _by_condition(trained)
+    palette = condition_colours(trained)
     label, unit = MEASURES[measure]
     bounds = (0, 100) if unit == "%" else (-np.inf, np.inf)
     levels = levels.assign(
@@ -91,15 +92,10 @@ def _level_note(row, unit: str, named: bool) -> str:
     return f"{name}  {level}" if named else level
 
 
-def _by_condition(conditions: Iterable[str]) -> dict[str, str]:
-    """The colours of conditions as such."""
-    return {arm.condition: colour for arm, colour in colours(map(Arm, conditions)).items()}
-
-
 def differences(panels: Mapping[str, Difference], score: str) -> Figure:
-    """One annotated heat map per panel (title -> difference): points of full minus stripped, rows stages,
-    columns blocks. The frame marks the block that a stage has just learnt. Colours are those of the two
-    conditions, and all panels share one scale.
+    """One annotated heat map per panel (title -> difference): points of full minus stripped, rows
+    stages, columns blocks. The frame marks the block that a stage has just learnt. Colours are
+    those of the two conditions, and all panels share one scale.
     """
     top = max(5.0, *(np.abs(one.points).max() for one in panels.values()))
     ends = CONDITION_COLOURS["stripped"], "white", CONDITION_COLOURS["full"]
@@ -121,14 +117,17 @@ def differences(panels: Mapping[str, Difference], score: str) -> Figure:
             annot_kws={"color": INK},
         )
         frame_learnt(ax, one.blocks, len(one.points))
-        ax.set(title=f"{title}: {MEASURES[score][0]}", xlabel="asked about", ylabel="after learning")
+        ax.set(
+            title=f"{title}: {MEASURES[score][0]}", xlabel="asked about", ylabel="after learning"
+        )
     bar = figure.colorbar(axes[0, 0].collections[0], ax=axes, fraction=0.03)
     bar.set_label("points, full minus stripped")
     return finish(figure)
 
 
 def forest(effects: pd.DataFrame, measure: str) -> Figure:
-    """Effects by stratum with 95 % intervals, one panel per effect; a dot is filled where zero is excluded.
+    """Effects by stratum with 95 % intervals, one panel per effect; a dot is filled where zero is
+    excluded.
 
     `effects`: `scoring.strata.by_stratum`.
     """
@@ -174,10 +173,11 @@ def _dots(ax: Axes, rows: pd.DataFrame, measure: str) -> None:
 
 
 def cost_accuracy(returns: pd.DataFrame, measure: str) -> Figure:
-    """Final score over the cost of training, one panel per test prompt: the colour of a dot is its condition,
-    its form what else its training is.
+    """Final score over the cost of training, one panel per test prompt: the colour of a dot is its
+    condition, its form what else its training is.
 
-    `returns`: `scoring.cost.returns`. The cost is operations where every record has them, else tokens.
+    `returns`: `scoring.cost.returns`. The cost is operations where every record has them, else
+    tokens.
     """
     column, label, size = "total", "training tokens, millions", 1e6
     if returns.flops.notna().all():
@@ -193,7 +193,7 @@ def cost_accuracy(returns: pd.DataFrame, measure: str) -> Figure:
     if returns.trained.is_unique:  # every arm was asked with its own prompts only
         returns["asked"] = "its own"
     forms = dict(zip(returns.form.unique(), MARKERS * len(returns), strict=False))
-    palette = _by_condition(returns.condition)
+    palette = condition_colours(returns.condition)
     asked = list(returns.asked.unique())
     figure, axes = subplots(1, len(asked), figsize=(5.4 * len(asked), 4.6), sharey=True)
     for ax, prompt in zip(axes[0], asked, strict=True):
@@ -233,7 +233,9 @@ def _form_words(arm: Arm) -> str:
 
 
 def _room(ax: Axes, levels: pd.DataFrame, percent: bool) -> None:
-    """Limits of the y axis around all intervals; from zero, and to 10 at least, where they are percent."""
+    """Limits of the y axis around all intervals; from zero, and to 10 at least, where they are
+    percent.
+    """
     low, high = levels[["mean", "low"]].min(axis=None), levels[["mean", "high"]].max(axis=None)
     if percent:
         ax.set_ylim(0, max(10, 1.08 * high))
@@ -248,7 +250,9 @@ def _notes(ax: Axes, x, y, notes: Sequence[str], inks: Sequence[str], left: bool
     order = np.argsort(np.asarray(y, float), kind="stable")
     steps = 0.055 * (top - bottom) * np.arange(len(order))
     places = isotonic_regression(np.asarray(y, float)[order] - steps).x + steps
-    places = np.clip(places, bottom + steps, top - steps[::-1])  # what lies outside the axes is not drawn
+    places = np.clip(
+        places, bottom + steps, top - steps[::-1]
+    )  # what lies outside the axes is not drawn
     sides = np.broadcast_to(x, len(order))
     offset, anchor = (-12, "right") if left else (12, "left")
     for place, point in zip(places, order, strict=True):

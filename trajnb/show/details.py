@@ -1,6 +1,7 @@
 """Tables of the evaluation as HTML: what was run, arms against each other, metrics, costs, strata.
 
-Numbers come from `trajnb.scoring` as columns; here they get their words. All text of records is escaped.
+Numbers come from `trajnb.scoring` as columns; here they get their words. All text of records is
+escaped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,14 +68,11 @@ def metrics_html(by_measure: Mapping[str, pd.DataFrame]) -> str:
 
 def differences_html(by_measure: Mapping[str, pd.DataFrame]) -> str:
     """`scoring.baselines.differences` by measure."""
-    parts = [
-        found.assign(
-            score=MEASURES[measure][0],
-            variant=[words(variant) or PLAIN.name for variant in found.variant],
-            found=_intervals(found),
-        )
-        for measure, found in by_measure.items()
-    ]
+    parts = []
+    for measure, found in by_measure.items():
+        named = [words(variant) or PLAIN.name for variant in found.variant]
+        score = MEASURES[measure][0]
+        parts.append(found.assign(score=score, variant=named, found=_intervals(found)))
     shown = _pivot(pd.concat(parts), ["variant", "asked", "score"], "metric")
     shown = shown.reorder_levels(["score", "variant", "asked"])
     return intervals_html(_metric_heads(shown).rename_axis([None, None, "asked with"]))

@@ -1,13 +1,14 @@
-"""The figures of a report: colours that stay with their condition, numbers in the picture, colour-blind safe.
+"""The figures of a report: colours that stay with their condition, numbers in the picture,
+colour-blind safe.
 
-Every function returns a new matplotlib Figure. Tables come from `trajnb.scoring.tables`; arms are `scoring.arms.Arm`s, whose words are
-made here.
-What holds arms against each other is drawn in `trajnb.show.contrasts`.
+Every function returns a new matplotlib Figure. Tables come from `trajnb.scoring.tables`; arms are
+`scoring.arms.Arm`s, whose words are made here. What holds arms against each other is drawn in
+`trajnb.show.contrasts`.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
+from itertools import chain, cycle
 from math import ceil
 
 import matplotlib.pyplot as plt
@@ -22,7 +23,8 @@ from trajnb.scoring.arms import Arm
 from trajnb.scoring.matrices import Matrix
 from trajnb.scoring.score import MEASURES, OUTCOMES
 
-# Okabe and Ito 2008, told apart under all common colour blindness; a condition keeps its colour everywhere
+# Okabe and Ito 2008, told apart under all common colour blindness; a condition keeps its colour
+# everywhere
 CONDITION_COLOURS = {
     "stripped": "#0072B2",
     "full": "#D55E00",
@@ -54,8 +56,8 @@ def use_style() -> None:
 
 
 def colours(arms: Iterable[Arm]) -> dict[Arm, str]:
-    """A colour per arm: a condition's own for the plain arm asked in its own condition, lighter ones of it for
-    its other arms.
+    """A colour per arm: a condition's own for the plain arm asked in its own condition, lighter
+    ones of it for its other arms.
     """
     arms = list(dict.fromkeys(arms))
     of_condition = condition_colours(arm.condition for arm in arms)
@@ -115,8 +117,9 @@ def _changes(ax: Axes, rows: pd.DataFrame, measure: str, palette: Mapping[Arm, s
 
 
 def matrices(panels: Mapping[str, Matrix], score: str) -> Figure:
-    """One annotated heat map per panel (title -> matrix): rows are stages, columns the blocks in the order
-    learnt. The frame marks the block that a stage has just learnt. All panels share one colour scale.
+    """One annotated heat map per panel (title -> matrix): rows are stages, columns the blocks in
+    the order learnt. The frame marks the block that a stage has just learnt. All panels share one
+    colour scale.
     """
     shares = [matrix.percent for matrix in panels.values()]
     top = max(10.0, *(share.max() for share in shares))
@@ -135,7 +138,9 @@ def matrices(panels: Mapping[str, Matrix], score: str) -> Figure:
             cbar=False,
         )
         frame_learnt(ax, matrix.blocks, len(matrix.right))
-        ax.set(title=f"{title}: {MEASURES[score][0]}", xlabel="asked about", ylabel="after learning")
+        ax.set(
+            title=f"{title}: {MEASURES[score][0]}", xlabel="asked about", ylabel="after learning"
+        )
     figure.colorbar(axes[0, 0].collections[0], ax=axes, label="percent right", fraction=0.03)
     return finish(figure)
 
@@ -160,9 +165,11 @@ def heat_maps(panels: int, height: float) -> tuple[Figure, np.ndarray]:
 
 
 def frame_learnt(ax: Axes, blocks: Sequence[str], stages: int) -> None:
-    """Names of stages and blocks on a heat map, a line below zero-shot, frames around what a stage learnt.
+    """Names of stages and blocks on a heat map, a line below zero-shot, frames around what a stage
+    learnt.
 
-    `stages` counts zero-shot too; where all blocks were learnt at once, or none, there are two and no frame.
+    `stages` counts zero-shot too; where all blocks were learnt at once, or none, there are two and
+    no frame.
     """
     ax.axhline(1, color="white", lw=5)
     labels = ["zero-shot", "at the end"]
@@ -176,10 +183,11 @@ def frame_learnt(ax: Axes, blocks: Sequence[str], stages: int) -> None:
 
 
 def learning_curves(table: pd.DataFrame, score: str) -> Figure:
-    """Percent right on each block over the stages, one line per training arm (mean of its runs; thin lines are
-    runs). The band marks the stage in which the block is learnt.
+    """Percent right on each block over the stages, one line per training arm (mean of its runs;
+    thin lines are runs). The band marks the stage in which the block is learnt.
 
-    `table`: rows of `tables.frame`, all of one block order, asked with the prompts that they are compared by.
+    `table`: rows of `tables.frame`, all of one block order, asked with the prompts that they are
+    compared by.
     """
     blocks, arms = table.order.iloc[0], list(table.trained.unique())
     palette = colours(arms)
@@ -252,12 +260,10 @@ def _shares(bars: Mapping[str, pd.Series], colours: Mapping[str, str]) -> Figure
 
 
 def token_overhead(panels: Mapping[str, pd.Series]) -> Figure:
-    """Tokens per arm against the cheapest arm, one panel per title; each Series is indexed by `Arm`."""
-    arms = [arm for column in panels.values() for arm in column.index]
-    palette, most = colours(arms), max(map(len, panels.values()))
-    figure, axes = subplots(
-        1, len(panels), figsize=(11 / 3 * len(panels), 0.8 + 0.45 * most)
-    )
+    """Tokens per arm against the cheapest, one panel per title; each Series is indexed by `Arm`."""
+    palette = colours(chain.from_iterable(column.index for column in panels.values()))
+    most = max(map(len, panels.values()))
+    figure, axes = subplots(1, len(panels), figsize=(11 / 3 * len(panels), 0.8 + 0.45 * most))
     for ax, (title, column) in zip(axes[0], panels.items(), strict=True):
         names, inks = list(map(str, column.index)), [palette[arm] for arm in column.index]
         bars = ax.barh(names, column, color=inks, height=0.65)

@@ -1,9 +1,13 @@
-"""The pages of a report: executed notebooks and the index as self-contained HTML that needs no network."""
+"""The pages of a report: executed notebooks and the index as self-contained HTML that needs no
+network.
+"""
 
 import os
 import tempfile
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,6 +16,7 @@ import nbformat
 import yaml
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 from trajnb.records import Run
@@ -32,9 +37,11 @@ PAGES = {
 
 
 def render_notebook(ipynb: Path | str, html: Path | str) -> None:
-    """Write an executed notebook as one HTML file: code folded away, an error shown at the top, no network.
+    """Write an executed notebook as one HTML file: code folded away, an error shown at the top, no
+    network.
 
-    Outputs of the notebook are trusted to be escaped by the cells that made them; plain text is escaped here.
+    Outputs of the notebook are trusted to be escaped by the cells that made them; plain text is
+    escaped here.
     """
     notebook = nbformat.read(ipynb, as_version=4)
     lines = []
@@ -44,6 +51,9 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     notebook.cells = [
         c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])
     ]
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            _shrink(output.get("data", {}))
     exporter = HTMLExporter(
         template_name="classic",
         template_file=str(TEMPLATES / "notebook.html.j2"),
@@ -60,14 +70,24 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     _write(Path(html), exporter.from_notebook_node(notebook, resources)[0])
 
 
+def _shrink(data: dict) -> None:
+    """Make the figure of an output a third of its size: 256 colours are enough for one."""
+    if "image/png" in data:
+        figure = Image.open(BytesIO(b64decode(data["image/png"]))).convert("RGB")
+        small = BytesIO()
+        few = figure.quantize(256, dither=Image.Dither.NONE)
+        few.save(small, "PNG", optimize=True)
+        data["image/png"] = b64encode(small.getvalue()).decode()
+
+
 def write_index(
     folder: Path | str, finished: Sequence[Run], states: dict[str, str] | None = None
 ) -> Path:
     """Write `index.html` of a study folder, atomically, and return its path.
 
     `finished`: its finished runs, as `records.read_study` reads them. `states`: planned run ->
-    finished, running, failed, waiting, ... for a study under way; without it, the finished runs are all
-    there is. Pages that do not exist are not linked.
+    finished, running, failed, waiting, ... for a study under way; without it, the finished runs are
+    all there is. Pages that do not exist are not linked.
     """
     folder = Path(folder)
     runs = {run.folder.name: run for run in finished}
@@ -75,13 +95,15 @@ def write_index(
     study = folder / "study.yaml"
     study = yaml.safe_load(study.read_text("utf-8")) if study.is_file() else {}
     arms = dict(zip(runs, arms_of([run.record.parameters for run in finished]), strict=True))
-    template = jinja2.Template(TEMPLATES.joinpath("index.html.j2").read_text("utf-8"), autoescape=True)
+    template = jinja2.Template(
+        TEMPLATES.joinpath("index.html.j2").read_text("utf-8"), autoescape=True
+    )
     page = template.render(
         css=_css(),
         title=study.get("title") or folder.resolve().name,
         description=study.get("description"),
         busy="running" in states.values(),
-        progress=f"{sum(state == 'finished' for state in states.values())} of {len(states)} runs finished",
+        progress=f"{list(states.values()).count('finished')} of {len(states)} runs finished",
         facts=_facts(finished),
         pages=[(page, label) for page, label in PAGES.items() if (folder / page).is_file()],
         **(_results(finished, study.get("family")) if finished else {}),
@@ -95,7 +117,9 @@ def write_index(
 
 
 def _results(runs: Sequence[Run], family: dict | None) -> dict:
-    """Answers, what they cannot carry, the headline of the plain arms, and how many `others` there are."""
+    """Answers, what they cannot carry, the headline of the plain arms, and how many `others` there
+    are.
+    """
     table = frame(runs)
     plain = crossing.plain(table)
     try:
@@ -126,7 +150,11 @@ def _facts(runs: Sequence[Run]) -> list[str]:
 def _row(folder: Path, name: str, state: str, run: Run | None, arm: Arm | None) -> dict:
     place = run.folder if run else folder / "runs" / name
     row = {"name": name, "state": state}
-    for key, file in (("page", "02_train.html"), ("rollout", "04_rollout.html"), ("log", "log.txt")):
+    for key, file in (
+        ("page", "02_train.html"),
+        ("rollout", "04_rollout.html"),
+        ("log", "log.txt"),
+    ):
         if (place / file).is_file():
             row[key] = quote((place / file).relative_to(folder).as_posix())
     if run:

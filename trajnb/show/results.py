@@ -1,4 +1,6 @@
-"""Results as HTML: the answer, the headline, gold beside prediction. All text of records is escaped here."""
+"""Results as HTML: the answer, the headline, gold beside prediction. All text of records is escaped
+here.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -27,7 +29,15 @@ def answers_html(sentences: Iterable[str]) -> str:
 
 def effects_html(effects: pd.DataFrame) -> str:
     """The table of `trajnb.scoring.crossing.effects`, without what was not measured."""
-    titles = ("measure", "effect", "95 % interval", "p", "Holm", "detectable", "right in one arm alone")
+    titles = (
+        "measure",
+        "effect",
+        "95 % interval",
+        "p",
+        "Holm",
+        "detectable",
+        "right in one arm alone",
+    )
     heads = "".join(f"<th>{title}</th>" for title in (*titles, "items", "seeds × orders"))
     rows = []
     measured = effects[effects["items"] > 0].rename(columns={"mean": "level"})
@@ -45,7 +55,10 @@ def _row_group(head: str, rows: list[str]) -> list[str]:
     """Table rows, given their cells, under one heading at their left."""
     heading = f'<th scope="rowgroup" rowspan="{len(rows)}">{head}</th>'
     first, *others = rows
-    return [f'<tr class="first">{heading}{first}</tr>', *(f'<tr class="">{row}</tr>' for row in others)]
+    return [
+        f'<tr class="first">{heading}{first}</tr>',
+        *(f'<tr class="">{row}</tr>' for row in others),
+    ]
 
 
 def _direction(row) -> str:
@@ -88,7 +101,9 @@ def _number(value: float, digits: int) -> str:
 def intervals_html(
     table: pd.DataFrame, digits: Mapping[str, int] | int = 1, signed: bool = True
 ) -> str:
-    """A table of `Interval`s, each number above its interval; nan stays empty. `digits` may go by column."""
+    """A table of `Interval`s, each number above its interval; nan stays empty. `digits` may go by
+    column.
+    """
     places = digits if isinstance(digits, Mapping) else dict.fromkeys(table, digits)
     cells = pd.DataFrame(index=table.index)
     for column in table:
@@ -113,13 +128,16 @@ def _interval(found: object, digits: int, signed: bool) -> str:
 
 
 def headline_html(headline: pd.DataFrame) -> str:
-    """The table of `trajnb.scoring.tables.headline`: one row per arm and measure, counts beside percent."""
+    """The table of `trajnb.scoring.tables.headline`: one row per arm and measure, counts beside
+    percent.
+    """
     rows = []
     for arm, part in headline.groupby("arm", sort=False):
         lines = list(part.itertuples())
         rows += _row_group(escape(str(arm)) + _basis(lines[0]), list(map(_headline, lines)))
     return (
-        '<div class="scroll"><table class="headline"><thead><tr><th>trained with</th><th>measure</th>'
+        '<div class="scroll"><table class="headline"><thead><tr>'
+        "<th>trained with</th><th>measure</th>"
         "<th>zero-shot</th><th>final</th><th>change, 95 % interval</th>"
         f'<th class="paper">{escape(paper.HEADING)}</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
@@ -156,7 +174,9 @@ def _paper(row) -> str:
 
 
 def choose_samples(final: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
-    """Up to `count` final predictions of one arm: as many hits as misses where there are, from all blocks."""
+    """Up to `count` final predictions of one arm: as many hits as misses where there are, from all
+    blocks.
+    """
     shuffled = final.sample(frac=1, random_state=seed)
     place = shuffled.groupby(["canonical", "block"]).cumcount()
     shuffled = shuffled.assign(place=place).sort_values("place")
@@ -168,12 +188,14 @@ def choose_samples(final: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFra
 def samples_html(rows: pd.DataFrame, before: pd.DataFrame) -> str:
     """Gold beside prediction, one foldable row each; what departs from gold is marked.
 
-    `rows`: final predictions (rows of `tables.frame`); `before`: zero-shot ones, of the same runs and items.
+    `rows`: final predictions (rows of `tables.frame`); `before`: zero-shot ones, of the same runs
+    and items.
     """
     key = ["run", "dialogue_id", "step"]
     zero = before.set_index(key).prediction
     parts = [
-        _sample(row, zero.get((row.run, row.dialogue_id, row.step), "")) for row in rows.itertuples()
+        _sample(row, zero.get((row.run, row.dialogue_id, row.step), ""))
+        for row in rows.itertuples()
     ]
     return f'<div class="samples">{"".join(parts)}</div>'
 

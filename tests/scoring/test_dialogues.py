@@ -1,7 +1,7 @@
 import pytest
 
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
-from trajnb.scoring.rollouts import (
+from trajnb.scoring.dialogues import (
     HELD_AGAINST,
     KEYS,
     TIE_BF16,
