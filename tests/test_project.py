@@ -197,7 +197,12 @@ def test_a_notebooks_cells_are_short(path):
     for cell in _code(path):
         if "parameters" in cell.metadata.get("tags", []):
             continue  # a line for each
-        assert len(cell.source.splitlines()) <= 40, cell.source
+        assert len(cell.source.splitlines()) <= 15, cell.source
+
+
+def test_training_is_a_story_that_can_be_read():
+    cells = _code(ROOT / "notebooks" / "02_train.ipynb")
+    assert sum(len(cell.source.splitlines()) for cell in cells) <= 150
 
 
 @each_notebook

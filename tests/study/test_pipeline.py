@@ -25,7 +25,8 @@ NOTEBOOKS = ROOT / "notebooks"
 def plain_pages():
     """Pages that need no records: what is rendered is the business of tests/show."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "render_page", lambda executed: executed.with_suffix(".html").write_text("page"))
+        page = lambda executed: executed.with_suffix(".html").write_text("page")  # noqa: E731
+        patch.setattr(pipeline, "render_page", page)
         patch.setattr(pipeline, "write_index", lambda out, s: (out / "index.html").write_text(json.dumps(s)))
         yield
 

@@ -304,8 +304,8 @@ def _work(options: dict):
 
 
 def _show_bench(result: dict, out: Path | None) -> None:
-    from trajnb.records import write_json
     from trajnb import bench
+    from trajnb.records import write_json
 
     click.echo("\n" + bench.table(result))
     if out:
