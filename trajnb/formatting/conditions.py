@@ -1,7 +1,8 @@
 """What of the history a prompt shows.
 
-A condition is a pure function from a `History` to its lines, each marked shown or hidden. `messages` turns
-lines into the prompt, in training, evaluation and rollouts alike; views draw the same lines, the hidden too.
+A condition is a pure function from a `History` to its lines, each marked shown or hidden.
+`messages` turns lines into the prompt, in training, evaluation and rollouts alike; views draw the
+same lines, the hidden too.
 
 A new condition is one function here and one line in `CONDITIONS`.
 """
@@ -30,11 +31,14 @@ class History:
 
     documents: tuple[str, ...]
     turns: tuple[Turn, ...]
-    ordinal: (
-        int  # which call of its user turn the target is, from 1; 0 where a response to the user is asked for
-    )
-    donated: tuple[Turn, ...] = ()  # for each api turn one of another dialogue, see `examples.donors`
-    needed: tuple[str, ...] = ()  # what the target takes from responses: nobody said it, no document has it
+    ordinal: int
+    """Which call of its user turn the target is, from 1; 0 where a response to the user is asked
+    for.
+    """
+    donated: tuple[Turn, ...] = ()
+    """For each api turn one of another dialogue, see `examples.donors`."""
+    needed: tuple[str, ...] = ()
+    """What the target takes from responses: nobody said it, no document has it."""
 
 
 KINDS = ("user", "ai", "request", "response", "values")
@@ -84,7 +88,9 @@ def placebo(history: History) -> tuple[Line, ...]:
 
 
 def stripped_and_values(history: History) -> tuple[Line, ...]:
-    """Stripped, and in one line what the target takes from responses: the information without the trace."""
+    """Stripped, and in one line what the target takes from responses: the information without the
+    trace.
+    """
     if not history.needed:
         return stripped(history)
     values = Line("values", f"Known values: {', '.join(history.needed)}", True, _last_turn(history))
@@ -114,7 +120,8 @@ def lines(history: History, hidden: Iterable[str] = ()) -> tuple[Line, ...]:
 
 
 def messages(history: History, lines: Sequence[Line]) -> list[dict[str, str]]:
-    """The prompt: instruction and documents as the system message, shown lines and the cue as the user's.
+    """The prompt: instruction and documents as the system message, shown lines and the cue as the
+    user's.
 
     What a dialogue's prompts share comes first, so that they share a prefix of tokens.
     """
@@ -126,16 +133,19 @@ def messages(history: History, lines: Sequence[Line]) -> list[dict[str, str]]:
 
 
 def cue(history: History) -> str:
-    """The line that asks for the next call. Its ordinal is what tells stripped prompts of one turn apart."""
+    """The line that asks for the next call. Its ordinal is what tells stripped prompts of one turn
+    apart.
+    """
     return f"Generate API Request {history.ordinal}:" if history.ordinal else "Generate AI Response:"
 
 
 def paper_messages(history: History, lines: Sequence[Line], condition: str) -> list[dict[str, str]]:
-    """The prompt as arXiv 2605.09734 has it: a short system text, and API-Bank's own lines as the user's.
+    """The prompt as arXiv 2605.09734 has it: a short system text, and API-Bank's own lines as the
+    user's.
 
-    Documents stand among these lines, a call and its response are one line, and the cue has no ordinal. The
-    paper strips by what a line starts with or says: `stripped` loses the cue of a request too, while what
-    follows the first line of a response stays.
+    Documents stand among these lines, a call and its response are one line, and the cue has no
+    ordinal. The paper strips by what a line starts with or says: `stripped` loses the cue of a
+    request too, while what follows the first line of a response stays.
     """
     said = list(history.documents)
     for place, line in enumerate(lines):

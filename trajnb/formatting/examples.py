@@ -1,7 +1,8 @@
-"""Examples: for every call of a dialogue, the prompt before it and the call itself, as rows of a Dataset.
+"""Examples: for every call of a dialogue, the prompt before it and the call itself, as rows of a
+Dataset.
 
-`prompt` and `completion` are lists of messages, TRL's conversational prompt-completion form; the other
-columns say where an example comes from and what is hard about it.
+`prompt` and `completion` are lists of messages, TRL's conversational prompt-completion form; the
+other columns say where an example comes from and what is hard about it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +17,15 @@ from trajnb.formatting.dialogue import Call, Corpus, Dialogue, Turn
 from trajnb.known import check_known
 
 STRATA = (
-    "turn", "ordinal", "same_prompt", "answerable", "response_only", "name_response_only", "seen_target",
+    "turn",
+    "ordinal",
+    "same_prompt",
+    "answerable",
+    "response_only",
+    "name_response_only",
+    "seen_target",
     "prompt_characters",
-)  # fmt: skip
+)
 CountTokens = Callable[[Sequence[Mapping[str, str]]], int]
 
 
@@ -55,7 +62,8 @@ class Step:
 def steps(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
     """Every target of a dialogue in order; without targets of its own, every call.
 
-    `donor` gives the calls that the condition `placebo` shows; where it has fewer, they are repeated.
+    `donor` gives the calls that the condition `placebo` shows; where it has fewer, they are
+    repeated.
     """
     places = dialogue.places
     donated = [turn for turn in donor.turns if turn.call] if donor else []
@@ -77,7 +85,9 @@ def steps(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
 
 
 def ends(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
-    """The end of every user turn, as a target: no further call. `step` is the index of the user turn."""
+    """The end of every user turn, as a target: no further call. `step` is the index of the user
+    turn.
+    """
     starts = [place for place, turn in enumerate(dialogue.turns) if turn.role == "user"]
     stops = [*starts[1:], len(dialogue.turns)]
     for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
@@ -89,10 +99,12 @@ def ends(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
 
 
 def donors(dialogues: Sequence[Dialogue]) -> dict[str, Dialogue]:
-    """For every dialogue, by id, the one whose calls stand in a placebo of it; none where there is no other.
+    """For every dialogue, by id, the one whose calls stand in a placebo of it; none where there is
+    no other.
 
-    Of the same block, without a call that the dialogue makes too, of the most similar length of calls and
-    responses, in this order, as far as there are such. `dialogues` are those of one side of a split.
+    Of the same block, without a call that the dialogue makes too, of the most similar length of
+    calls and responses, in this order, as far as there are such. `dialogues` are those of one side
+    of a split.
     """
     made = {d.id: {render(turn.call) for turn in d.turns if turn.call} for d in dialogues}
     lengths = {
@@ -106,7 +118,9 @@ def donors(dialogues: Sequence[Dialogue]) -> dict[str, Dialogue]:
 
     willing = [dialogue for dialogue in dialogues if made[dialogue.id]]
     return {
-        one.id: min((other for other in willing if other.id != one.id), key=lambda other: unlike(one, other))
+        one.id: min(
+            (other for other in willing if other.id != one.id), key=lambda other: unlike(one, other)
+        )
         for one in dialogues
         if any(other.id != one.id for other in willing)
     }
@@ -128,21 +142,23 @@ def build_examples(
     Args:
         condition: a name in `CONDITIONS`.
         split: "train" or "held_out". Only calls that can be read are held out.
-        max_length: tokens that prompt and completion may take together. Where they take more, whole user
-            turns are cut, oldest first; documents, the last user turn and the cue always stay.
-        count_tokens: messages (prompt and completion) -> tokens under the model's chat template; with
-            `max_length` only.
+        max_length: tokens that prompt and completion may take together. Where they take more, whole
+            user turns are cut, oldest first; documents, the last user turn and the cue always stay.
+        count_tokens: messages (prompt and completion) -> tokens under the model's chat template;
+            with `max_length` only.
         prompt_format: "own", or "paper" for prompts as arXiv 2605.09734 has them.
-        responses: train on responses to the user and on calls that cannot be read too, where the corpus has
-            such targets; the paper does.
+        responses: train on responses to the user and on calls that cannot be read too, where the
+            corpus has such targets; the paper does.
         stops: the ends of turns instead, see `ends`, with the strata of calls left false.
 
     Columns beside `prompt` and `completion`:
         dialogue_id, step, block, split: where the example comes from.
         target: "call", "response" or "stop".
-        turn, ordinal: its user turn from 0, and which call of that turn it is, from 1 (0: a response).
+        turn, ordinal: its user turn from 0, and which call of that turn it is, from 1 (0: a
+            response).
         same_prompt: no call stands before it, so that its prompt is the same under every condition.
-        response_only: an argument value stands in an earlier response but in nothing that was said before.
+        response_only: an argument value stands in an earlier response but in nothing that was said
+            before.
         name_response_only: the API's name does, and in no document.
         answerable: neither is so: a stripped prompt does not rule the target out.
         seen_target: the gold text is also that of a training example of this corpus.
@@ -151,8 +167,8 @@ def build_examples(
         gold: the call as text.
 
     Raises:
-        ValueError: an unknown condition, split or format, or an example that does not fit, by dialogue and
-            step.
+        ValueError: an unknown condition, split or format, or an example that does not fit, by
+            dialogue and step.
     """
     for value, known, what in (
         (condition, CONDITIONS, "condition"),
@@ -175,7 +191,9 @@ def build_examples(
             if step.call is None and not (with_responses or stops):
                 continue
             completion = [{"role": "assistant", "content": step.completion}]
-            prompt, cut_turns = _fit(step, condition, completion, max_length, count_tokens, prompt_format)
+            prompt, cut_turns = _fit(
+                step, condition, completion, max_length, count_tokens, prompt_format
+            )
             rows.append(
                 {
                     "prompt": prompt,
@@ -201,7 +219,8 @@ def build_examples(
 
 
 def is_response_only(step: Step) -> bool:
-    """Whether an argument value, as text, stands in an earlier response but in no line that was said.
+    """Whether an argument value, as text, stands in an earlier response but in no line that was
+    said.
 
     A plain search, so a short number may also be found within a longer one.
     """
@@ -209,7 +228,9 @@ def is_response_only(step: Step) -> bool:
 
 
 def is_name_response_only(step: Step) -> bool:
-    """Whether the API is named in an earlier response, but in no document and no line that was said."""
+    """Whether the API is named in an earlier response, but in no document and no line that was
+    said.
+    """
     return _is_named_by_responses(step.history, step.call)
 
 
@@ -235,12 +256,17 @@ def _needed(history: History, call: Call) -> tuple[str, ...]:
 
 
 def _characters(history: History) -> int:
-    return sum(len(message["content"]) for message in messages(history, CONDITIONS["full"](history)))
+    return sum(
+        len(message["content"]) for message in messages(history, CONDITIONS["full"](history))
+    )
 
 
 def _texts(history: History) -> tuple[str, str]:
     """What was said, and what was answered by APIs, before the call."""
-    sides = ([turn.text for turn in history.turns if (turn.role == "api") is side] for side in (False, True))
+    sides = (
+        [turn.text for turn in history.turns if (turn.role == "api") is side]
+        for side in (False, True)
+    )
     return tuple(map("\n".join, sides))
 
 
@@ -264,7 +290,9 @@ def _fit(
         return written(step.history), 0
     name = f"dialogue {step.dialogue_id}, step {step.step}, condition {condition!r}"
     if (length := count_tokens(completion)) > max_length:
-        raise ValueError(f"{name}: the completion alone has {length} tokens, over max_length {max_length}")
+        raise ValueError(
+            f"{name}: the completion alone has {length} tokens, over max_length {max_length}"
+        )
     return cut_to_fit(
         step.history, written, lambda prompt: count_tokens([*prompt, *completion]), max_length, name
     )
@@ -277,8 +305,8 @@ def cut_to_fit(
     max_length: int,
     name: str,
 ) -> tuple[list[dict], int]:
-    """The prompt that `written` makes of a history, and how many of the oldest user turns had to be cut for
-    it to have at most `max_length` tokens.
+    """The prompt that `written` makes of a history, and how many of the oldest user turns had to be
+    cut for it to have at most `max_length` tokens.
 
     Raises:
         ValueError: documents and the last user turn alone have more; `name` says whose.

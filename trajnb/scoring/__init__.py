@@ -1,1 +1,3 @@
-"""Calls in, numbers out: scores of calls, continual-learning figures, intervals. Never imports torch."""
+"""Calls in, numbers out: scores of calls, continual-learning figures, intervals. Never imports
+torch.
+"""

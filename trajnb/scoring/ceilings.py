@@ -1,5 +1,5 @@
-"""What no reader of a prompt can get right: values that only responses hold, and questions that want
-two answers.
+"""What no reader of a prompt can get right: values that only responses hold, and questions that
+want two answers.
 """
 
 from collections import Counter, defaultdict
@@ -16,8 +16,8 @@ AROUND = 40
 
 
 def ceiling(items: pd.DataFrame) -> list[int]:
-    """Of examples (rows of `build_examples`): those whose value, whose API's name, and either of which
-    stands only in an earlier response; and all of them.
+    """Of examples (rows of `build_examples`): those whose value, whose API's name, and either of
+    which stands only in an earlier response; and all of them.
     """
     either = items[UNKNOWN].any(axis=1).sum()
     return [*items[UNKNOWN].sum(), either, len(items)]
@@ -39,8 +39,8 @@ def ceilings(parts: dict[str, list[int]]) -> pd.DataFrame:
 
 
 def sources(step: Step) -> dict[str, str]:
-    """The values of a target that only responses know, each with what stands around it in the latest
-    one that has it.
+    """The values of a target that only responses know, each with what stands around it in the
+    latest one that has it.
     """
     turns = step.history.turns
     said = "\n".join(turn.text for turn in turns if turn.role != "api")

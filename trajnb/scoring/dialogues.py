@@ -216,11 +216,11 @@ DEPTHS = {"0": 0, "1": 1, "2 to 3": 3, "4 to 6": 6, "7 or more": 1000}
 def histories(
     rows: Iterable[Mapping], apis: Mapping[str, Mapping[str, Api]], predictions: Iterable[Mapping]
 ) -> pd.DataFrame:
-    """Every gold call after the model's own calls (lines of rollouts) and after correct ones (predictions of
-    the same dialogues, stage and conditions, where there are any).
+    """Every gold call after the model's own calls (lines of rollouts) and after correct ones
+    (predictions of the same dialogues, stage and conditions, where there are any).
 
-    Columns: `condition`, `history`, `depth` (gold calls that stand before), `exact`, and `calls before it`,
-    the depth in groups.
+    Columns: `condition`, `history`, `depth` (gold calls that stand before), `exact`, and `calls
+    before it`, the depth in groups.
     """
     found, asked = [], set()
     for row in rows:

@@ -1,4 +1,6 @@
-"""The figures of a corpus, before anything is trained. Every function returns a new matplotlib Figure."""
+"""The figures of a corpus, before anything is trained. Every function returns a new matplotlib
+Figure.
+"""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -31,10 +33,10 @@ def api_counts(items: pd.DataFrame, blocks: Sequence[str], most: int = 10) -> Fi
     return finish(grid.figure)
 
 
-def call_counts(
-    calls: pd.DataFrame, per_turn: pd.DataFrame, blocks: Sequence[str]
-) -> Figure:
-    """How many dialogues, and how many user turns, have so many calls; both have `block` and `calls`."""
+def call_counts(calls: pd.DataFrame, per_turn: pd.DataFrame, blocks: Sequence[str]) -> Figure:
+    """How many dialogues, and how many user turns, have so many calls; both have `block` and
+    `calls`.
+    """
     figure, axes = subplots(1, 2, figsize=(10, 2.8))
     palette = dict(zip(blocks, cycle(sns.color_palette("colorblind")), strict=False))
     for ax, table, unit in zip(axes[0], (calls, per_turn), ("dialogue", "user turn"), strict=True):
