@@ -80,7 +80,7 @@ def test_readme_shows_both_commands_first():
     fenced = re.search(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
     assert fenced.splitlines() == [
         "pip install -e . && trajnb run params/quick.yaml",
-        "pip install -e '.[test]' && pytest",
+        "pip install -e '.[test]' && pytest -n 2 --dist loadfile",
     ]
 
 
