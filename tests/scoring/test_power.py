@@ -1,0 +1,28 @@
+"""The smallest effect that can be found, against simulated studies."""
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from trajnb.scoring.power import smallest_effect
+
+
+@pytest.mark.parametrize("runs, tests", [(5, 1), (10, 1), (10, 8)])
+def test_four_of_five_studies_find_it(runs, tests):
+    effect = smallest_effect(runs, 20, between_dialogues=14, between_seeds=2.5, tests=tests)
+    draw = np.random.default_rng(0)
+    spread = np.sqrt((14**2 + 12**2) / 20 + 2.5**2)
+    studies = effect + spread * draw.standard_normal((20_000, runs))
+    found = ttest_1samp(studies, 0, axis=1).pvalue < 0.05 / tests
+    assert found.mean() == pytest.approx(0.8, abs=0.015)
+
+
+def test_more_runs_find_less_and_fewer_calls_more():
+    usual = smallest_effect(10, 20)
+    assert smallest_effect(20, 20) < usual < smallest_effect(5, 20)
+    assert usual < smallest_effect(10, 20, counted=0.5) < smallest_effect(10, 20, counted=0.5, tests=8)
+
+
+def test_one_run_has_no_variance():
+    with pytest.raises(ValueError, match="runs is 1"):
+        smallest_effect(1, 20)
