@@ -21,6 +21,7 @@ from typing import TypedDict, get_args
 
 import yaml
 
+from trajnb.formatting.calls import opened_name
 from trajnb.formatting.dialogue import CorpusChoice
 from trajnb.machine import CHANGED
 from trajnb.strategies import PLAIN
@@ -45,8 +46,9 @@ class Record:
     """Held-out items of every block."""
     matrix: dict
     """{evaluation condition: {score: [stage][block]}}, stage 0 being before training: counts of
-    right answers for `canonical`, `string`, `name` and `parsed`, see `scoring.score`, and
-    `gold_nll`, the summed negative log-likelihood of the right call (nats).
+    right answers for `canonical`, `string`, `name`, `parsed` and, but for older records,
+    `opened_name`, see `scoring.score`, and `gold_nll`, the summed negative log-likelihood of the
+    right call (nats).
     """
     tokens: dict
     """`train_total`, `train_supervised`, `by_block`, all epochs; `train_computed` is what was left
@@ -122,6 +124,10 @@ class Prediction(TypedDict):
     """The same call, whatever quotes, order and number format."""
     string: bool
     name: bool
+    opened_name: bool
+    """The call that it opens, readable or not, is of the gold API; of an older record read from its
+    text.
+    """
     error: str | None
     """The first thing wrong with it, see `scoring.errors`; what gold does is never held against it.
     None in an older record.
@@ -172,6 +178,14 @@ def _upgrade_item(item: Mapping, parameters: Mapping) -> Item:
     return added | dict(item)
 
 
+def upgrade_prediction(prediction: Mapping, gold: str) -> Prediction:
+    """A prediction to the call `gold` as one of today would be written."""
+    added = {"error": None}
+    if "opened_name" not in prediction:
+        added["opened_name"] = opened_name(prediction["prediction"]) == opened_name(gold)
+    return added | dict(prediction)
+
+
 def to_record(content: object) -> Record:
     """A record from what its file holds.
 
@@ -200,7 +214,11 @@ def read_run(folder: Path) -> Run:
         items = read_lines(_present(folder / "items.jsonl"))
         items = [_upgrade_item(item, record.parameters) for item in items]
         predictions = read_lines(_present(folder / "predictions.jsonl"))
-        predictions = [{"error": None, **prediction} for prediction in predictions]
+        gold_of = {(item["dialogue_id"], item["step"]): item["gold"] for item in items}
+        predictions = [
+            upgrade_prediction(one, gold_of.get((one["dialogue_id"], one["step"]), ""))
+            for one in predictions
+        ]
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"the records in {folder} cannot be read ({error}); delete the folder and run again"

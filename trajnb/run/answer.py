@@ -73,7 +73,8 @@ def _calls(network, run: Prepared, stage: int, condition: str, say) -> list[dict
 
     # answers before training are shared, whatever each run is about to train
     own = {"train_condition": run.settings.condition}
-    return [line | own for line in kept(path, measure)]
+    lines = zip(kept(path, measure), rows["gold"], strict=True)  # kept perhaps by an older version
+    return [records.upgrade_prediction(line, gold) | own for line, gold in lines]
 
 
 def _same_question(run: Prepared, rows: Dataset) -> str:
