@@ -39,6 +39,10 @@ class History:
     """For each api turn one of another dialogue, see `examples.donors`."""
     needed: tuple[str, ...] = ()
     """What the target takes from responses: nobody said it, no document has it."""
+    awaited: int = 0
+    """How many of the last turns are calls whose responses are not there yet, for they and the target
+    are made in one message. The texts of these turns are empty.
+    """
 
 
 KINDS = ("user", "ai", "request", "response", "values")
@@ -79,10 +83,15 @@ def placebo(history: History) -> tuple[Line, ...]:
     """Calls and responses of another dialogue: as long and as many as in `full`, and of no use."""
     if len(history.donated) < sum(turn.role == "api" for turn in history.turns):
         raise ValueError("placebo: there is no other dialogue on this side of the split to take calls from")
-    donated, written = iter(history.donated), []
+    donated = iter(history.donated)
+    answered = sum(turn.role == "api" for turn in history.turns) - history.awaited
+    written: list[Line] = []
     for line in stripped(history):
         if line.kind == "request":
-            written += [Line(kind, text, True, line.turn) for kind, text in _write(next(donated))]
+            shown = _write(next(donated))
+            shown = shown if answered > 0 else shown[:1]
+            answered -= 1
+            written += [Line(kind, text, True, line.turn) for kind, text in shown]
         written.append(line)
     return tuple(written)
 
@@ -108,13 +117,16 @@ CONDITIONS = {
 
 
 def lines(history: History, hidden: Iterable[str] = ()) -> tuple[Line, ...]:
-    """The lines of a history in order, those of the `hidden` kinds marked as not shown."""
+    """The lines of a history in order, those of the `hidden` kinds marked as not shown. A call whose
+    response is awaited has none.
+    """
     hidden = set(hidden)
     written: list[Line] = []
     user_turn = -1
-    for turn in history.turns:
+    answered = len(history.turns) - history.awaited
+    for place, turn in enumerate(history.turns):
         user_turn += turn.role == "user"
-        for kind, text in _write(turn):
+        for kind, text in _write(turn)[: None if place < answered else 1]:
             written.append(Line(kind, text, kind not in hidden, max(user_turn, 0)))
     return tuple(written)
 

@@ -62,26 +62,38 @@ class Step:
 def steps(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
     """Every target of a dialogue in order; without targets of its own, every call.
 
+    Calls of one message are made before any of them is answered: each has those before it in its
+    history as requests, for they are written before it, and their responses not.
+
     `donor` gives the calls that the condition `placebo` shows; where it has fewer, they are
     repeated.
     """
     places = dialogue.places
     donated = [turn for turn in donor.turns if turn.call] if donor else []
     user_turn = ordinal = answered = 0
+    awaited = 0
     for place, turn in enumerate(dialogue.turns):
+        awaited = awaited + 1 if turn.together else 0
         if turn.role == "user":
             user_turn, ordinal = user_turn + 1, 0
         ordinal += turn.role == "api"
         if place in places:
             history = History(
                 dialogue.documents,
-                dialogue.turns[:place],
+                _before(dialogue.turns, place, awaited),
                 ordinal if turn.role == "api" else 0,
                 donated=tuple(islice(cycle(donated), answered)),
+                awaited=awaited,
             )
             history = replace(history, needed=_needed(history, turn.call)) if turn.call else history
             yield Step(dialogue.id, places.index(place), max(user_turn - 1, 0), history, turn)
         answered += turn.role == "api"
+
+
+def _before(turns: tuple[Turn, ...], place: int, awaited: int) -> tuple[Turn, ...]:
+    """The turns before a place, the last ones without the responses that are still awaited there."""
+    answered = place - awaited
+    return (*turns[:answered], *(replace(turn, text="") for turn in turns[answered:place]))
 
 
 def ends(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
