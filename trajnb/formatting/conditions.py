@@ -80,9 +80,17 @@ def responses(history: History) -> tuple[Line, ...]:
 
 
 def placebo(history: History) -> tuple[Line, ...]:
-    """Calls and responses of another dialogue: as long and as many as in `full`, and of no use."""
+    """Calls and responses of another dialogue, as many as in `full` and about as long.
+
+    What they are worth depends on the donor, see `examples.donors`. One of the same block
+    (`placebo-near`) names APIs that the dialogue goes on to call, and holds ids that it shares; one
+    of another block (`placebo`) seldom does. `formatting.leaks` counts how often.
+    """
     if len(history.donated) < sum(turn.role == "api" for turn in history.turns):
-        raise ValueError("placebo: there is no other dialogue on this side of the split to take calls from")
+        raise ValueError(
+            "placebo: there is no dialogue to take calls from on this side of the split; placebo "
+            "needs one of another block, placebo-near any other one"
+        )
     donated = iter(history.donated)
     answered = sum(turn.role == "api" for turn in history.turns) - history.awaited
     written: list[Line] = []
@@ -112,8 +120,13 @@ CONDITIONS = {
     "requests": requests,
     "responses": responses,
     "placebo": placebo,
+    "placebo-near": placebo,
     "stripped+values": stripped_and_values,
 }
+PLACEBOS = ("placebo", "placebo-near")
+"""The conditions that show another dialogue's calls."""
+CUES = ("ordinal", "plain")
+"""Whether the line that asks for a call says which one of its user turn it is."""
 
 
 def lines(history: History, hidden: Iterable[str] = ()) -> tuple[Line, ...]:
@@ -131,24 +144,28 @@ def lines(history: History, hidden: Iterable[str] = ()) -> tuple[Line, ...]:
     return tuple(written)
 
 
-def messages(history: History, lines: Sequence[Line]) -> list[dict[str, str]]:
-    """The prompt: instruction and documents as the system message, shown lines and the cue as the
-    user's.
+def messages(
+    history: History, lines: Sequence[Line], cue: str = "ordinal"
+) -> list[dict[str, str]]:
+    """The prompt: instruction and documents as the system message, shown lines and the cue (one of
+    `CUES`) as the user's.
 
     What a dialogue's prompts share comes first, so that they share a prefix of tokens.
     """
     said = [line.text for line in lines if line.shown]
     return [
         {"role": "system", "content": "\n".join([INSTRUCTION, *history.documents])},
-        {"role": "user", "content": "\n".join([*said, cue(history)])},
+        {"role": "user", "content": "\n".join([*said, cue_line(history, cue)])},
     ]
 
 
-def cue(history: History) -> str:
+def cue_line(history: History, cue: str = "ordinal") -> str:
     """The line that asks for the next call. Its ordinal is what tells stripped prompts of one turn
-    apart.
+    apart, and with them how many calls were made; the plain one says neither.
     """
-    return f"Generate API Request {history.ordinal}:" if history.ordinal else "Generate AI Response:"
+    if not history.ordinal:
+        return "Generate AI Response:"
+    return f"Generate API Request {history.ordinal}:" if cue == "ordinal" else "Generate API Request:"
 
 
 def paper_messages(history: History, lines: Sequence[Line], condition: str) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from operator import itemgetter
 from IPython.display import HTML
 
 from trajnb.formatting.calls import without_prefix
-from trajnb.formatting.conditions import CONDITIONS, History, Line, cue
+from trajnb.formatting.conditions import CONDITIONS, PLACEBOS, History, Line, cue_line
 from trajnb.formatting.dialogue import Dialogue
 from trajnb.formatting.examples import Step, steps
 
@@ -25,12 +25,14 @@ def show_conditions(
     step: int,
     conditions: Mapping[str, Callable[[History], Sequence[Line]]] = CONDITIONS,
     donor: Dialogue | None = None,
+    cue: str = "ordinal",
 ) -> HTML:
     """One example under every condition, side by side; hidden lines are struck out, the target is
     green.
 
-    `donor`: the dialogue whose calls a placebo shows, see `examples.donors`; without one, no
-    placebo is drawn where the history holds calls.
+    `donor`: the dialogue whose calls the condition `placebo` shows, see `examples.donors`; without
+    one it is not drawn where the history holds calls, and the other placebo, which has another
+    donor, never is there. `cue`: one of `conditions.CUES`.
 
     Raises:
         ValueError: the dialogue has no target number `step` (from 0).
@@ -42,9 +44,9 @@ def show_conditions(
         raise ValueError(f"dialogue {dialogue.id} has no step {step}; {there}")
     called = any(turn.role == "api" for turn in chosen.history.turns)
     columns = [
-        _column(name, condition(chosen.history), chosen)
+        _column(name, condition(chosen.history), chosen, cue)
         for name, condition in conditions.items()
-        if name != "placebo" or chosen.history.donated or not called
+        if not called or name not in PLACEBOS or (name == "placebo" and chosen.history.donated)
     ]
     return _page("columns", "".join(columns))
 
@@ -121,13 +123,13 @@ def _page(kind: str, body: str) -> HTML:
     return HTML(f'{style()}<div class="trajnb trajnb-colours {kind}">{body}</div>')
 
 
-def _column(name: str, lines: Sequence[Line], step: Step) -> str:
+def _column(name: str, lines: Sequence[Line], step: Step, cue: str) -> str:
     shown = sum(line.shown for line in lines)
     drawn = [_line(line.kind, line.text, hidden=not line.shown) for line in lines]
     return (
         f'<div class="column"><div class="head"><b>{escape(name)}</b> '
         f"shows {shown} of {len(lines)} lines</div>{''.join(drawn)}"
-        f"{_line('cue', cue(step.history))}{_line('gold', step.completion)}</div>"
+        f"{_line('cue', cue_line(step.history, cue))}{_line('gold', step.completion)}</div>"
     )
 
 
