@@ -88,8 +88,8 @@ def placebo(history: History) -> tuple[Line, ...]:
     """
     if len(history.donated) < sum(turn.role == "api" for turn in history.turns):
         raise ValueError(
-            "placebo: there is no dialogue to take calls from on this side of the split; placebo "
-            "needs one of another block, placebo-near any other one"
+            "placebo: there is no other dialogue on this side of the split to take calls from; "
+            "placebo needs one of another block, placebo-near any other one"
         )
     donated = iter(history.donated)
     answered = sum(turn.role == "api" for turn in history.turns) - history.awaited

@@ -25,14 +25,15 @@ def show_conditions(
     step: int,
     conditions: Mapping[str, Callable[[History], Sequence[Line]]] = CONDITIONS,
     donor: Dialogue | None = None,
+    near: Dialogue | None = None,
     cue: str = "ordinal",
 ) -> HTML:
     """One example under every condition, side by side; hidden lines are struck out, the target is
     green.
 
-    `donor`: the dialogue whose calls the condition `placebo` shows, see `examples.donors`; without
-    one it is not drawn where the history holds calls, and the other placebo, which has another
-    donor, never is there. `cue`: one of `conditions.CUES`.
+    `donor`, `near`: the dialogues whose calls `placebo` and `placebo-near` show, see
+    `examples.donors`; without one that placebo is not drawn where the history holds calls. `cue`:
+    one of `conditions.CUES`.
 
     Raises:
         ValueError: the dialogue has no target number `step` (from 0).
@@ -43,11 +44,12 @@ def show_conditions(
         there = f"they run from 0 to {last}" if last >= 0 else "it has no target at all"
         raise ValueError(f"dialogue {dialogue.id} has no step {step}; {there}")
     called = any(turn.role == "api" for turn in chosen.history.turns)
-    columns = [
-        _column(name, condition(chosen.history), chosen, cue)
-        for name, condition in conditions.items()
-        if not called or name not in PLACEBOS or (name == "placebo" and chosen.history.donated)
-    ]
+    nearby = next(found for found in steps(dialogue, near) if found.step == step)
+    columns = []
+    for name, condition in conditions.items():
+        history = nearby.history if name == "placebo-near" else chosen.history
+        if history.donated or not called or name not in PLACEBOS:
+            columns.append(_column(name, condition(history), chosen, cue))
     return _page("columns", "".join(columns))
 
 
