@@ -65,7 +65,9 @@ def full(history: History) -> tuple[Line, ...]:
 
 
 def stripped(history: History) -> tuple[Line, ...]:
-    """What was said, without calls and responses (the paper's A)."""
+    """What was said, without calls and responses. With the plain cue it shows what the paper's A shows;
+    with an ordinal it also tells how many calls of the user turn were made.
+    """
     return lines(history, hidden={"request", "response"})
 
 
