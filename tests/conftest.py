@@ -98,7 +98,7 @@ def _write_run(
                 predictions.append(row | score(row["prediction"], item["gold"]))
     record = {
         "parameters": {"corpus": "bfcl", "model": "smollm2-135m", "condition": condition, "seed": seed,
-                       "order": list(order), "eval_conditions": eval_conditions, **more},
+                       "cue": "ordinal", "order": list(order), "eval_conditions": eval_conditions, **more},
         "blocks": list(order),
         "stages": stages,
         "items": [sum(item["block"] == block for item in items) for block in order],

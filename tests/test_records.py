@@ -5,7 +5,9 @@ import yaml
 from click.testing import CliRunner
 
 from trajnb import records
+from trajnb.machine import ROOT
 from trajnb.study.cli import main
+from trajnb.study.folder import adopt_kept, is_finished
 
 
 @pytest.fixture
@@ -96,3 +98,62 @@ def test_another_corpus_that_was_asked_for_may_stand_beside(study):
     record["corpus"]["hash"], record["parameters"]["documents"] = "2" * 64, "all"
     file.write_text(json.dumps(record))
     assert len(records.read_study(study)) == 2
+
+
+def older(folder):
+    """Take from a run what records of an earlier version did not have."""
+    record = json.loads((folder / "record.json").read_text())
+    del record["parameters"]["cue"]
+    (folder / "record.json").write_text(json.dumps(record))
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["opened_name"]
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_an_older_record_gets_the_scores_of_its_texts_and_no_strata_of_its_own(tmp_path, write_run):
+    before = records.read_run(write_run(tmp_path / "new"))
+    older(write_run(tmp_path / "old"))
+    after = records.read_run(tmp_path / "old")
+    assert [one["opened_name"] for one in after.predictions] == [
+        one["opened_name"] for one in before.predictions
+    ]
+    assert any(one["opened_name"] for one in after.predictions)
+    assert {item["shared_api"] for item in after.items} == {None}
+    assert after.record.parameters["cue"] == "ordinal" and after.record.leaks == {}
+
+
+def test_an_older_placebo_is_the_near_one_of_today(tmp_path, write_run):
+    folder = write_run(tmp_path / "p", "placebo", eval_conditions=["full", "placebo"], match_tokens="placebo")
+    today = records.read_run(folder)
+    assert today.record.parameters["condition"] == "placebo"
+    assert list(today.record.matrix) == ["full", "placebo"]
+    older(folder)
+    run = records.read_run(folder)
+    asked = ["full", "placebo-near"]
+    assert run.record.parameters["condition"] == run.record.parameters["match_tokens"] == "placebo-near"
+    assert run.record.parameters["eval_conditions"] == list(run.record.matrix) == asked
+    assert {line["train_condition"] for line in run.predictions} == {"placebo-near"}
+    assert list(dict.fromkeys(line["eval_condition"] for line in run.predictions)) == asked
+
+
+def test_the_committed_placebo_is_the_near_one():
+    run = records.read_run(ROOT / "reports" / "crossing-quick" / "records" / "placebo-s0-9be4adf5")
+    assert run.record.parameters["condition"] == "placebo-near"
+
+
+def test_a_new_placebo_takes_no_older_runs_folder(tmp_path, write_run, capsys):
+    folder = write_run(tmp_path / "kept" / "records" / "placebo-s0-1", "placebo")
+    older(folder)
+    plan = {"condition": "placebo", "eval_conditions": []}
+    with pytest.raises(ValueError, match="holds a run of condition placebo-near, not placebo: choose"):
+        is_finished(folder, plan)
+    assert is_finished(folder, plan | {"condition": "placebo-near"})
+    full = write_run(tmp_path / "f", eval_conditions=["full", "placebo"])
+    older(full)
+    assert not is_finished(full, {"condition": "full", "eval_conditions": ["placebo"]})
+    assert is_finished(full, {"condition": "full", "eval_conditions": ["placebo-near"]})
+    out = write_run(tmp_path / "out" / "runs" / "full-s0").parents[1]
+    adopt_kept(out, {"placebo-s0-1": plan}, tmp_path / "kept")
+    assert "is of condition placebo-near, so it runs anew" in capsys.readouterr().out
+    assert not (out / "runs" / "placebo-s0-1").exists()

@@ -14,13 +14,14 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypedDict, get_args
 
 import yaml
 
+from trajnb.formatting.calls import opened_name
 from trajnb.formatting.dialogue import CorpusChoice
 from trajnb.machine import CHANGED
 from trajnb.strategies import PLAIN
@@ -45,8 +46,9 @@ class Record:
     """Held-out items of every block."""
     matrix: dict
     """{evaluation condition: {score: [stage][block]}}, stage 0 being before training: counts of
-    right answers for `canonical`, `string`, `name` and `parsed`, see `scoring.score`, and
-    `gold_nll`, the summed negative log-likelihood of the right call (nats).
+    right answers for `canonical`, `string`, `name`, `parsed` and, but for older records,
+    `opened_name`, see `scoring.score`, and `gold_nll`, the summed negative log-likelihood of the
+    right call (nats).
     """
     tokens: dict
     """`train_total`, `train_supervised`, `by_block`, all epochs; `train_computed` is what was left
@@ -58,6 +60,10 @@ class Record:
     """Operations of training, estimated, see `qlora.plan`; None in an older record."""
     seconds: dict
     """`train`, `evaluate`, `total`."""
+    leaks: dict
+    """{evaluation condition: {count}} of the held-out calls that a placebo helps, see
+    `formatting.leaks`; empty without a placebo and in an older record.
+    """
     resumed: bool
     """A kill cut the training: its seconds count from the last checkpoint on."""
     peak_memory_mb: float
@@ -94,6 +100,8 @@ class Item(TypedDict):
     """A value of it, or its API's name, stands only in an earlier response."""
     seen_target: bool
     """It is, letter for letter, a training target."""
+    shared_api: bool | None
+    """Training dialogues of another block call its API too; None in an older record."""
     prompt_characters: int | None
     """Of the whole history with documents; None in an older record."""
 
@@ -122,6 +130,10 @@ class Prediction(TypedDict):
     """The same call, whatever quotes, order and number format."""
     string: bool
     name: bool
+    opened_name: bool
+    """The call that it opens, readable or not, is of the gold API; of an older record read from its
+    text.
+    """
     error: str | None
     """The first thing wrong with it, see `scoring.errors`; what gold does is never held against it.
     None in an older record.
@@ -144,20 +156,49 @@ _OLDER_PARAMETERS = {
     "match_tokens": "",
     "fresh_ids": False,
     "stop_targets": False,
+    "cue": "ordinal",
 }
 _GONE_PARAMETERS = ("data_seed",)  # it was always the seed
 
 
+_RENAMED_CONDITIONS = {"placebo": "placebo-near"}  # its donors were of the same block
+
+
 def upgrade(record: Mapping) -> dict:
     """A record as one of today would be written; what was not measured then is None."""
-    kept = {k: v for k, v in record["parameters"].items() if k not in _GONE_PARAMETERS}
     added = {
         "stages": [[block] for block in record["blocks"]],
         "steps": None,
         "flops": None,
         "resumed": False,
+        "leaks": {},
     }
-    return added | dict(record) | {"parameters": _OLDER_PARAMETERS | kept}
+    today = condition_of_today(record["parameters"])
+    return (
+        added
+        | dict(record)
+        | {"parameters": upgrade_parameters(record["parameters"])}
+        | {"matrix": {today(name): scores for name, scores in record["matrix"].items()}}
+    )
+
+
+def upgrade_parameters(parameters: Mapping) -> dict:
+    """The parameters of a run, of its record or of study.yaml, as one of today would have them."""
+    today = condition_of_today(parameters)
+    kept = {k: v for k, v in parameters.items() if k not in _GONE_PARAMETERS}
+    kept |= {k: today(kept[k]) for k in ("condition", "match_tokens") if k in kept}
+    if "eval_conditions" in kept:
+        kept["eval_conditions"] = list(map(today, kept["eval_conditions"]))
+    return _OLDER_PARAMETERS | kept
+
+
+def condition_of_today(parameters: Mapping) -> Callable[[str], str]:
+    """What the conditions of a run with these parameters are called today. Runs without a `cue` are
+    older than the placebo of another block.
+    """
+    if "cue" in parameters:
+        return lambda name: name
+    return lambda name: _RENAMED_CONDITIONS.get(name, name)
 
 
 def _upgrade_item(item: Mapping, parameters: Mapping) -> Item:
@@ -166,10 +207,24 @@ def _upgrade_item(item: Mapping, parameters: Mapping) -> Item:
         "name_response_only": named,
         "answerable": not (item["response_only"] or named),
         "prompt_characters": None,
+        "shared_api": None,
     }
     if parameters.get("prompt_format") == "paper":  # its stripped prompts lose the cue too
         return added | dict(item) | {"same_prompt": False}
     return added | dict(item)
+
+
+def upgrade_prediction(
+    prediction: Mapping, gold: str, today: Callable[[str], str] = str
+) -> Prediction:
+    """A prediction to the call `gold` as one of today would be written; `today` is the
+    `condition_of_today` of its run.
+    """
+    added = {"error": None}
+    if "opened_name" not in prediction:
+        added["opened_name"] = opened_name(prediction["prediction"]) == opened_name(gold)
+    conditions = {k: today(prediction[k]) for k in ("train_condition", "eval_condition")}
+    return added | dict(prediction) | conditions
 
 
 def to_record(content: object) -> Record:
@@ -180,7 +235,7 @@ def to_record(content: object) -> Record:
     """
     if not isinstance(content, dict):
         raise ValueError(f"a record is an object, not {type(content).__name__}")
-    needed = {field.name for field in fields(Record)} - {"stages", "steps", "flops", "resumed"}
+    needed = {field.name for field in fields(Record)} - {"stages", "steps", "flops", "leaks", "resumed"}
     if missing := sorted(needed - content.keys()):
         raise ValueError(f"it lacks {', '.join(missing)}")
     content = upgrade(content)
@@ -196,11 +251,16 @@ def to_record(content: object) -> Record:
 def read_run(folder: Path) -> Run:
     """One finished run. Raises ValueError, naming the file, where one is missing or damaged."""
     try:
-        record = to_record(json.loads((folder / "record.json").read_text(encoding="utf-8")))
+        content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        record, today = to_record(content), condition_of_today(content["parameters"])
         items = read_lines(_present(folder / "items.jsonl"))
         items = [_upgrade_item(item, record.parameters) for item in items]
         predictions = read_lines(_present(folder / "predictions.jsonl"))
-        predictions = [{"error": None, **prediction} for prediction in predictions]
+        gold_of = {(item["dialogue_id"], item["step"]): item["gold"] for item in items}
+        predictions = [
+            upgrade_prediction(one, gold_of.get((one["dialogue_id"], one["step"]), ""), today)
+            for one in predictions
+        ]
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"the records in {folder} cannot be read ({error}); delete the folder and run again"
@@ -287,7 +347,8 @@ def keep(study: Path, out: Path, allow_changes: bool = False) -> list[str]:
         _copy_beside(run.folder, folder)
     if (study / "study.yaml").is_file():
         about = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
-        about["runs"] = {name: _at_home(run) for name, run in about["runs"].items()}
+        runs_of = about["runs"].items()
+        about["runs"] = {name: _at_home(upgrade_parameters(run)) for name, run in runs_of}
         text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
         write_bytes(out / "study.yaml", text.encode())
     return [run.folder.name for run in runs]

@@ -1,6 +1,7 @@
 import json
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from trajnb.corpora import jsonl
 from trajnb.corpora.jsonl import read_jsonl
-from trajnb.corpora.storage import read_dialogues, write_dialogues
+from trajnb.corpora.storage import dump, read_dialogues, write_dialogues
 from trajnb.formatting.dialogue import Call, Turn
 from trajnb.formatting.documents import apis_of
 
@@ -61,6 +62,19 @@ def test_the_readmes_example_is_read(read):
     assert dialogue.turns[1].text == '{"rain_mm": 4}'
     assert apis_of(dialogue.documents)["get_weather"].names == ("city", "days")
     assert set(left_out.values()) == {0}
+
+
+def test_calls_of_one_message_are_made_together_and_stay_so_when_stored(read, tmp_path):
+    messages = [assistant(called("a"), called("b")), assistant(called("c"), content="And now?")]
+    dialogues, held_out, _ = read({"messages": [ASKED, *messages, assistant(called("d"))]})
+    places = {turn.call.name: turn.together for turn in dialogues[0].turns if turn.call}
+    assert places == {"a": False, "b": True, "c": False, "d": False}
+    write_dialogues(tmp_path / "stored.jsonl", dialogues, held_out, "a test")
+    stored, _ = read_dialogues(tmp_path / "stored.jsonl")
+    assert [turn.together for turn in stored[0].turns] == [turn.together for turn in dialogues[0].turns]
+    one_by_one = [replace(turn, together=False) for turn in dialogues[0].turns]
+    apart = dump([replace(dialogues[0], turns=tuple(one_by_one))], held_out)
+    assert dump(dialogues, held_out)[0].replace(", true]", "]") == apart[0], "other lines stay as they were"
 
 
 def test_content_and_calls_become_turns_in_order(turns):

@@ -138,3 +138,24 @@ def test_any_text_survives_storage(tmp_path, sample):
     dialogue = Dialogue("d", "travel", ('{"name": "echo"}',), turns)
     write_dialogues(tmp_path / "d.jsonl", [dialogue], [], "a test")
     assert read_dialogues(tmp_path / "d.jsonl") == ((dialogue,), frozenset())
+
+
+def test_a_user_turn_without_a_call_is_one_with_none_before_the_next(tmp_path):
+    call = {"type": "function", "function": {"name": "get_tide", "arguments": {"port": "Brest"}}}
+    messages = [
+        {"role": "assistant", "content": "Hello! What can I do?"},
+        {"role": "user", "content": "What is a tide?"},
+        {"role": "assistant", "content": "Water moving."},
+        {"role": "user", "content": "When is it high at Brest?"},
+        {"role": "assistant", "content": "I look it up.", "tool_calls": [call]},
+        {"role": "tool", "content": "05:12"},
+        {"role": "assistant", "content": "At 05:12."},
+        {"role": "user", "content": "Thanks."},
+        {"role": "assistant", "content": "Welcome."},
+        {"role": "user", "content": "Bye."},
+    ]
+    file = tmp_path / "own.jsonl"
+    rows = [{"block": "sea", "held_out": side, "messages": messages} for side in (False, True)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    account = load_corpus("jsonl", corpus_path=str(file)).account
+    assert account["user_turns_without_call"] == 2 * 3

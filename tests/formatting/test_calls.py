@@ -1,4 +1,5 @@
 import json
+import re
 import time
 from contextlib import suppress
 from keyword import kwlist
@@ -7,16 +8,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from trajnb.formatting.arguments import NAME
 from trajnb.formatting.calls import (
     LIMIT,
     MOST,
     CallSyntaxError,
     canonical,
+    made_turn,
+    opened_name,
     parse,
     parse_all,
     render,
 )
-from trajnb.formatting.dialogue import Call
+from trajnb.formatting.dialogue import Call, Turn
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True) | st.sampled_from(kwlist)
 SCALARS = st.text(max_size=30) | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -53,14 +57,59 @@ def test_text_around_a_bracketed_call_changes_nothing(call, before, after):
 
 
 @given(st.text() | CALL_LIKE | CALL_LIKE.map("[A(a=".__add__) | CALL_LIKE.map("[A('".__add__))
+@example("[a.b(a=1)]")
+@example("[é(a=1)]")
 def test_any_text_is_a_call_or_a_syntax_error(text):
     try:
         call = parse(text)
     except CallSyntaxError:
         return
     assert canonical(call) == canonical(call, [])
-    assert parse(render(call)) == call, "what was read can be written and read again"
-    assert parse_all(text)[0] == call
+    assert parse_all(text)[0] == call and opened_name(text) == call.name
+    if re.fullmatch(NAME, call.name, re.ASCII):
+        assert parse(render(call)) == call, "what was read can be written and read again"
+        assert made_turn(text, "x") == Turn("api", "x", call)
+    else:
+        with pytest.raises(ValueError, match="cannot name an API"):
+            render(call)
+        turn = made_turn(text, "x")
+        assert turn.call is None and turn.request, "a history shows it as it was said"
+
+
+@pytest.mark.parametrize(
+    "before, whole",
+    [
+        *[(mark, f"{mark}lock") for mark in ("un-", "math.", "os.path.", "é", "天", "$", "@", "un:", "un/")],
+        *[(mark, f"{mark}lock") for mark in ("x=", "un,", "**", "2", "un+", "API-Requests:", "\u200b")],
+        *[(mark, "lock") for mark in (" ", "\n", "\xa0", "(", "{", "<", "->", "'", '"', "`", "“", "（")],
+        *[(mark, "lock") for mark in ("un -> ", "a]", "API-Request:", "Do: API-Request:", "API-Request: [")],
+    ],
+)
+def test_a_name_is_read_whole(before, whole):
+    for opening in (before, f"[{before}", f"API-Request: [{before}", f"I will do this:\n{before}"):
+        text = f"{opening}lock(door='a')]"
+        assert parse(text) == Call(whole, {"door": "a"}), text
+        assert opened_name(text) == whole
+        assert parse_all(f"[ls()] {text}")[-1].name == whole
+
+
+def test_a_comma_between_calls_is_of_no_name():
+    assert [call.name for call in parse_all("[ls(),cd(folder='a');pwd()]")] == ["ls", "cd", "pwd"]
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("", None),
+        ("No API is needed (now).", None),
+        ("API-Request: [cd(folder='a', folder='b')]", "cd"),
+        ("API-Request: [cd(folder='a", "cd"),
+        ("I use file(s): [cd(folder=", "cd"),
+        ("[un-lock(door=", "un-lock"),
+    ],
+)
+def test_what_is_opened_is_known_where_it_cannot_be_read(text, name):
+    assert opened_name(text) == name
 
 
 @given(CALL_LIKE.map("[A(".__add__))
@@ -204,10 +253,11 @@ def test_calls_after_the_first_are_there_to_be_counted(text, names):
 @pytest.mark.parametrize("start", ["", "[A(", "[A(a=", "[A(a='", "[A(a=1, ", "[ls()]"])
 @pytest.mark.parametrize(
     "unit", ["[", "(", "{", ")", "]", "'", '"', "\\'", "','", "' ", "1,", "-", "~", "a=", "A(", "[A(a='", " "]
+    + ["a", "é", "a.", "1", "[a", "a ", ",", "API-Request:"]
 )
 def test_a_megabyte_is_read_in_under_a_second(start, unit):
     text = start + unit * (1_000_000 // len(unit))
-    for read in (parse, parse_all):
+    for read in (parse, parse_all, opened_name):
         began = time.perf_counter()
         with suppress(CallSyntaxError):
             read(text)

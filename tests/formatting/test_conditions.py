@@ -2,7 +2,15 @@ from dataclasses import replace
 
 import pytest
 
-from trajnb.formatting.conditions import CONDITIONS, History, Line, lines, messages, paper_messages
+from trajnb.formatting.conditions import (
+    CONDITIONS,
+    PLACEBOS,
+    History,
+    Line,
+    lines,
+    messages,
+    paper_messages,
+)
 from trajnb.formatting.dialogue import Call, Turn
 
 TURNS = (
@@ -23,7 +31,7 @@ def test_every_condition_marks_the_same_lines_and_leaves_the_history_alone():
         controls = [line for line in marked if (line.kind, line.text) not in own]
         assert [(line.kind, line.text) for line in marked if line not in controls] == own
         assert all(line.shown for line in controls), f"{name} hides what it has added itself"
-        assert not controls or name in ("placebo", "stripped+values")
+        assert not controls or name in (*PLACEBOS, "stripped+values")
         assert marked == condition(HISTORY), f"{name} is not a pure function"
     assert HISTORY.turns == TURNS
 
@@ -95,6 +103,17 @@ def test_needed_values_stand_in_one_line_or_in_none():
     assert condition(HISTORY)[-1] == Line("values", "Known values: a.txt, 42", True, 1)
     nothing = replace(HISTORY, needed=())
     assert condition(nothing) == CONDITIONS["stripped"](nothing)
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_no_condition_counts_the_calls_under_the_plain_cue(name):
+    asked = [replace(HISTORY, ordinal=ordinal) for ordinal in (1, 2, 3)]
+    shown = CONDITIONS[name](HISTORY)
+    assert len({str(messages(one, shown)) for one in asked}) == 3
+    (prompt,) = {messages(one, shown, "plain")[1]["content"] for one in asked}
+    assert prompt.splitlines()[-1] == "Generate API Request:"
+    said = replace(HISTORY, ordinal=0)
+    assert messages(said, shown, "plain") == messages(said, shown), "a response has no number"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from trajnb.formatting.calls import parse, render
 from trajnb.formatting.conditions import CONDITIONS
-from trajnb.formatting.examples import STRATA, build_examples, steps
+from trajnb.formatting.dialogue import Call, Dialogue, Turn
+from trajnb.formatting.examples import STRATA, build_examples, ends, is_response_only, steps
+from trajnb.scoring import ceilings
 
 
 @pytest.fixture(scope="session")
@@ -156,3 +159,51 @@ def test_formatting_imports_neither_torch_nor_transformers():
     code = "import sys, trajnb.formatting.examples; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+TOGETHER = Dialogue(
+    "d",
+    "sea",
+    (),
+    (
+        Turn("user", "Read both logs, then the weather."),
+        Turn("api", "see b.log", Call("read_log", {"name": "a.log"})),
+        Turn("api", "calm, 12 kn", Call("read_log", {"name": "b.log"}), together=True),
+        Turn("api", "12 kn", Call("get_wind", {"unit": "12"}), together=True),
+        Turn("api", "none", Call("warn", {"text": "12 kn"})),
+    ),
+)
+
+
+def test_calls_of_one_message_do_not_know_each_others_responses():
+    first, second, third, later = steps(TOGETHER, TOGETHER)
+    assert [step.history.awaited for step in (first, second, third, later)] == [0, 1, 2, 0]
+    requests = ["API-Request: [read_log(name='a.log')]", "API-Request: [read_log(name='b.log')]"]
+    for step, before in ((second, requests[:1]), (third, requests)):
+        for name in ("full", "requests", "placebo"):
+            assert shown(name, step) == [TOLD, *before], name
+        for name in ("stripped", "responses", "stripped+values"):
+            assert shown(name, step) == [TOLD], name
+        assert step.history.needed == () and not is_response_only(step)
+        assert not ceilings.sources(step)
+        assert all("kn" not in turn.text and "b.log" not in turn.text for turn in step.history.turns)
+    assert shown("full", later)[1:5] == [
+        requests[0],
+        "API-Response: see b.log",
+        requests[1],
+        "API-Response: calm, 12 kn",
+    ]
+    assert later.history.needed == ("12 kn",) and is_response_only(later)
+
+
+def test_the_end_of_a_turn_has_all_responses():
+    *_, end = ends(replace(TOGETHER, turns=TOGETHER.turns[:3]))
+    assert end.history.awaited == 0
+    assert shown("full", end)[-1] == "API-Response: calm, 12 kn"
+
+
+TOLD = "User: Read both logs, then the weather."
+
+
+def shown(condition, step):
+    return [line.text for line in CONDITIONS[condition](step.history) if line.shown]

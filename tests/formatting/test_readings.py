@@ -94,3 +94,10 @@ def test_all_but_the_nested_golds_of_api_bank_are_read_as_they_are(api_bank_file
     assert (
         sum(call.arguments == args for (*_, call), args in zip(calls, folded, strict=True)) == golds - nested
     )
+
+
+@pytest.mark.parametrize("name", ["un-lock", "math.lock", "$lock", "2.lock"])
+@pytest.mark.parametrize("read", READINGS.values())
+def test_no_reading_cuts_a_longer_name_to_its_last_word(read, name):
+    with pytest.raises(CallSyntaxError):
+        read(f"[{name}(door='a')]")

@@ -105,6 +105,16 @@ def test_no_tokens_to_generate_is_an_error(model, dialogues):
         answers(model, dialogues, end_token=1, max_new_tokens=0)
 
 
+def test_answers_to_one_prompt_with_several_targets_are_those_of_generate(model, tokenizer):
+    groups = {}
+    for row in build_examples(load_corpus("sample"), "stripped", "held_out", cue="plain"):
+        groups.setdefault(row["dialogue_id"], []).append(chat.encode(tokenizer, row))
+    groups = list(groups.values())
+    prompts = [tuple(one.tokens[: one.prompt]) for one in sum(groups, [])]
+    assert len(set(prompts)) < len(prompts)
+    check(model, groups, tokenizer.eos_token_id, 8)
+
+
 def test_training_mode_is_given_back(model, dialogues):
     model.train()
     answers(model, dialogues, end_token=1, max_new_tokens=2)

@@ -69,8 +69,13 @@ def test_packed_gradients_equal_on_rows_of_api_bank(model, tokenizer, condition,
     check_rows(model, tokenizer, data, condition, dialogues=4)
 
 
-def check_rows(model, tokenizer, corpus, condition, dialogues):
-    rows = build_examples(corpus, condition, "train")
+def test_packed_gradients_equal_where_one_prompt_has_several_targets(model, tokenizer):
+    data = load_corpus("sample", documents="used")
+    check_rows(model, tokenizer, data, "stripped", dialogues=4, cue="plain")
+
+
+def check_rows(model, tokenizer, corpus, condition, dialogues, cue="ordinal"):
+    rows = build_examples(corpus, condition, "train", cue=cue)
     names = list(dict.fromkeys(rows["dialogue_id"]))[:dialogues]
     check_gradients(
         model, chat.encode_all(tokenizer, [row for row in rows if row["dialogue_id"] in names])

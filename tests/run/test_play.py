@@ -41,16 +41,19 @@ def network():
     return model
 
 
-@pytest.fixture(scope="module", params=["stripped", "full"])
+@pytest.fixture(
+    scope="module", params=[("stripped", "ordinal"), ("full", "ordinal"), ("full", "plain")]
+)
 def both(request, network, corpus, worlds):
     """Condition, lines of rollouts, lines of predictions."""
-    tokenizer, condition = models.load_tokenizer("tiny"), request.param
+    tokenizer, (condition, cue) = models.load_tokenizer("tiny"), request.param
     held_out = [one for one in corpus.dialogues if one.id in corpus.held_out][:4]
     how = {"eval_condition": condition, "max_new_tokens": 16}
     player = play.Player(network, tokenizer, STAGE)
-    lines = play.play(player, held_out, worlds, ends="oracle", max_calls=3, max_length=8192, **how)
+    limits = {"max_calls": 3, "max_length": 8192, "cue": cue}
+    lines = play.play(player, held_out, worlds, ends="oracle", **limits, **how)
     apis = {one.id: apis_of(one.documents) for one in held_out}
-    examples = build_examples(corpus, condition, "held_out")
+    examples = build_examples(corpus, condition, "held_out", cue=cue)
     rows = [row for row in examples if row["dialogue_id"] in apis]
     scored = answer.score_calls(apis)
     predictions = answer.predict(

@@ -157,6 +157,29 @@ def test_the_command_gives_what_papermill_gives(whole, tmp_path):
     assert trees[0] == trees[1]
 
 
+def test_a_plain_cue_and_a_placebo_go_through_a_whole_run(tmp_path):
+    quick = settings(
+        tmp_path / "run", condition="placebo", cue="plain", train_dialogues=1, strategy="joint"
+    )
+    run = prepare.prepare(quick)
+    prompts = [*run.material.learnt["prompt"], *run.material.items["prompt"]]
+    assert all(prompt[1]["content"].endswith("\nGenerate API Request:") for prompt in prompts)
+    record = train(run, lambda _: None)
+    assert record.parameters["cue"] == "plain" and list(record.matrix) == ["placebo"]
+    assert record.leaks == {"placebo": {"later": 11, "named": 0, "needing": 2, "told": 0}}
+    kept = records.read_run(tmp_path / "run")
+    assert {item["shared_api"] for item in kept.items} == {False}
+    assert all(type(line["opened_name"]) is bool for line in kept.predictions)
+    stages = {path.name for path in (tmp_path / "run" / "stages").iterdir()}
+    assert stages == {"1-placebo-far.jsonl"}, "older runs kept the near placebo as placebo"
+
+
+@pytest.mark.parametrize("cue", ["none", ""])
+def test_an_unknown_cue_is_named(cue):
+    with pytest.raises(ValueError, match="unknown cue"):
+        Settings.of(DEFAULTS | {"cue": cue})
+
+
 def test_a_run_that_another_process_works_on_is_left_alone(whole, tmp_path):
     told = asdict(settings(tmp_path / "held"))
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(told))
@@ -165,7 +188,7 @@ def test_a_run_that_another_process_works_on_is_left_alone(whole, tmp_path):
     assert done.exit_code == 1 and "another process is at work on" in done.output
 
 
-@pytest.mark.parametrize("condition", ["placebo", "stripped+values"])
+@pytest.mark.parametrize("condition", ["placebo", "placebo-near", "stripped+values"])
 def test_what_no_rollout_can_show_is_refused_with_the_reason(condition):
     with pytest.raises(ValueError, match=r"no rollout under .*: .*; leave it out"):
         ways_to_play(DEFAULTS, [condition])

@@ -336,3 +336,12 @@ def test_kinds_of_the_committed_predictions_agree_with_their_recorded_scores():
             gold = golds[row["dialogue_id"], row["step"]]
             word = kind(row["prediction"], gold, documented[row["dialogue_id"]])
             assert agrees_with_score(word, row), (row["prediction"], gold, word)
+
+
+@pytest.mark.parametrize("name", ["un-play", "math.play", "éplay", "$play", "x=play", "2play"])
+def test_a_longer_name_is_an_invented_function_and_never_its_last_word(name):
+    text = GOLD.replace("play", name)
+    for known in ({}, apis_of([json.dumps(DOCUMENTS["bfcl"])])):
+        assert kind(text, GOLD, known) == "invented function"
+    scores = score(text, GOLD)
+    assert scores["parsed"] and not (scores["name"] or scores["canonical"] or scores["opened_name"])

@@ -3,23 +3,28 @@ import pytest
 from trajnb.scoring.score import SCORES, matrix, outcome, score
 
 GOLD = "[place_order(order_type='Buy', symbol='AAPL', amount=10)]"
+OPENED = {"opened_name", "parsed", "name"}
 
 
 @pytest.mark.parametrize(
     "prediction, right, word",
     [
-        (GOLD, {"parsed", "name", "canonical", "string"}, "exact"),
-        (f"  API-Request: {GOLD}\n", {"parsed", "name", "canonical", "string"}, "exact"),
-        (GOLD.replace("'", '"').replace("10", "10.0"), {"parsed", "name", "canonical"}, "exact"),
+        (GOLD, {*OPENED, "canonical", "string"}, "exact"),
+        (f"  API-Request: {GOLD}\n", {*OPENED, "canonical", "string"}, "exact"),
+        (GOLD.replace("'", '"').replace("10", "10.0"), {*OPENED, "canonical"}, "exact"),
         (
             "[place_order(amount=10, symbol='AAPL', order_type='Buy')]",
-            {"parsed", "name", "canonical"},
+            {*OPENED, "canonical"},
             "exact",
         ),
-        (f"{GOLD} and then {GOLD}", {"parsed", "name", "canonical"}, "exact"),
-        ("[place_order(order_type='Sell', symbol='AAPL', amount=10)]", {"parsed", "name"}, "other arguments"),
-        ("[place_order(order_type='Buy', symbol='AAPL')]", {"parsed", "name"}, "other arguments"),
+        (f"{GOLD} and then {GOLD}", {*OPENED, "canonical"}, "exact"),
+        ("[place_order(order_type='Sell', symbol='AAPL', amount=10)]", OPENED, "other arguments"),
+        ("[place_order(order_type='Buy', symbol='AAPL')]", OPENED, "other arguments"),
         ("[ls()]", {"parsed"}, "other API"),
+        ("[re-place_order(order_type='Buy', symbol='AAPL', amount=10)]", {"parsed"}, "other API"),
+        ("[x.place_order(order_type='Buy', symbol='AAPL', amount=10)]", {"parsed"}, "other API"),
+        ("[place_order(order_type='Buy', symbol='AA", {"opened_name"}, "no call"),
+        ("[place_order(amount=10, amount=10)]", {"opened_name"}, "no call"),
         ("I would buy ten shares.", set(), "no call"),
         ("", set(), "no call"),
     ],

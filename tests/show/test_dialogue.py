@@ -1,10 +1,12 @@
 import re
+from html import escape
 from itertools import product
 
 import pytest
 
 from trajnb.corpora.load import load_corpus
-from trajnb.formatting.conditions import CONDITIONS, KINDS
+from trajnb.formatting.calls import render
+from trajnb.formatting.conditions import CONDITIONS, KINDS, PLACEBOS
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
 from trajnb.formatting.examples import donors
 from trajnb.show.dialogue import show_conditions, show_rollout, show_supervised, style
@@ -38,7 +40,8 @@ def test_all_text_is_escaped(hostile):
 def test_every_condition_has_a_column_and_strikes_what_it_hides():
     dialogues = load_corpus("sample").dialogues
     dialogue = dialogues[0]
-    html = show_conditions(dialogue, 2, donor=donors(dialogues)[dialogue.id]).data
+    donor, near = (donors(dialogues, name)[dialogue.id] for name in PLACEBOS)
+    html = show_conditions(dialogue, 2, donor=donor, near=near).data
     columns = html.split('<div class="column">')[1:]
     assert len(columns) == len(CONDITIONS)
     for name, column in zip(CONDITIONS, columns, strict=True):
@@ -48,6 +51,11 @@ def test_every_condition_has_a_column_and_strikes_what_it_hides():
     assert hidden_lines(by_name["full"]) == []
     assert set(hidden_lines(by_name["requests"])) == {"response"}
     assert set(hidden_lines(by_name["stripped"])) == {"request", "response"}
+    for name, other in zip(PLACEBOS, (donor, near), strict=True):
+        call = next(turn.call for turn in other.turns if turn.call)
+        assert escape(render(call)) in by_name[name]
+    plain = show_conditions(dialogue, 2, {"full": CONDITIONS["full"]}, cue="plain").data
+    assert "Generate API Request:" in plain
 
 
 def test_without_a_donor_no_placebo_is_drawn(hostile):

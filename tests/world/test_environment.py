@@ -281,3 +281,9 @@ def test_evaluating_twice_in_one_process_gives_the_same(bfcl, worlds):
             world = Environment(*worlds[dialogue.id])
             for turn in dialogue.turns:
                 assert not turn.call or world.execute(turn.call) == turn.text
+
+
+@pytest.mark.parametrize("text", ["[un-ls()]", "[os.ls()]", "éls()"])
+def test_a_longer_name_is_not_carried_out_as_its_last_word(text):
+    response = Environment(["GorillaFileSystem"], {}).respond(text)
+    assert response.refused and "there is no function" in response.text

@@ -32,9 +32,10 @@ def read_jsonl(path: Path) -> tuple[tuple[Dialogue, ...], frozenset[str], dict[s
 
     One object a line: `messages`, `tools` and, where wanted, `id` (else line-N), `block` (else "") and
     `held_out` (else false). An assistant message is an ai turn, if it has content, and an api turn per tool
-    call. A tool message is the response of the first call of that message that has none and agrees in
-    `tool_call_id` and `name`, as far as both say them; a call without a result has the response "". Left out
-    are system messages, since a prompt has an instruction of its own, and dialogues without a tool call.
+    call; calls of one message are made `together`, before any of them is answered. A tool message is the
+    response of the first call of that message that has none and agrees in `tool_call_id` and `name`, as far
+    as both say them; a call without a result has the response "". Left out are system messages, since a
+    prompt has an instruction of its own, and dialogues without a tool call.
 
     Raises:
         ValueError: there is no such file, or lines of it are malformed: by number, and what is wrong.
@@ -150,7 +151,7 @@ def _turns(messages: Sequence) -> tuple[Turn, ...]:
                 for index, call in enumerate(calls, 1):
                     with _within(f"tool call {index}"):
                         waiting.append((len(turns), _get(call, "id", str, None)))
-                        turns.append(Turn("api", "", _call(call)))
+                        turns.append(Turn("api", "", _call(call), together=index > 1))
             elif not _is_system(message):
                 raise ValueError(f"unknown role {excerpt(role)}: it is user, assistant, tool or system")
     return tuple(turns)

@@ -244,7 +244,11 @@ def _account(
 
 
 def _empty_turns(dialogue: Dialogue) -> int:
-    roles = [turn.role for turn in dialogue.turns] + ["user"]
-    return sum(
-        role == following == "user" for role, following in zip(roles, roles[1:], strict=False)
-    )
+    """User turns with no call before the next one, whatever is said in between."""
+    answered: list[bool] = []
+    for turn in dialogue.turns:
+        if turn.role == "user":
+            answered.append(False)
+        elif turn.role == "api" and answered:
+            answered[-1] = True
+    return answered.count(False)

@@ -44,7 +44,9 @@ def read_dialogues(path: Path) -> tuple[tuple[Dialogue, ...], frozenset[str]]:
 
 
 def dump(dialogues: Iterable[Dialogue], held_out: Iterable[str]) -> list[str]:
-    """One line of JSON per dialogue; an api turn is [role, response, call]."""
+    """One line of JSON per dialogue; an api turn is [role, response, call], and `true` where it is
+    made together with the one before it.
+    """
     held_out = set(held_out)
     return [
         json.dumps(
@@ -53,10 +55,7 @@ def dump(dialogues: Iterable[Dialogue], held_out: Iterable[str]) -> list[str]:
                 "block": dialogue.block,
                 "held_out": dialogue.id in held_out,
                 "documents": dialogue.documents,
-                "turns": [
-                    [turn.role, turn.text, render(turn.call)] if turn.call else [turn.role, turn.text]
-                    for turn in dialogue.turns
-                ],
+                "turns": [_listed(turn) for turn in dialogue.turns],
             }
             | ({} if dialogue.targets is None else {"targets": dialogue.targets}),
             ensure_ascii=False,
@@ -70,11 +69,17 @@ def content_hash(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _listed(turn: Turn) -> list:
+    if turn.call is None:
+        return [turn.role, turn.text]
+    return [turn.role, turn.text, render(turn.call), *([True] if turn.together else [])]
+
+
 def _dialogue(row: Mapping) -> Dialogue:
     turns = tuple(_turn(*turn) for turn in row["turns"])
     targets = tuple(row["targets"]) if "targets" in row else None
     return Dialogue(row["id"], row["block"], tuple(row["documents"]), turns, targets)
 
 
-def _turn(role: str, text: str, call: str | None = None) -> Turn:
-    return Turn(role, text, parse(call) if call else None)
+def _turn(role: str, text: str, call: str | None = None, together: bool = False) -> Turn:
+    return Turn(role, text, parse(call) if call else None, together=together)

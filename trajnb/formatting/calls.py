@@ -3,6 +3,11 @@
 Values are Python literals; other text is read by the rules of API-Bank's files, whose quotes nest without
 escapes (see `formatting.arguments`). What a model writes goes through here, so `parse` evaluates nothing and
 raises nothing but `CallSyntaxError`.
+
+A name is read whole: all that stands before the parenthesis up to white space, a bracket (`<` and `>` too,
+hence also the arrow `->`) or a quote. So `[un-lock(door='a')]` and `[math.factorial(n=5)]` call `un-lock` and
+`math.factorial`, never `lock` and `factorial`. Two things before a name are none of it: `REQUEST_PREFIX`, and
+the comma or semicolon between two calls.
 """
 
 import re
@@ -27,12 +32,16 @@ NO_CALL = "[]"  # written in place of a call where the user's turn asks for no f
 SHOWN = 500  # characters of a text without a readable call that stay in a history
 MOST = 20  # openings after the first call that are looked at: a model that repeats itself says no more
 
+_OF_NAME = r"[^\s()\[\]{}<>（）［］【】「」'\"`‘’“”«»]"  # what a name in a text may be made of
+_WHOLE = rf"(?={_OF_NAME}*?[^\W\d])({_OF_NAME}++)(?<=\w)"  # it has a letter and ends like a word
+_BRACKETED = rf"\[\s*+{_WHOLE}\s*+\("
+_BARE = rf"(?<!{_OF_NAME}){_WHOLE}\("
 _OPENINGS = (  # tried in this order, so that a word of prose such as "file(s)" does not hide a bracketed call
-    re.compile(rf"\s*(?:{REQUEST_PREFIX}\s*)?(?:\[\s*({NAME})\s*|({NAME}))\(", re.ASCII).match,
-    re.compile(rf"\[\s*({NAME})\s*\(", re.ASCII).search,
-    re.compile(rf"\b({NAME})\(", re.ASCII).search,
+    re.compile(rf"\s*+(?:{REQUEST_PREFIX}\s*+)?(?:{_BRACKETED}|{_WHOLE}\()").match,
+    re.compile(_BRACKETED).search,
+    re.compile(_BARE).search,
 )
-_FURTHER_OPENING = re.compile(rf"\[\s*({NAME})\s*\(|\b({NAME})\(", re.ASCII)
+_FURTHER_OPENING = re.compile(rf"{_BRACKETED}|{_BARE}")
 _CLOSING_BRACKET = re.compile(r"\][ \t]*$", re.MULTILINE)
 _IS_NAME = re.compile(NAME, re.ASCII).fullmatch
 
@@ -42,7 +51,7 @@ def parse(text: str) -> Call:
 
     The closing `]` may be missing, and so may the closing `)` of a bracketed call before a `]` that ends the
     line; where both are, the call was cut off and is none. Time is linear in the text, of which the first
-    `LIMIT` characters count.
+    `LIMIT` characters count. A name is read whole, see the top of this module.
 
     Raises:
         CallSyntaxError: on any text without a readable call, and nothing else on any text.
@@ -62,12 +71,23 @@ def read_or_none(text: str, read: Callable[[str], Call] = parse) -> Call | None:
 def made_turn(text: str, response: str) -> Turn:
     """What a model said and what it got, as they stand in the histories to come.
 
-    That is the first call that can be read, else what was said, on one line.
+    That is the first call that can be read, else what was said, on one line; so too where the call names
+    what `render` cannot write, for no corpus has such an API.
     """
-    if call := read_or_none(text):
+    call = read_or_none(text)
+    if call is not None and _IS_NAME(call.name):
         return Turn("api", response, call)
     shown = " ".join(text.removeprefix(REQUEST_PREFIX).split())[:SHOWN]
     return Turn("api", response, None, shown or "(nothing)")
+
+
+def opened_name(text: str) -> str | None:
+    """The API that a text opens a call of, whether or not the call can be read; None where it opens none.
+
+    Where `parse` reads a call, it is the name of that call.
+    """
+    opening = _find_opening(text[:LIMIT])
+    return _name(opening) if opening else None
 
 
 def parse_all(text: str) -> tuple[Call, ...]:
@@ -160,8 +180,17 @@ def _reads_as(text: str, call: Call) -> bool:
         return False
 
 
+def _find_opening(text: str) -> re.Match | None:
+    return next(filter(None, (find(text) for find in _OPENINGS)), None)
+
+
+def _name(opening: re.Match) -> str:
+    """What is opened there, without what only stands before a name: the prefix, a comma between calls."""
+    return next(filter(None, opening.groups())).lstrip(",;").removeprefix(REQUEST_PREFIX)
+
+
 def _first_opening(text: str) -> re.Match:
-    opening = next(filter(None, (find(text) for find in _OPENINGS)), None)
+    opening = _find_opening(text)
     if opening is None:
         raise CallSyntaxError(f"no call of the form [Name(key='value')] in {excerpt(text)}")
     return opening
@@ -179,7 +208,7 @@ def _read(text: str, opening: re.Match) -> tuple[Call, int]:
             positional, arguments, end = read_arguments(f"{text[: bracket.start()]})]", opening.end())
         except CallSyntaxError:
             raise error from None
-    return Call(next(filter(None, opening.groups())), arguments, positional), end
+    return Call(_name(opening), arguments, positional), end
 
 
 def _canonical_value(value: object) -> Hashable:

@@ -39,6 +39,10 @@ class History:
     """For each api turn one of another dialogue, see `examples.donors`."""
     needed: tuple[str, ...] = ()
     """What the target takes from responses: nobody said it, no document has it."""
+    awaited: int = 0
+    """How many of the last turns are calls whose responses are not there yet, for they and the target
+    are made in one message. The texts of these turns are empty.
+    """
 
 
 KINDS = ("user", "ai", "request", "response", "values")
@@ -61,7 +65,9 @@ def full(history: History) -> tuple[Line, ...]:
 
 
 def stripped(history: History) -> tuple[Line, ...]:
-    """What was said, without calls and responses (the paper's A)."""
+    """What was said, without calls and responses. With the plain cue it shows what the paper's A shows;
+    with an ordinal it also tells how many calls of the user turn were made.
+    """
     return lines(history, hidden={"request", "response"})
 
 
@@ -76,13 +82,26 @@ def responses(history: History) -> tuple[Line, ...]:
 
 
 def placebo(history: History) -> tuple[Line, ...]:
-    """Calls and responses of another dialogue: as long and as many as in `full`, and of no use."""
+    """Calls and responses of another dialogue, as many as in `full` and about as long.
+
+    What they are worth depends on the donor, see `examples.donors`. One of the same block
+    (`placebo-near`) names APIs that the dialogue goes on to call, and holds ids that it shares; one
+    of another block (`placebo`) seldom does. `formatting.leaks` counts how often.
+    """
     if len(history.donated) < sum(turn.role == "api" for turn in history.turns):
-        raise ValueError("placebo: there is no other dialogue on this side of the split to take calls from")
-    donated, written = iter(history.donated), []
+        raise ValueError(
+            "placebo: there is no other dialogue on this side of the split to take calls from; "
+            "placebo needs one of another block, placebo-near any other one"
+        )
+    donated = iter(history.donated)
+    answered = sum(turn.role == "api" for turn in history.turns) - history.awaited
+    written: list[Line] = []
     for line in stripped(history):
         if line.kind == "request":
-            written += [Line(kind, text, True, line.turn) for kind, text in _write(next(donated))]
+            shown = _write(next(donated))
+            shown = shown if answered > 0 else shown[:1]
+            answered -= 1
+            written += [Line(kind, text, True, line.turn) for kind, text in shown]
         written.append(line)
     return tuple(written)
 
@@ -103,40 +122,52 @@ CONDITIONS = {
     "requests": requests,
     "responses": responses,
     "placebo": placebo,
+    "placebo-near": placebo,
     "stripped+values": stripped_and_values,
 }
+PLACEBOS = ("placebo", "placebo-near")
+"""The conditions that show another dialogue's calls."""
+CUES = ("ordinal", "plain")
+"""Whether the line that asks for a call says which one of its user turn it is."""
 
 
 def lines(history: History, hidden: Iterable[str] = ()) -> tuple[Line, ...]:
-    """The lines of a history in order, those of the `hidden` kinds marked as not shown."""
+    """The lines of a history in order, those of the `hidden` kinds marked as not shown. A call whose
+    response is awaited has none.
+    """
     hidden = set(hidden)
     written: list[Line] = []
     user_turn = -1
-    for turn in history.turns:
+    answered = len(history.turns) - history.awaited
+    for place, turn in enumerate(history.turns):
         user_turn += turn.role == "user"
-        for kind, text in _write(turn):
+        for kind, text in _write(turn)[: None if place < answered else 1]:
             written.append(Line(kind, text, kind not in hidden, max(user_turn, 0)))
     return tuple(written)
 
 
-def messages(history: History, lines: Sequence[Line]) -> list[dict[str, str]]:
-    """The prompt: instruction and documents as the system message, shown lines and the cue as the
-    user's.
+def messages(
+    history: History, lines: Sequence[Line], cue: str = "ordinal"
+) -> list[dict[str, str]]:
+    """The prompt: instruction and documents as the system message, shown lines and the cue (one of
+    `CUES`) as the user's.
 
     What a dialogue's prompts share comes first, so that they share a prefix of tokens.
     """
     said = [line.text for line in lines if line.shown]
     return [
         {"role": "system", "content": "\n".join([INSTRUCTION, *history.documents])},
-        {"role": "user", "content": "\n".join([*said, cue(history)])},
+        {"role": "user", "content": "\n".join([*said, cue_line(history, cue)])},
     ]
 
 
-def cue(history: History) -> str:
+def cue_line(history: History, cue: str = "ordinal") -> str:
     """The line that asks for the next call. Its ordinal is what tells stripped prompts of one turn
-    apart.
+    apart, and with them how many calls were made; the plain one says neither.
     """
-    return f"Generate API Request {history.ordinal}:" if history.ordinal else "Generate AI Response:"
+    if not history.ordinal:
+        return "Generate AI Response:"
+    return f"Generate API Request {history.ordinal}:" if cue == "ordinal" else "Generate API Request:"
 
 
 def paper_messages(history: History, lines: Sequence[Line], condition: str) -> list[dict[str, str]]:

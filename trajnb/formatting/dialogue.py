@@ -24,6 +24,10 @@ class Turn:
     text: str  # for an api turn: the response
     call: Call | None = None  # of api turns; None where the call cannot be read, `text` is all then
     request: str = ""  # where the call cannot be read: what was written, and `text` is what it got
+    together: bool = field(default=False, compare=False)
+    """Made in one message with the api turn before it, so before that one had its response. It says when,
+    not what: turns are equal without it.
+    """
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,21 @@ Dataset.
 other columns say where an example comes from and what is hard about it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
 from datasets import Dataset
 
 from trajnb.formatting.calls import NO_CALL, REQUEST_PREFIX, render
-from trajnb.formatting.conditions import CONDITIONS, History, messages, paper_messages
+from trajnb.formatting.conditions import (
+    CONDITIONS,
+    CUES,
+    PLACEBOS,
+    History,
+    messages,
+    paper_messages,
+)
 from trajnb.formatting.dialogue import Call, Corpus, Dialogue, Turn
 from trajnb.known import check_known
 
@@ -24,6 +31,7 @@ STRATA = (
     "response_only",
     "name_response_only",
     "seen_target",
+    "shared_api",
     "prompt_characters",
 )
 CountTokens = Callable[[Sequence[Mapping[str, str]]], int]
@@ -62,26 +70,37 @@ class Step:
 def steps(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
     """Every target of a dialogue in order; without targets of its own, every call.
 
-    `donor` gives the calls that the condition `placebo` shows; where it has fewer, they are
-    repeated.
+    Calls of one message are made before any of them is answered: each has those before it in its
+    history as requests, for they are written before it, and their responses not.
+
+    `donor` gives the calls that a placebo shows; where it has fewer, they are repeated.
     """
     places = dialogue.places
     donated = [turn for turn in donor.turns if turn.call] if donor else []
     user_turn = ordinal = answered = 0
+    awaited = 0
     for place, turn in enumerate(dialogue.turns):
+        awaited = awaited + 1 if turn.together else 0
         if turn.role == "user":
             user_turn, ordinal = user_turn + 1, 0
         ordinal += turn.role == "api"
         if place in places:
             history = History(
                 dialogue.documents,
-                dialogue.turns[:place],
+                _before(dialogue.turns, place, awaited),
                 ordinal if turn.role == "api" else 0,
                 donated=tuple(islice(cycle(donated), answered)),
+                awaited=awaited,
             )
             history = replace(history, needed=_needed(history, turn.call)) if turn.call else history
             yield Step(dialogue.id, places.index(place), max(user_turn - 1, 0), history, turn)
         answered += turn.role == "api"
+
+
+def _before(turns: tuple[Turn, ...], place: int, awaited: int) -> tuple[Turn, ...]:
+    """The turns before a place, the last ones without the responses that are still awaited there."""
+    answered = place - awaited
+    return (*turns[:answered], *(replace(turn, text="") for turn in turns[answered:place]))
 
 
 def ends(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
@@ -98,14 +117,16 @@ def ends(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
         yield replace(step, step=number, history=replace(step.history, ordinal=len(calls) + 1))
 
 
-def donors(dialogues: Sequence[Dialogue]) -> dict[str, Dialogue]:
+def donors(dialogues: Sequence[Dialogue], condition: str = "placebo") -> dict[str, Dialogue]:
     """For every dialogue, by id, the one whose calls stand in a placebo of it; none where there is
-    no other.
+    no such one.
 
-    Of the same block, without a call that the dialogue makes too, of the most similar length of
-    calls and responses, in this order, as far as there are such. `dialogues` are those of one side
-    of a split.
+    For `placebo` it is of another block, and of one block alone nothing has a donor; for
+    `placebo-near` of the same block as far as there is another. Then: without a call that the
+    dialogue makes too, as far as there is such, and of the most similar length of calls and
+    responses. `dialogues` are those of one side of a split.
     """
+    near = condition == "placebo-near"
     made = {d.id: {render(turn.call) for turn in d.turns if turn.call} for d in dialogues}
     lengths = {
         d.id: sum(len(turn.text) for turn in d.turns if turn.call) + sum(map(len, made[d.id]))
@@ -114,16 +135,41 @@ def donors(dialogues: Sequence[Dialogue]) -> dict[str, Dialogue]:
 
     def unlike(one: Dialogue, other: Dialogue) -> tuple:
         shared = not made[one.id].isdisjoint(made[other.id])
-        return other.block != one.block, shared, abs(lengths[other.id] - lengths[one.id]), other.id
+        return near and other.block != one.block, shared, abs(lengths[other.id] - lengths[one.id]), other.id
 
     willing = [dialogue for dialogue in dialogues if made[dialogue.id]]
-    return {
-        one.id: min(
-            (other for other in willing if other.id != one.id), key=lambda other: unlike(one, other)
-        )
-        for one in dialogues
-        if any(other.id != one.id for other in willing)
-    }
+    found = {}
+    for one in dialogues:
+        others = [
+            other
+            for other in willing
+            if other.id != one.id and (near or other.block != one.block)
+        ]
+        if others:
+            found[one.id] = min(others, key=lambda other: unlike(one, other))
+    return found
+
+
+def possible(corpus: Corpus) -> tuple[str, ...]:
+    """The conditions that a corpus can be shown under: a placebo needs donors on both sides of the
+    split, `placebo` those of another block.
+    """
+    impossible = set()
+    for side in sides(corpus).values():
+        called = [one for one in side if any(turn.call for turn in one.turns)]
+        if len({one.block for one in called}) < 2:
+            impossible.add("placebo")
+        if len(called) < 2:
+            impossible.add("placebo-near")
+    return tuple(name for name in CONDITIONS if name not in impossible)
+
+
+def sides(corpus: Corpus) -> dict[str, list[Dialogue]]:
+    """The dialogues of both sides of the split, `train` and `held_out`, in corpus order."""
+    found: dict[str, list[Dialogue]] = {"train": [], "held_out": []}
+    for dialogue in corpus.dialogues:
+        found["held_out" if dialogue.id in corpus.held_out else "train"].append(dialogue)
+    return found
 
 
 def build_examples(
@@ -134,6 +180,7 @@ def build_examples(
     max_length: int | None = None,
     count_tokens: CountTokens | None = None,
     prompt_format: str = "own",
+    cue: str = "ordinal",
     responses: bool = False,
     stops: bool = False,
 ) -> Dataset:
@@ -147,6 +194,8 @@ def build_examples(
         count_tokens: messages (prompt and completion) -> tokens under the model's chat template;
             with `max_length` only.
         prompt_format: "own", or "paper" for prompts as arXiv 2605.09734 has them.
+        cue: "ordinal", or "plain" for prompts that ask for a call without saying which one of its
+            turn it is; prompts of the paper have words of their own.
         responses: train on responses to the user and on calls that cannot be read too, where the
             corpus has such targets; the paper does.
         stops: the ends of turns instead, see `ends`, with the strata of calls left false.
@@ -162,6 +211,8 @@ def build_examples(
         name_response_only: the API's name does, and in no document.
         answerable: neither is so: a stripped prompt does not rule the target out.
         seen_target: the gold text is also that of a training example of this corpus.
+        shared_api: training dialogues of another block call its API too, so that a later block may
+            teach it; false where the target is no call.
         prompt_characters: the length of the whole history with documents, as `full` shows it uncut.
         cut_turns: user turns cut.
         gold: the call as text.
@@ -174,25 +225,25 @@ def build_examples(
         (condition, CONDITIONS, "condition"),
         (split, ("train", "held_out"), "split"),
         (prompt_format, FORMATS, "prompt_format"),
+        (cue, CUES, "cue"),
     ):
         check_known(what, value, known)
     if (max_length is None) != (count_tokens is None):
         raise ValueError("max_length and count_tokens go together: give both or neither")
-    train, held_out = [], []
-    for dialogue in corpus.dialogues:
-        (held_out if dialogue.id in corpus.held_out else train).append(dialogue)
+    by_side = sides(corpus)
+    train, side = by_side["train"], by_side[split]
     seen = {step.gold for dialogue in train for step in steps(dialogue)}
+    learnt_in = blocks_of_apis(train)
     with_responses = responses and split == "train"
     rows = []
-    side = train if split == "train" else held_out
-    donor_of = donors(side) if condition == "placebo" else {}
+    donor_of = donors(side, condition) if condition in PLACEBOS else {}
     for dialogue in side:
         for step in (ends if stops else steps)(dialogue, donor_of.get(dialogue.id)):
             if step.call is None and not (with_responses or stops):
                 continue
             completion = [{"role": "assistant", "content": step.completion}]
             prompt, cut_turns = _fit(
-                step, condition, completion, max_length, count_tokens, prompt_format
+                step, condition, completion, max_length, count_tokens, prompt_format, cue
             )
             rows.append(
                 {
@@ -210,12 +261,24 @@ def build_examples(
                     "response_only": step.call is not None and is_response_only(step),
                     "name_response_only": step.call is not None and is_name_response_only(step),
                     "seen_target": step.gold in seen,
+                    "shared_api": step.call is not None
+                    and bool(learnt_in.get(step.call.name, set()) - {dialogue.block}),
                     "prompt_characters": _characters(step.history),
                     "cut_turns": cut_turns,
                     "gold": step.gold,
                 }
             )
     return Dataset.from_list(rows)
+
+
+def blocks_of_apis(dialogues: Iterable[Dialogue]) -> dict[str, set[str]]:
+    """API name -> the blocks whose targets call it."""
+    found: dict[str, set[str]] = {}
+    for dialogue in dialogues:
+        for place in dialogue.places:
+            if call := dialogue.turns[place].call:
+                found.setdefault(call.name, set()).add(dialogue.block)
+    return found
 
 
 def is_response_only(step: Step) -> bool:
@@ -277,6 +340,7 @@ def _fit(
     max_length: int | None,
     count_tokens: CountTokens | None,
     prompt_format: str,
+    cue: str,
 ) -> tuple[list[dict], int]:
     """The prompt, and how many of the oldest user turns had to be cut for it to fit."""
 
@@ -284,7 +348,7 @@ def _fit(
         lines = CONDITIONS[condition](history)
         if prompt_format == "paper":
             return paper_messages(history, lines, condition)
-        return messages(history, lines)
+        return messages(history, lines, cue)
 
     if max_length is None:
         return written(step.history), 0

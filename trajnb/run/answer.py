@@ -62,7 +62,7 @@ def ask(
 
 def _calls(network, run: Prepared, stage: int, condition: str, say) -> list[dict]:
     scored = score_calls({one.id: apis_of(one.documents) for one in run.source.corpus.dialogues})
-    path = run.place.folder / "stages" / f"{stage}-{condition}.jsonl"
+    path = run.place.folder / "stages" / f"{stage}-{_in_files(condition)}.jsonl"
     rows = run.material.asked[condition]
     if stage == 0:
         path = run.place.zero_shot / f"{condition}-{_same_question(run, rows)[:16]}.jsonl"
@@ -72,8 +72,16 @@ def _calls(network, run: Prepared, stage: int, condition: str, say) -> list[dict
         return _predict(network, run, question, scored, stage, condition, say)
 
     # answers before training are shared, whatever each run is about to train
-    own = {"train_condition": run.settings.condition}
-    return [line | own for line in kept(path, measure)]
+    own = {"train_condition": run.settings.condition, "eval_condition": condition}
+    lines = zip(kept(path, measure), rows["gold"], strict=True)  # kept perhaps by an older version
+    return [records.upgrade_prediction(line, gold) | own for line, gold in lines]
+
+
+def _in_files(condition: str) -> str:
+    """A condition in the names of files. Answers to `placebo-near` were kept as `placebo` before
+    there was another one, and must not be taken for its own.
+    """
+    return {"placebo": "placebo-far", "placebo-near": "placebo"}.get(condition, condition)
 
 
 def _same_question(run: Prepared, rows: Dataset) -> str:
@@ -98,7 +106,7 @@ def _with_shots(run: Prepared, rows: Dataset, condition: str) -> Sequence[Mappin
 
 
 def _stops(network, run: Prepared, stage: int, condition: str, say) -> list[dict]:
-    path = run.place.folder / "stages" / f"{stage}-{condition}-stops.jsonl"
+    path = run.place.folder / "stages" / f"{stage}-{_in_files(condition)}-stops.jsonl"
 
     def measure() -> list[dict]:
         shape = run.material.shape

@@ -7,7 +7,9 @@ from dataclasses import asdict
 from transformers import PreTrainedConfig
 
 from trajnb import machine, records
-from trajnb.formatting.examples import STRATA
+from trajnb.formatting.conditions import PLACEBOS
+from trajnb.formatting.examples import STRATA, sides
+from trajnb.formatting.leaks import leaks
 from trajnb.records import Record
 from trajnb.run.answer import Answered
 from trajnb.run.prepare import Prepared
@@ -51,6 +53,7 @@ def make_record(
     learnt = [planned for planned in run.stages if planned.stage.name in trained]
     held_out = run.material.items["block"]
     files, corpus = run.source.files, run.source.corpus
+    held = sides(corpus)["held_out"]
     told = {"eval_conditions": list(run.place.tested), "order": blocks}
     return Record(
         parameters=asdict(run.settings) | told,
@@ -71,6 +74,7 @@ def make_record(
             "evaluate": answered.seconds,
             "total": time.monotonic() - run.place.began,
         },
+        leaks={name: asdict(leaks(held, name)) for name in run.place.tested if name in PLACEBOS},
         resumed=any(account["resumed"] for account in trained.values()),
         peak_memory_mb=machine.peak_memory_mb(),
         versions=machine.versions(),

@@ -41,6 +41,7 @@ UNTRAINED = {
     "lora_dropout": 0.0,
     "condition": "full",
     "prompt_format": "own",
+    "cue": "ordinal",
     "truncation": "turns",
     "stop_targets": False,
     "seed": 0,
@@ -146,6 +147,7 @@ def play(
     max_calls: int,
     max_length: int,
     max_new_tokens: int,
+    cue: str = "ordinal",
     say: Callable[[str], None] = aloud,
 ) -> list[dict]:
     """Play all dialogues with the model's own calls: lines of `rollouts.jsonl`, in their order."""
@@ -163,7 +165,7 @@ def play(
             ) as session,
         ):
             asked: dict[tuple, dict] = {}
-            ask = _ask(session, tokenizer, eval_condition, max_length, say, asked)
+            ask = _ask(session, tokenizer, eval_condition, cue, max_length, say, asked)
             done = roll(sandbox, batch, scenarios, ask, ends=ends, max_calls=max_calls)
         how = {"eval_condition": eval_condition, "ends": ends}
         lines += [line(one, asked) | how for one in done]
@@ -200,6 +202,7 @@ def _ask(
     session: Session,
     tokenizer,
     condition: str,
+    cue: str,
     max_length: int,
     say: Callable[[str], None],
     asked: dict[tuple, dict],
@@ -219,7 +222,7 @@ def _ask(
         for name, history in histories.items():
             prompt, _ = cut_to_fit(
                 history,
-                lambda one: messages(one, CONDITIONS[condition](one)),
+                lambda one: messages(one, CONDITIONS[condition](one), cue),
                 count,
                 room,
                 f"dialogue {name}",

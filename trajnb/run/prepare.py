@@ -24,6 +24,7 @@ from trajnb.formatting.examples import build_examples
 from trajnb.qlora import chat
 from trajnb.qlora.model import ModelFiles, find_model, load_tokenizer
 from trajnb.qlora.plan import Plan, Recipe, make_plan
+from trajnb.records import condition_of_today
 from trajnb.run.settings import Settings, asked_with
 from trajnb.scoring import score
 from trajnb.strategies import Examples, Stage
@@ -124,8 +125,9 @@ def find_place(settings: Settings) -> Place:
     shared = settings.zero_shot_folder
     zero_shot = machine.resolve(shared) if shared else folder / "zero_shot"
     record = folder / "record.json"
-    before = json.loads(record.read_text())["matrix"] if record.is_file() else {}
-    tested = dict.fromkeys([*asked_with(vars(settings)), *before])
+    before = json.loads(record.read_text()) if record.is_file() else {"matrix": {}}
+    today = condition_of_today(before.get("parameters", {}))
+    tested = dict.fromkeys([*asked_with(vars(settings)), *map(today, before["matrix"])])
     return Place(folder, zero_shot, tuple(tested), started=now)
 
 
@@ -165,7 +167,8 @@ def make_material(settings: Settings, source: Source, tested: tuple[str, ...]) -
         ValueError: there are none on one side, a dialogue is on both, or conditions differ in their
             items.
     """
-    shape = {"prompt_format": settings.prompt_format, "responses": settings.responses}
+    shape = {"prompt_format": settings.prompt_format, "cue": settings.cue}
+    shape |= {"responses": settings.responses}
     cut = None
     if settings.truncation == "paper":
         cut = chat.PaperCut(settings.max_length, settings.max_new_tokens)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from trajnb.formatting.conditions import CONDITIONS
+from trajnb.formatting.conditions import CONDITIONS, CUES, PLACEBOS
 from trajnb.formatting.dialogue import CorpusChoice
 from trajnb.known import check_known
 from trajnb.strategies import Strategy, strategy_of, unheeded
@@ -20,7 +20,7 @@ NOT_IDENTITY = (*FOLDERS, "eval_conditions")
 
 NOT_PLAYED = {
     "stripped+values": "it shows what the right call needs",
-    "placebo": "another dialogue's calls do not answer the model's own",
+    **dict.fromkeys(PLACEBOS, "another dialogue's calls do not answer the model's own"),
 }
 """Conditions that no rollout can have, and why."""
 
@@ -51,6 +51,7 @@ class Settings:
     # prompts
     condition: str
     prompt_format: str
+    cue: str
     max_length: int
     truncation: str
     # what is learnt when
@@ -86,13 +87,14 @@ class Settings:
         """What `values` say: a notebook's `globals()`, or the parameters of a record.
 
         Raises:
-            ValueError: a parameter is missing, or names an unknown condition.
+            ValueError: a parameter is missing, or names an unknown condition or cue.
         """
         if missing := [name for name in cls.names() if name not in values]:
             raise ValueError(f"parameters of 02_train are missing: {', '.join(missing)}")
         settings = cls(**{name: values[name] for name in cls.names()})
         for name in settings.conditions():
             check_known("condition", name, CONDITIONS)
+        check_known("cue", settings.cue, CUES)
         return settings
 
     def conditions(self) -> list[str]:

@@ -31,6 +31,7 @@ WORDS = {
     "string": "exact texts",
     "name": "right APIs",
     "parsed": "calls at all",
+    "opened_name": "calls opened with the right API",
     "logp": "gold log-likelihood",
 }
 FIRST = ("training", "prompt", "interaction", "same-prompt")

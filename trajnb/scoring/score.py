@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 
-from trajnb.formatting.calls import CallSyntaxError, canonical, parse, without_prefix
+from trajnb.formatting.calls import CallSyntaxError, canonical, opened_name, parse, without_prefix
 
-SCORES = ("canonical", "string", "name", "parsed")
+SCORES = ("canonical", "string", "name", "parsed", "opened_name")
 # measure -> (heading, share of calls in percent or nats a token); in all of them higher is better
 MEASURES = {
     "canonical": ("exact call (canonical)", "%"),
     "string": ("exact text", "%"),
     "name": ("right API", "%"),
     "parsed": ("a call at all", "%"),
+    "opened_name": ("opens with the right API", "%"),
     "logp": ("gold log-likelihood", "nats/token"),
 }
 OUTCOMES = ("exact", "other arguments", "other API", "no call")  # see `outcome`
@@ -22,8 +23,10 @@ def score(
 ) -> dict[str, bool]:
     """What is right about a generated text, from lenient to strict:
 
-    - `parsed`: it holds a call at all (the first one counts);
-    - `name`: that call names the gold API;
+    - `opened_name`: the call that it opens is of the gold API, whether or not it can be read to
+      its end, as where it was cut or says an argument twice;
+    - `parsed`: it holds a call that can be read (the first one counts);
+    - `name`: that call names the gold API; where this is so, `opened_name` is;
     - `canonical`: name and arguments are the gold ones, whatever the order, quotes and number
       types; `parameters` (API name -> its documented argument names, in order) binds positional
       arguments;
@@ -40,6 +43,7 @@ def score(
             f"gold holds no call: {gold!r}; every example needs one to be scored against"
         ) from error
     scores = dict.fromkeys(SCORES, False)
+    scores["opened_name"] = opened_name(prediction) == wanted.name
     try:
         call = parse(prediction)
     except CallSyntaxError:

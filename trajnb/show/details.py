@@ -78,6 +78,17 @@ def differences_html(by_measure: Mapping[str, pd.DataFrame]) -> str:
     return intervals_html(_metric_heads(shown).rename_axis([None, None, "asked with"]))
 
 
+def transfer_html(by_measure: Mapping[str, pd.DataFrame]) -> str:
+    """`scoring.overlap.transfer` by measure."""
+    parts = [
+        found.assign(score=MEASURES[measure][0], found=_intervals(found))
+        for measure, found in by_measure.items()
+    ]
+    shown = _pivot(pd.concat(parts), ["score", "trained", "asked", "calls"], "metric")
+    shown = _metric_heads(shown).rename_axis([None, "trained", "asked with", None])
+    return intervals_html(shown, signed=False)
+
+
 def costs_table(costs: pd.DataFrame) -> pd.DataFrame:
     """`scoring.cost.cost` in words."""
     counts = ("supervised", "total", "computed", "steps", "seconds")

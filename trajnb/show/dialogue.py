@@ -15,7 +15,7 @@ from operator import itemgetter
 from IPython.display import HTML
 
 from trajnb.formatting.calls import without_prefix
-from trajnb.formatting.conditions import CONDITIONS, History, Line, cue
+from trajnb.formatting.conditions import CONDITIONS, PLACEBOS, History, Line, cue_line
 from trajnb.formatting.dialogue import Dialogue
 from trajnb.formatting.examples import Step, steps
 
@@ -25,12 +25,15 @@ def show_conditions(
     step: int,
     conditions: Mapping[str, Callable[[History], Sequence[Line]]] = CONDITIONS,
     donor: Dialogue | None = None,
+    near: Dialogue | None = None,
+    cue: str = "ordinal",
 ) -> HTML:
     """One example under every condition, side by side; hidden lines are struck out, the target is
     green.
 
-    `donor`: the dialogue whose calls a placebo shows, see `examples.donors`; without one, no
-    placebo is drawn where the history holds calls.
+    `donor`, `near`: the dialogues whose calls `placebo` and `placebo-near` show, see
+    `examples.donors`; without one that placebo is not drawn where the history holds calls. `cue`:
+    one of `conditions.CUES`.
 
     Raises:
         ValueError: the dialogue has no target number `step` (from 0).
@@ -41,11 +44,12 @@ def show_conditions(
         there = f"they run from 0 to {last}" if last >= 0 else "it has no target at all"
         raise ValueError(f"dialogue {dialogue.id} has no step {step}; {there}")
     called = any(turn.role == "api" for turn in chosen.history.turns)
-    columns = [
-        _column(name, condition(chosen.history), chosen)
-        for name, condition in conditions.items()
-        if name != "placebo" or chosen.history.donated or not called
-    ]
+    nearby = next(found for found in steps(dialogue, near) if found.step == step)
+    columns = []
+    for name, condition in conditions.items():
+        history = nearby.history if name == "placebo-near" else chosen.history
+        if history.donated or not called or name not in PLACEBOS:
+            columns.append(_column(name, condition(history), chosen, cue))
     return _page("columns", "".join(columns))
 
 
@@ -121,13 +125,13 @@ def _page(kind: str, body: str) -> HTML:
     return HTML(f'{style()}<div class="trajnb trajnb-colours {kind}">{body}</div>')
 
 
-def _column(name: str, lines: Sequence[Line], step: Step) -> str:
+def _column(name: str, lines: Sequence[Line], step: Step, cue: str) -> str:
     shown = sum(line.shown for line in lines)
     drawn = [_line(line.kind, line.text, hidden=not line.shown) for line in lines]
     return (
         f'<div class="column"><div class="head"><b>{escape(name)}</b> '
         f"shows {shown} of {len(lines)} lines</div>{''.join(drawn)}"
-        f"{_line('cue', cue(step.history))}{_line('gold', step.completion)}</div>"
+        f"{_line('cue', cue_line(step.history, cue))}{_line('gold', step.completion)}</div>"
     )
 
 

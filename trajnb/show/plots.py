@@ -31,6 +31,7 @@ CONDITION_COLOURS = {
     "requests": "#009E73",
     "responses": "#CC79A7",
     "placebo": "#E69F00",
+    "placebo-near": "#B8860B",
     "stripped+values": "#56B4E9",
     "none": "#555555",
 }

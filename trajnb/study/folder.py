@@ -6,7 +6,14 @@ from pathlib import Path
 import yaml
 
 from trajnb.machine import now
-from trajnb.records import adopt, read_study, runs_folder, write_bytes
+from trajnb.records import (
+    adopt,
+    condition_of_today,
+    read_study,
+    runs_folder,
+    upgrade_parameters,
+    write_bytes,
+)
 from trajnb.run.settings import asked_with
 from trajnb.study.engines import say
 from trajnb.study.params import Study
@@ -58,6 +65,9 @@ def adopt_kept(out: Path, runs: dict[str, dict], kept: Path) -> None:
     for name, run in runs.items():
         if name not in found or is_finished(out / "runs" / name, run):
             continue
+        if other := _other_condition(found[name], run):
+            say(f"{name}: the record in {kept} is of condition {other}, so it runs anew")
+            continue
         if is_finished(found[name], run):
             adopt(out / "runs" / name, found[name])
             say(f"{name}: taken from {kept}")
@@ -82,15 +92,43 @@ def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
 
 
 def is_finished(folder: Path, run: dict) -> bool:
-    """Whether `folder` holds the record of `run` with every evaluation that the run asks for."""
+    """Whether `folder` holds the record of `run` with every evaluation that the run asks for.
+
+    Raises:
+        ValueError: what is there is no record, or that of another condition.
+    """
+    content = _content(folder)
+    if content is None:
+        return False
+    if other := _other_condition(folder, run):
+        raise ValueError(
+            f"{folder} holds a run of condition {other}, not {run['condition']}: choose another "
+            "folder with --out, or delete it"
+        )
+    today = condition_of_today(content.get("parameters", {}))
+    return set(asked_with(run)) <= set(map(today, content["matrix"]))
+
+
+def _content(folder: Path) -> dict | None:
+    """What the record of a folder says, None where there is none."""
     record = folder / "record.json"
     try:
-        matrix = json.loads(record.read_text(encoding="utf-8"))["matrix"]
+        content = json.loads(record.read_text(encoding="utf-8"))
+        content["matrix"]
     except FileNotFoundError:
-        return False
+        return None
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{record} is no record: delete it, and the run goes on") from None
-    return set(asked_with(run)) <= set(matrix)
+    return content
+
+
+def _other_condition(folder: Path, run: dict) -> str:
+    """The condition of the run in a folder, where it is not that of `run`: names of runs outlived
+    the change of what `placebo` shows.
+    """
+    parameters = _content(folder).get("parameters", {})
+    condition = upgrade_parameters(parameters).get("condition", run["condition"])
+    return condition if condition != run["condition"] else ""
 
 
 def count(states: dict[str, str]) -> str:

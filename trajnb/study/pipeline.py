@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from trajnb.records import read_study
+from trajnb.records import read_study, upgrade_parameters
 from trajnb.run.settings import asked_with
 from trajnb.study import engines
 from trajnb.study.engines import Slots, say, slots, visible_gpus
@@ -272,6 +272,7 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
             render_page(executed)
     about = place.out / "study.yaml"
     runs = yaml.safe_load(about.read_text(encoding="utf-8"))["runs"] if about.is_file() else {}
+    runs = {name: upgrade_parameters(run) for name, run in runs.items()}
     write_index(place.out, run_states(place.out, runs) or None)
     return errors
 
