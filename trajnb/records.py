@@ -21,7 +21,7 @@ from typing import TypedDict, get_args
 
 import yaml
 
-from trajnb.formatting.dialogue import CorpusChoice
+from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
 from trajnb.machine import CHANGED
 from trajnb.strategies import PLAIN
 
@@ -144,6 +144,9 @@ _OLDER_PARAMETERS = {
     "match_tokens": "",
     "fresh_ids": False,
     "stop_targets": False,
+    "fold": NO_FOLD,
+    "folds": CorpusChoice.folds,
+    "eval_stages": "all",
 }
 _GONE_PARAMETERS = ("data_seed",)  # it was always the seed
 
