@@ -36,7 +36,9 @@ class Record:
     """What a run was, took and measured."""
 
     parameters: dict
-    """Of 02_train, by name; `order` and `eval_conditions` spelt out."""
+    """Of 02_train, by name; `order` and `eval_conditions` spelt out, `eval_stages` as it is in
+    effect: "ends" where the matrix has holes.
+    """
     blocks: list
     """In the order learnt."""
     stages: list
@@ -46,7 +48,8 @@ class Record:
     matrix: dict
     """{evaluation condition: {score: [stage][block]}}, stage 0 being before training: counts of
     right answers for `canonical`, `string`, `name` and `parsed`, see `scoring.score`, and
-    `gold_nll`, the summed negative log-likelihood of the right call (nats).
+    `gold_nll`, the summed negative log-likelihood of the right call (nats); None where a block was
+    not asked about, see `eval_stages`.
     """
     tokens: dict
     """`train_total`, `train_supervised`, `by_block`, all epochs; `train_computed` is what was left

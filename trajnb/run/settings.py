@@ -18,6 +18,11 @@ NOT_IDENTITY = (*FOLDERS, "eval_conditions", "eval_stages")
 """Where a run is kept and what it is asked, when, change no weight; everything else is its identity.
 """
 
+EVAL_STAGES = ("all", "ends")
+"""When held-out examples are asked: after every stage; or before training and at the end, and in
+between those of a block right after it was learnt.
+"""
+
 NOT_PLAYED = {
     "stripped+values": "it shows what the right call needs",
     "placebo": "another dialogue's calls do not answer the model's own",
@@ -94,6 +99,7 @@ class Settings:
         if missing := [name for name in cls.names() if name not in values]:
             raise ValueError(f"parameters of 02_train are missing: {', '.join(missing)}")
         settings = cls(**{name: values[name] for name in cls.names()})
+        check_known("eval_stages", settings.eval_stages, EVAL_STAGES)
         for name in settings.conditions():
             check_known("condition", name, CONDITIONS)
         return settings

@@ -4,7 +4,14 @@ intervals.
 `R` is a (T, T) array: R[i, j] is the score (a rate, 0 to 1 or in percent) on the j-th block learnt,
 measured after learning block i. `b` is the (T,) row measured before any training, in the same
 prompt condition. Both may be stacks, (..., T, T) and (..., T), and then a metric is an array
-(...,). Metrics that compare blocks are nan for a single block. The authors' released codes differ
+(...,). Metrics that compare blocks are nan for a single block.
+
+R may have holes, nan, where a stage was asked only about the block that it had just learnt
+(`eval_stages` "ends"). The last row and the diagonal are always there: average, learning and BWT
+rest on them alone. Forgetting takes its maximum over the stages that were asked, which then are the
+one that learnt the block and no other. FWT and AULC need stages in between, and are nan.
+
+The authors' released codes differ
 from these definitions in places (GEM divides by T; some maxima include the last row), so the tests
 hold ours against the published figures of arXiv 2605.09734, recomputed from their matrices.
 """
@@ -44,9 +51,13 @@ def fwt(R, b) -> float:
 
 
 def forgetting(R) -> float:
-    """Best score at any earlier stage minus the final one (Chaudhry 2018); may be negative."""
+    """Best score at any earlier stage that was asked, minus the final one (Chaudhry 2018); may be
+    negative.
+    """
     R = _square(R)
-    return _mean(R[..., :-1, :-1].max(axis=-2, initial=-np.inf) - R[..., -1, :-1])
+    best = np.fmax.reduce(R[..., :-1, :-1], axis=-2, initial=-np.inf)
+    known = ~np.isnan(_own(R)[..., :-1])  # a draw of dialogues may leave nothing there
+    return _mean(np.where(known, best, np.nan) - R[..., -1, :-1])
 
 
 def aulc(R) -> float:

@@ -8,6 +8,7 @@ import yaml
 from trajnb.machine import now
 from trajnb.records import adopt, read_study, runs_folder, write_bytes
 from trajnb.run.settings import asked_with
+from trajnb.scoring.score import has_holes
 from trajnb.study.engines import say
 from trajnb.study.params import Study
 
@@ -82,7 +83,9 @@ def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
 
 
 def is_finished(folder: Path, run: dict) -> bool:
-    """Whether `folder` holds the record of `run` with every evaluation that the run asks for."""
+    """Whether `folder` holds the record of `run` with every evaluation that the run asks for, at the
+    stages that it asks for.
+    """
     record = folder / "record.json"
     try:
         matrix = json.loads(record.read_text(encoding="utf-8"))["matrix"]
@@ -90,7 +93,11 @@ def is_finished(folder: Path, run: dict) -> bool:
         return False
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{record} is no record: delete it, and the run goes on") from None
-    return set(asked_with(run)) <= set(matrix)
+    asked = asked_with(run)
+    if not set(asked) <= set(matrix):
+        return False
+    ends = run.get("eval_stages", "all") == "ends"
+    return ends or not has_holes({name: matrix[name] for name in asked})
 
 
 def count(states: dict[str, str]) -> str:
