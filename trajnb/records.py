@@ -231,7 +231,8 @@ def read_study(folder: Path) -> list[Run]:
 
 def check_pool(runs: Sequence[Run]) -> None:
     """Raise ValueError, naming two runs, where runs that ask for the same were made from other
-    things: another corpus hash, other model weights or revision, another major version of trajnb.
+    things: another corpus hash, other model weights or revision, another major version of trajnb;
+    or where they hold out folds of different numbers, or folds and the corpus's own split.
     """
     found: dict[tuple, tuple[Run, str]] = {}
     for run in runs:
@@ -242,12 +243,30 @@ def check_pool(runs: Sequence[Run]) -> None:
                     f"runs that cannot be pooled: {first.folder.name} has {key[0]} {before}, "
                     f"{run.folder.name} has {value}; keep them in two folders, or run one of them again"
                 )
+    _check_folds(runs)
+
+
+def _check_folds(runs: Sequence[Run]) -> None:
+    """Raise ValueError, naming two runs, where dialogues of one corpus were dealt in two ways."""
+    found: dict[str, tuple[Run, str]] = {}
+    for run in runs:
+        asked = _asked_for(run.record)
+        fold, folds = asked.pop("fold"), asked.pop("folds")
+        dealt = "the corpus's own split" if fold == NO_FOLD else f"one of {folds} folds"
+        first, before = found.setdefault(json.dumps(asked), (run, dealt))
+        if dealt != before:
+            raise ValueError(
+                f"runs that cannot be compared item by item: {first.folder.name} holds out {before}, "
+                f"{run.folder.name} {dealt}, so that some dialogues would count twice; keep them in two "
+                "folders"
+            )
 
 
 def _made_from(record: Record) -> dict[tuple, str]:
     """(what, what was asked for) -> what it was."""
-    asked = {name: record.parameters.get(name) for name in CorpusChoice.names()}
-    asked.pop("corpus_path")  # on another machine the same files lie elsewhere
+    asked = _asked_for(record)
+    if asked["fold"] == NO_FOLD:
+        asked.pop("folds")
     model, revision = record.model, record.parameters.get("revision", "")
     major = record.versions.get("trajnb", "").partition(".")[0]
     return {
@@ -255,6 +274,13 @@ def _made_from(record: Record) -> dict[tuple, str]:
         ("model", model["id"], revision): f"{model['revision']} {model['sha256']}",
         ("major version of trajnb",): major,
     }
+
+
+def _asked_for(record: Record) -> dict:
+    """The corpus that a run chose, wherever its files lie on its machine."""
+    asked = {name: record.parameters.get(name) for name in CorpusChoice.names()}
+    asked.pop("corpus_path")
+    return asked
 
 
 def with_changes(folder: Path) -> list[str]:
