@@ -150,13 +150,17 @@ def test_a_run_asked_at_its_ends_is_completed_when_all_is_asked(whole, tmp_path,
     assert is_finished(folder, wanted)
 
 
-def test_stops_are_asked_at_the_same_stages(tmp_path):
-    told = settings(tmp_path / "stops", eval_stages="ends", stop_targets=True, train_dialogues=1)
-    train(prepare.prepare(told), lambda text: None)
-    lines = records.read_lines(tmp_path / "stops" / "stops.jsonl")
-    blocks = records.read_run(tmp_path / "stops").record.blocks
-    found = [{line["block"] for line in lines if line["stage"] == stage} for stage in (1, 2, 3, 4)]
-    assert found == [{blocks[0]}, {blocks[1]}, {blocks[2]}, set(blocks)]
+def test_stops_are_asked_at_the_same_stages(tmp_path, monkeypatch):
+    def predict(network, tokenizer, rows, scored, **told):
+        return [{key: row[key] for key in ("dialogue_id", "step", "block")} for row in rows]
+
+    monkeypatch.setattr(answer, "predict", predict)
+    run = prepare.prepare(settings(tmp_path, eval_stages="ends", stop_targets=True))
+    for stage, blocks in enumerate([["file_system"], ["vehicle_control"], ["trading"], run.source.order], 1):
+        answered = answer.Answered()
+        answer.ask(None, run, stage, answered)
+        for lines in (answered.stops, answered.predictions):
+            assert {line["block"] for line in lines} == set(blocks)
 
 
 def test_an_answer_that_is_there_twice_makes_no_record(whole):
