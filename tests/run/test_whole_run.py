@@ -170,6 +170,14 @@ def test_an_answer_that_is_there_twice_makes_no_record(whole):
         finish(run, None, {}, answer.Answered([*lines, lines[0]]))
 
 
+def test_a_run_holds_out_its_fold(tmp_path):
+    runs = [prepare.prepare(settings(tmp_path, fold=fold, folds=3)) for fold in range(3)]
+    held_out = [set(run.material.items["dialogue_id"]) for run in runs]
+    assert [len(part) for part in held_out] == [4, 4, 4] and len(set.union(*held_out)) == 12
+    assert set(runs[0].material.learnt["dialogue_id"]) == held_out[1] | held_out[2]
+    assert len({json.dumps(learn.shaping(run)) for run in runs}) == 3
+
+
 def test_an_order_that_is_none_is_refused(tmp_path):
     with pytest.raises(ValueError, match="order must name each of .* once, not travel"):
         prepare.find_source(settings(tmp_path, order=["travel"]))
