@@ -52,7 +52,8 @@ def sample():
 def write_run():
     """A function that writes one run's three files, invented but consistent, and returns its folder.
 
-    `tamper(row)` may change a prediction row before it is counted.
+    `tamper(row)` may change a prediction row before it is counted. With `eval_stages="ends"` a stage
+    in between has the answers of its own block alone; all others are the same as without.
     """
     return _write_run
 
@@ -93,6 +94,9 @@ def _write_run(
                     "prediction": f"API-Request: {text}", "gold_tokens": 20,
                     "gold_nll": float(20 * (2.5 - 2 * skill + rng.normal(0, 0.1))),
                 }  # fmt: skip
+                between = 0 < stage < len(stages) and more.get("eval_stages") == "ends"
+                if between and item["block"] not in stages[stage - 1]:
+                    continue
                 if tamper:
                     tamper(row)
                 predictions.append(row | score(row["prediction"], item["gold"]))

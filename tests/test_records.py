@@ -157,3 +157,32 @@ def test_a_new_placebo_takes_no_older_runs_folder(tmp_path, write_run, capsys):
     adopt_kept(out, {"placebo-s0-1": plan}, tmp_path / "kept")
     assert "is of condition placebo-near, so it runs anew" in capsys.readouterr().out
     assert not (out / "runs" / "placebo-s0-1").exists()
+
+
+def deal(file, fold, folds, sha256):
+    """Lets a record say which fold it held out."""
+    record = json.loads(file.read_text())
+    record["parameters"] |= {"fold": fold, "folds": folds}
+    record["corpus"]["hash"] = sha256
+    file.write_text(json.dumps(record))
+
+
+def test_folds_of_one_dealing_are_pooled_and_no_others(study):
+    full, stripped = (study / "runs" / name / "record.json" for name in ("full-s0", "stripped-s0"))
+    deal(full, 0, 5, "2" * 64)
+    with pytest.raises(ValueError, match="full-s0 holds out one of 5 folds, stripped-s0 the corpus's own split"):
+        records.read_study(study)
+    deal(stripped, 1, 5, "3" * 64)
+    assert [run.record.parameters["fold"] for run in records.read_study(study)] == [0, 1]
+    deal(stripped, 1, 10, "3" * 64)
+    with pytest.raises(ValueError, match="item by item: full-s0 holds out one of 5 folds, stripped-s0 one of 10"):
+        records.read_study(study)
+    deal(stripped, 0, 5, "3" * 64)
+    with pytest.raises(ValueError, match="corpus hash"):
+        records.read_study(study)
+
+
+def test_an_older_record_has_its_own_split_and_all_stages(study):
+    for run in records.read_study(study):
+        told = run.record.parameters
+        assert (told["fold"], told["folds"], told["eval_stages"]) == (-1, 5, "all")

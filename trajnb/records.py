@@ -22,7 +22,7 @@ from typing import TypedDict, get_args
 import yaml
 
 from trajnb.formatting.calls import opened_name
-from trajnb.formatting.dialogue import CorpusChoice
+from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
 from trajnb.machine import CHANGED
 from trajnb.strategies import PLAIN
 
@@ -37,7 +37,9 @@ class Record:
     """What a run was, took and measured."""
 
     parameters: dict
-    """Of 02_train, by name; `order` and `eval_conditions` spelt out."""
+    """Of 02_train, by name; `order` and `eval_conditions` spelt out, `eval_stages` as it is in
+    effect: "ends" where the matrix has holes.
+    """
     blocks: list
     """In the order learnt."""
     stages: list
@@ -48,7 +50,7 @@ class Record:
     """{evaluation condition: {score: [stage][block]}}, stage 0 being before training: counts of
     right answers for `canonical`, `string`, `name`, `parsed` and, but for older records,
     `opened_name`, see `scoring.score`, and `gold_nll`, the summed negative log-likelihood of the
-    right call (nats).
+    right call (nats); None where a block was not asked about, see `eval_stages`.
     """
     tokens: dict
     """`train_total`, `train_supervised`, `by_block`, all epochs; `train_computed` is what was left
@@ -157,6 +159,9 @@ _OLDER_PARAMETERS = {
     "fresh_ids": False,
     "stop_targets": False,
     "cue": "ordinal",
+    "fold": NO_FOLD,
+    "folds": CorpusChoice.folds,
+    "eval_stages": "all",
 }
 _GONE_PARAMETERS = ("data_seed",)  # it was always the seed
 
@@ -285,7 +290,8 @@ def read_study(folder: Path) -> list[Run]:
 
 def check_pool(runs: Sequence[Run]) -> None:
     """Raise ValueError, naming two runs, where runs that ask for the same were made from other
-    things: another corpus hash, other model weights or revision, another major version of trajnb.
+    things: another corpus hash, other model weights or revision, another major version of trajnb;
+    or where they hold out folds of different numbers, or folds and the corpus's own split.
     """
     found: dict[tuple, tuple[Run, str]] = {}
     for run in runs:
@@ -296,12 +302,30 @@ def check_pool(runs: Sequence[Run]) -> None:
                     f"runs that cannot be pooled: {first.folder.name} has {key[0]} {before}, "
                     f"{run.folder.name} has {value}; keep them in two folders, or run one of them again"
                 )
+    _check_folds(runs)
+
+
+def _check_folds(runs: Sequence[Run]) -> None:
+    """Raise ValueError, naming two runs, where dialogues of one corpus were dealt in two ways."""
+    found: dict[str, tuple[Run, str]] = {}
+    for run in runs:
+        asked = _asked_for(run.record)
+        fold, folds = asked.pop("fold"), asked.pop("folds")
+        dealt = "the corpus's own split" if fold == NO_FOLD else f"one of {folds} folds"
+        first, before = found.setdefault(json.dumps(asked), (run, dealt))
+        if dealt != before:
+            raise ValueError(
+                f"runs that cannot be compared item by item: {first.folder.name} holds out {before}, "
+                f"{run.folder.name} {dealt}, so that some dialogues would count twice; keep them in two "
+                "folders"
+            )
 
 
 def _made_from(record: Record) -> dict[tuple, str]:
     """(what, what was asked for) -> what it was."""
-    asked = {name: record.parameters.get(name) for name in CorpusChoice.names()}
-    asked.pop("corpus_path")  # on another machine the same files lie elsewhere
+    asked = _asked_for(record)
+    if asked["fold"] == NO_FOLD:
+        asked.pop("folds")
     model, revision = record.model, record.parameters.get("revision", "")
     major = record.versions.get("trajnb", "").partition(".")[0]
     return {
@@ -309,6 +333,13 @@ def _made_from(record: Record) -> dict[tuple, str]:
         ("model", model["id"], revision): f"{model['revision']} {model['sha256']}",
         ("major version of trajnb",): major,
     }
+
+
+def _asked_for(record: Record) -> dict:
+    """The corpus that a run chose, wherever its files lie on its machine."""
+    asked = {name: record.parameters.get(name) for name in CorpusChoice.names()}
+    asked.pop("corpus_path")
+    return asked
 
 
 def with_changes(folder: Path) -> list[str]:

@@ -59,6 +59,16 @@ def test_no_row_is_lost(load, level, rows, duplicates, dialogues, examples):
     assert account["not_extending"] == [], "a prompt does not extend the one before it"
 
 
+@pytest.mark.parametrize("split, folds", [("dialogue", 10), ("dialogue", 5), ("gold-disjoint", 5)])
+def test_over_all_folds_every_dialogue_is_held_out_once(load, split, folds):
+    parts = [load(levels=["1", "2"], split=split, fold=fold, folds=folds) for fold in range(folds)]
+    held_out = [name for part in parts for name in part.held_out]
+    assert len(held_out) == 261 and set(held_out) == {d.id for d in parts[0].dialogues}
+    assert len({part.hash for part in parts}) == folds
+    if split == "gold-disjoint":
+        assert not any(part.account["targets_not_learnt"] for part in parts), "its groups are small"
+
+
 def test_every_example_is_a_row_of_the_file(load, api_bank_files):
     corpus = load(levels=["1", "2"])
     asked = Counter()

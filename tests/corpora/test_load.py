@@ -7,6 +7,7 @@ from trajnb.corpora import sample as sample_module
 from trajnb.corpora.load import SAMPLE_FILE, load_corpus
 from trajnb.corpora.storage import dump, read_dialogues, write_dialogues
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
+from trajnb.formatting.examples import build_examples
 
 
 def test_the_sample_needs_no_network_and_has_three_dialogues_a_block(monkeypatch, tmp_path):
@@ -45,6 +46,11 @@ def test_the_sample_credits_its_source():
         ({"name": "jsonl", "documents": "used", "fresh_ids": True}, "not for 'jsonl'"),
         ({"name": "bfcl", "train_dialogues": 0}, "train_dialogues is 0"),
         ({"name": "bfcl", "held_out_dialogues": -1}, "held_out_dialogues is -1"),
+        ({"name": "sample", "fold": 3, "folds": 3}, "fold is 3: 3 folds are numbered 0 to 2"),
+        ({"name": "sample", "fold": 0, "folds": 1}, "folds is 1: it takes at least two"),
+        ({"name": "sample", "fold": 0}, "block 'file_system' has 3 dialogues, too few for 5 folds"),
+        ({"name": "sample", "split": "row"}, "'sample' has no rows"),
+        ({"name": "bfcl", "blocks": "balanced"}, "'bfcl' has its own blocks"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
@@ -159,3 +165,64 @@ def test_a_user_turn_without_a_call_is_one_with_none_before_the_next(tmp_path):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     account = load_corpus("jsonl", corpus_path=str(file)).account
     assert account["user_turns_without_call"] == 2 * 3
+
+
+@pytest.mark.parametrize("split", ["dialogue", "gold-disjoint"])
+def test_ten_folds_hold_out_all_of_bfcl_once(bfcl, split):
+    held_out = []
+    for fold in range(10):
+        corpus = load_corpus("bfcl", split=split, fold=fold, folds=10)
+        assert {row["held_out_dialogues"] for row in corpus.account["blocks"].values()} == {5}
+        held_out += corpus.held_out
+    assert len(held_out) == 200 and set(held_out) == {d.id for d in bfcl.dialogues}
+
+
+def test_a_fold_replaces_the_split_and_the_hash_covers_it(bfcl):
+    first, second = (load_corpus("bfcl", fold=fold) for fold in (0, 1))
+    assert len({bfcl.hash, first.hash, second.hash}) == 3 and first.dialogues == bfcl.dialogues
+    assert load_corpus("bfcl", fold=0, fresh_ids=True).held_out == first.held_out
+    assert load_corpus("bfcl", folds=10) == bfcl, "folds are heeded only where fold says one"
+
+
+def test_folds_keep_the_caps(bfcl):
+    whole, part = (
+        load_corpus("bfcl", fold=2, folds=10, **caps)
+        for caps in ({}, {"train_dialogues": 4, "held_out_dialogues": 2})
+    )
+    assert part.held_out < whole.held_out and part.account["dialogues_left_out"] == 200 - 24
+    assert {row["train_dialogues"] for row in part.account["blocks"].values()} == {4}
+
+
+@pytest.mark.parametrize("choice", [{"name": "bfcl"}, {"name": "bfcl", "fold": 1}, {"name": "sample"},
+                                    {"name": "sample", "fold": 2, "folds": 3}])  # fmt: skip
+def test_gold_disjoint_asks_for_no_call_that_is_learnt(bfcl, choice):
+    plain, disjoint = load_corpus(**choice), load_corpus(**choice, split="gold-disjoint")
+    rows = {side: build_examples(disjoint, "stripped", side) for side in ("train", "held_out")}
+    assert not set(rows["train"]["gold"]) & set(rows["held_out"]["gold"])
+    account = disjoint.account
+    assert len(rows["train"]) == account["train_examples"] > 0
+    assert sum(int(size) * count for size, count in account["groups"].items()) == account["dialogues"]
+    if "fold" not in choice:
+        assert disjoint.held_out == plain.held_out
+        assert plain.account["train_examples"] - account["train_examples"] == account["targets_not_learnt"]
+
+
+def own_dialogues(path, held_out=()):
+    """A file of four dialogues in one block."""
+    rows = []
+    for number in range(4):
+        call = {"function": {"name": "look", "arguments": {"at": number}}}
+        said = [{"role": "user", "content": "Look."}, {"role": "assistant", "tool_calls": [call]}]
+        rows.append({"id": number, "block": "own", "messages": said, "held_out": number in held_out})
+    path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    return {"name": "jsonl", "corpus_path": str(path)}
+
+
+def test_a_file_of_ones_own_has_folds_unless_it_says_what_is_held_out(tmp_path):
+    own = own_dialogues(tmp_path / "own.jsonl")
+    held_out = [name for fold in range(4) for name in load_corpus(**own, fold=fold, folds=4).held_out]
+    assert sorted(held_out) == ["0", "1", "2", "3"]
+    own = own_dialogues(tmp_path / "says.jsonl", held_out=[1, 3])
+    assert load_corpus(**own).held_out == {"1", "3"}
+    with pytest.raises(ValueError, match="2 dialogues of .*says.jsonl say that they are held out: leave fold out"):
+        load_corpus(**own, fold=0, folds=2)

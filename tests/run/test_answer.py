@@ -5,21 +5,39 @@ from trajnb import machine, records
 from trajnb.run import answer, learn
 
 
+ROWS = [{"dialogue_id": name, "step": step, "block": name} for name in "ab" for step in (0, 1)]
+
+
 def test_kept_lines_are_measured_once(tmp_path):
     calls = []
 
-    def measure():
-        calls.append(1)
-        return [{"a": 1}]
+    def measure(rows):
+        calls.append(rows)
+        return [row | {"a": 1} for row in rows]
 
-    path = tmp_path / "deep" / "x.jsonl"
-    assert answer.kept(path, measure) == answer.kept(path, measure) == [{"a": 1}]
-    assert len(calls) == 1
+    path, lines = tmp_path / "deep" / "x.jsonl", [row | {"a": 1} for row in ROWS]
+    assert answer.kept(path, ROWS, "ab", measure) == answer.kept(path, ROWS, "ab", measure) == lines
+    assert calls == [ROWS]
+
+
+def test_what_is_asked_later_is_added_in_the_order_of_the_rows(tmp_path):
+    calls = []
+
+    def measure(rows):
+        calls.append([row["block"] for row in rows])
+        return [row | {"at": len(calls)} for row in rows]
+
+    def kept(blocks):
+        return [line["at"] for line in answer.kept(tmp_path / "x.jsonl", ROWS, blocks, measure)]
+
+    assert kept("b") == [1, 1]
+    assert kept("ab") == [2, 2, 1, 1] and calls == [["b", "b"], ["a", "a"]]
+    assert kept("b") == [2, 2, 1, 1], "what is there stays"
 
 
 def test_a_measurement_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
-        answer.kept(tmp_path / "x.jsonl", lambda: [{"a": 1 / 0}])
+        answer.kept(tmp_path / "x.jsonl", ROWS, "ab", lambda rows: [{"a": 1 / 0}])
     assert not list(tmp_path.iterdir())
 
 

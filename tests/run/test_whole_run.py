@@ -17,6 +17,7 @@ from trajnb.run.play import ways_to_play
 from trajnb.run.settings import Settings
 from trajnb.run.train import train
 from trajnb.study.cli import main
+from trajnb.study.folder import is_finished
 from trajnb.study.job import hold
 from trajnb.study.params import notebook_parameters
 
@@ -54,6 +55,8 @@ def test_what_is_missing_or_unknown_is_named():
         Settings.of(few)
     with pytest.raises(ValueError, match=r"unknown condition 'ful' \(did you mean 'full'\?\)"):
         Settings.of(DEFAULTS | {"eval_conditions": ["ful"]})
+    with pytest.raises(ValueError, match="unknown eval_stages 'end'.*did you mean 'ends'"):
+        Settings.of(DEFAULTS | {"eval_stages": "end"})
 
 
 def test_a_run_leaves_its_record_last_and_says_how_far_it_is(whole):
@@ -116,6 +119,63 @@ def test_answers_that_are_missing_make_no_record(whole):
     run = prepare.prepare(settings(whole[0]))
     with pytest.raises(ValueError, match="0 answers where 75 were asked for"):
         finish(run, None, {}, answer.Answered())
+
+
+def asked_of(folder):
+    """How many items of which blocks were asked after each stage."""
+    run = records.read_run(folder)
+    counts = [[0] * len(run.record.blocks) for _ in range(5)]
+    for line in run.predictions:
+        counts[line["stage"]][run.record.blocks.index(line["block"])] += 1
+    return counts, run.record
+
+
+def test_a_run_asked_at_its_ends_is_completed_when_all_is_asked(whole, tmp_path, monkeypatch):
+    folder = tmp_path / "ends"
+    train(prepare.prepare(settings(folder, eval_stages="ends")), lambda text: None)
+    counts, record = asked_of(folder)
+    everything = record.items
+    own = [[everything[place] * (place == stage) for place in range(4)] for stage in range(3)]
+    assert counts == [everything, *own, everything]
+    assert record.parameters["eval_stages"] == "ends" and record.matrix["full"]["name"][1][1:] == [None] * 3
+    wanted = {"condition": "full", "eval_conditions": []}
+    assert is_finished(folder, wanted | {"eval_stages": "ends"})
+    assert not is_finished(folder, wanted | {"eval_stages": "all"}) and not is_finished(folder, wanted)
+    monkeypatch.setattr(learn, "train_block", lambda *_, **__: pytest.fail("it was trained"))
+    train(prepare.prepare(settings(folder)), lambda text: None)
+    assert predictions(folder) == predictions(whole[0]), "as if all had been asked at once"
+    assert is_finished(folder, wanted) and asked_of(folder)[1].parameters["eval_stages"] == "all"
+    train(prepare.prepare(settings(folder, eval_stages="ends")), lambda text: None)
+    assert predictions(folder) == predictions(whole[0]), "evaluations are only ever added"
+    assert is_finished(folder, wanted)
+
+
+def test_stops_are_asked_at_the_same_stages(tmp_path, monkeypatch):
+    def predict(network, tokenizer, rows, scored, **told):
+        return [{key: row[key] for key in ("dialogue_id", "step", "block")} for row in rows]
+
+    monkeypatch.setattr(answer, "predict", predict)
+    run = prepare.prepare(settings(tmp_path, eval_stages="ends", stop_targets=True))
+    for stage, blocks in enumerate([["file_system"], ["vehicle_control"], ["trading"], run.source.order], 1):
+        answered = answer.Answered()
+        answer.ask(None, run, stage, answered)
+        for lines in (answered.stops, answered.predictions):
+            assert {line["block"] for line in lines} == set(blocks)
+
+
+def test_an_answer_that_is_there_twice_makes_no_record(whole):
+    run = prepare.prepare(settings(whole[0], eval_stages="ends"))
+    lines = records.read_lines(whole[0] / "predictions.jsonl")
+    with pytest.raises(ValueError, match="42 answers where 42 were asked for, and 1 that are there twice"):
+        finish(run, None, {}, answer.Answered([*lines, lines[0]]))
+
+
+def test_a_run_holds_out_its_fold(tmp_path):
+    runs = [prepare.prepare(settings(tmp_path, fold=fold, folds=3)) for fold in range(3)]
+    held_out = [set(run.material.items["dialogue_id"]) for run in runs]
+    assert [len(part) for part in held_out] == [4, 4, 4] and len(set.union(*held_out)) == 12
+    assert set(runs[0].material.learnt["dialogue_id"]) == held_out[1] | held_out[2]
+    assert len({json.dumps(learn.shaping(run)) for run in runs}) == 3
 
 
 def test_an_order_that_is_none_is_refused(tmp_path):

@@ -39,3 +39,12 @@ def test_stops_are_percent_by_arm_and_stage(read):
     write(runs[0], "stops.jsonl", rows)
     found = beside.stops(runs)
     assert found.loc[(Arm("full"), "full")].tolist() == pytest.approx([0, 50])
+
+
+def test_a_stage_that_was_asked_about_some_turns_has_no_percent_of_stops(read):
+    runs = [read("a", eval_stages="ends")]
+    rows = [
+        {"eval_condition": "full", "stage": stage, "canonical": True} for stage in (1, 2, 3, 3)
+    ]
+    write(runs[0], "stops.jsonl", rows)
+    assert beside.stops(runs).loc[(Arm("full"), "full")].dropna().to_dict() == {3: 100}

@@ -167,6 +167,79 @@ def test_rates_stay_between_0_and_100():
     assert continual.intervals(rows(-values), "name")["average"].high == 100
 
 
+def ends(table):
+    """The rows of all stages but, between the ends, those of the block just learnt."""
+    own = [order[stage - 1] if 0 < stage <= len(order) else "" for order, stage in zip(table.order, table.stage)]
+    return table[table.stage.isin([0, table.stage.max()]) | (table.block == own)]
+
+
+def test_holes_leave_what_the_last_row_and_the_diagonal_say():
+    b = [0.0, 0.1, 0.2]
+    R = np.array([[0.6, 0.2, 0.2], [0.8, 0.5, 0.4], [0.4, 0.6, 0.9]])
+    holes = np.where(np.eye(3, dtype=bool) | (np.arange(3) == 2)[:, None], R, np.nan)
+    whole, left = continual.metrics(R, b), continual.metrics(holes, b)
+    for name in ("average", "learning", "bwt"):
+        assert left[name] == whole[name]
+    assert left["forgetting"] == pytest.approx(((0.6 - 0.4) + (0.5 - 0.6)) / 2) == -left["bwt"]
+    assert np.isnan([left["fwt"], left["aulc"]]).all()
+
+
+def test_runs_asked_at_their_ends_have_the_same_intervals_where_they_have_any():
+    table = rows(np.random.default_rng(6).normal(size=(3, 1, 4, 15, 4)))
+    whole, left = (continual.intervals(part, "name") for part in (table, ends(table)))
+    for name in ("average", "learning", "bwt"):
+        assert left[name] == pytest.approx(whole[name])
+    assert left["forgetting"].mean == pytest.approx(-left["bwt"].mean) != whole["forgetting"].mean
+    assert left["forgetting"].low < left["forgetting"].mean < left["forgetting"].high
+    assert np.isnan([*left["fwt"], *left["aulc"]]).all()
+    table = table.assign(run=table.seed, eval_condition="full")
+    assert continual.is_partly_asked(ends(table)) and not continual.is_partly_asked(table)
+
+
+def alike(one, other):
+    for name, interval in one.items():
+        assert interval == pytest.approx(other[name], nan_ok=True), name
+
+
+def test_a_metric_means_the_same_for_all_runs_and_both_arms():
+    table = rows(np.random.default_rng(7).normal(size=(2, 1, 4, 15, 4)))
+    mixed = pd.concat([ends(table[table.seed == 0]), table[table.seed == 1]])
+    alike(continual.intervals(mixed, "name"), continual.intervals(ends(table), "name"))
+    other = rows(np.random.default_rng(8).normal(size=(2, 1, 4, 15, 4)), "stripped")
+    one = continual.difference_intervals(table, ends(other), "name")
+    alike(one, continual.difference_intervals(ends(table), ends(other), "name"))
+
+
+def in_folds(table, folds):
+    """The rows as of runs that hold out a part of the dialogues each: seed s the fold s."""
+    fold = table.dialogue_id.str[1:].astype(int) % folds
+    return table.assign(fold=table.seed)[fold == table.seed]
+
+
+def test_over_folds_the_interval_is_the_t_over_their_means():
+    whole = rows(np.random.default_rng(9).normal(size=(5, 1, 4, 30, 4)))
+    table = in_folds(whole, 5)
+    of_fold = [continual.intervals(table[table.fold == fold], "name") for fold in range(5)]
+    for name, found in continual.intervals(table, "name").items():
+        values = [one[name].mean for one in of_fold]
+        low, high = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+        wanted = (max(low, 0), min(high, 100)) if name in ("average", "learning", "aulc") else (low, high)
+        assert found == pytest.approx((np.mean(values), *wanted)), name
+    twice = pd.concat([table, table.assign(seed=table.seed + 5)])  # each fold held out once more
+    again = continual.intervals(twice, "name")["bwt"]
+    assert again == pytest.approx(continual.intervals(table, "name")["bwt"]), "folds count, not runs"
+
+
+def test_runs_of_different_folds_are_no_pair():
+    whole = rows(np.random.default_rng(10).normal(size=(5, 1, 4, 30, 4)))
+    left = in_folds(whole, 5)
+    right = in_folds(whole.assign(arm="stripped"), 5)
+    same = continual.difference_intervals(left, right, "name")
+    assert same["average"] == (0, 0, 0)
+    with pytest.raises(ValueError, match=r"no \(seed, fold, order\) in common"):
+        continual.difference_intervals(left, right.assign(fold=(right.fold + 1) % 5), "name")
+
+
 def test_rows_that_make_no_matrix_are_an_error():
     table = rows(np.random.default_rng(5).normal(size=(2, 1, 4, 30, 1)))
     with pytest.raises(ValueError, match="seed 1, order a > b > c: no rows of c at stage 2"):

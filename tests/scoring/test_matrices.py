@@ -70,3 +70,19 @@ def test_curves_go_by_prompt_and_order(read):
         [read("d", condition="stripped", **BOTH), read("e", order=OTHER, **BOTH)]
     )
     assert len(matrices.curves(crossed)) == 4
+
+
+def test_a_block_that_not_all_runs_were_asked_about_is_a_hole(read):
+    runs = [read("a"), read("b", eval_stages="ends"), read("c", seed=1)]
+    ends = matrices.matrix(tables.frame(runs[1:2]), "name")
+    whole = matrices.matrix(tables.frame(runs[:1]), "name")
+    asked = np.array([[True] * 4, *np.eye(4, dtype=bool)[:3], [True] * 4])
+    assert (np.isnan(ends.right) == ~asked).all() and (ends.right[asked] == whole.right[asked]).all()
+    assert runs[1].record.matrix["full"]["name"][2] == [None, ends.right[2, 1], None, None]
+    mixed = matrices.matrix(tables.frame(runs[1:]), "name")
+    assert (np.isnan(mixed.right) == ~asked).all() and (mixed.items == 2 * whole.items).all()
+    both = tables.frame([read("d", condition="stripped", **BOTH), read("e", eval_stages="ends", **BOTH)])
+    both = both.assign(variant=[()] * len(both), trained=[Arm(one) for one in both.condition])
+    both["arm"] = [Arm(*pair) for pair in zip(both.condition, ["sequential"] * len(both), strict=True)]
+    for one in matrices.differences(both, "name"):
+        assert (np.isnan(one.points) == ~asked).all() and not one.starts_apart

@@ -33,3 +33,14 @@ def test_whether_all_runs_were_asked_the_same(read):
     assert (asked.items, asked.dialogues, asked.alike) == (27, 12, True)
     apart = overview.items_of(table[(table.run == "a") | (table.step > 0)])
     assert not apart.alike and "DIFFERENT" in apart.words()
+
+
+def test_runs_of_a_fold_are_asked_the_same(read):
+    table = tables.frame([read("a"), read("b", condition="stripped"), read("c", seed=1)])
+    fold = (table.run == "c").astype(int)
+    dealt = table.assign(fold=fold)[table.dialogue_id.str[-1].astype(int) % 2 == fold]
+    asked = overview.items_of(dealt)
+    assert (asked.items, asked.dialogues, asked.alike, asked.folds) == (27, 12, True, 2)
+    assert asked.words() == "2 folds are held out; all runs of a fold were asked for the same calls."
+    assert not overview.items_of(dealt[(dealt.run != "b") | (dealt.step > 0)]).alike
+    assert not overview.items_of(dealt.assign(fold=-1)).alike

@@ -1,6 +1,6 @@
 import pytest
 
-from trajnb.scoring.score import SCORES, matrix, outcome, score
+from trajnb.scoring.score import SCORES, has_holes, matrix, outcome, score
 
 GOLD = "[place_order(order_type='Buy', symbol='AAPL', amount=10)]"
 OPENED = {"opened_name", "parsed", "name"}
@@ -69,3 +69,20 @@ def test_matrix_refuses_a_stage_on_other_items_and_a_foreign_block():
         matrix([row("a", 0), row("a", 1, step=7)], ["a"])
     with pytest.raises(ValueError, match="'b'"):
         matrix([row("b", 0)], ["a"])
+
+
+def test_between_the_ends_a_stage_may_be_asked_about_its_own_block_alone():
+    blocks = ["a", "b", "c"]
+    rows = [row(block, stage) for stage in (0, 3) for block in blocks] + [row("a", 1), row("b", 2)]
+    found = matrix(rows, blocks)
+    assert found["full"]["name"] == [[1, 1, 1], [1, None, None], [None, 1, None], [1, 1, 1]]
+    assert found["full"]["gold_nll"][1] == [1.0, None, None]
+    assert has_holes(found) and not has_holes(matrix(rows[:3], blocks))
+    with pytest.raises(ValueError, match="stage 1, block b: 0 predictions"):
+        matrix([*rows, row("c", 1)], blocks)  # neither all nor its own
+    with pytest.raises(ValueError, match="stage 1, block a: 0 predictions"):
+        matrix([one for one in rows if one["stage"] != 1], blocks)
+    with pytest.raises(ValueError, match="stage 3, block a: 0 predictions"):
+        matrix([one for one in rows if (one["block"], one["stage"]) != ("a", 3)], blocks)
+    with pytest.raises(ValueError, match="stage 1, block a: 2 predictions"):
+        matrix([*rows, row("a", 1, step=7)], blocks)

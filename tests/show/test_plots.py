@@ -118,3 +118,19 @@ def test_error_kinds_have_a_bar_for_every_arm_and_stage():
     widths = [patch.get_width() for patch in ax.patches if patch.get_width()]
     assert widths == pytest.approx([100 / 3, 200 / 3] * 4)
     assert set(plots.KIND_COLOURS) == set(KINDS)
+
+
+def test_what_was_not_asked_is_left_empty(tmp_path, write_run):
+    whole = np.array([[0.0, 1], [2, np.nan], [1, 4]])
+    figure = plots.matrices({"full": Matrix(("a", "b"), whole, np.array([4, 4]))}, "name")
+    assert sum("/4" in line for line in texts(figure).splitlines()) == 5
+    write_run(tmp_path / "ends", eval_stages="ends")
+    write_run(tmp_path / "all", seed=1)
+    table = tables.frame(read_study(tmp_path))
+    table = table.assign(arm=Arm("full"), trained=Arm("full"))
+    for place, ax in enumerate(plots.learning_curves(table, "name").axes, 1):
+        for line in ax.lines:
+            assert list(line.get_xdata()) == [0, *([place] if place < 4 else []), 4]
+    ends = table[table.run == "ends"].assign(error="exact")
+    (ax,) = plots.error_kinds(ends).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["full, zero-shot", "full, stage 4"]

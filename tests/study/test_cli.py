@@ -59,6 +59,10 @@ def test_a_cost_grows_with_what_is_trained_and_read(params):
     assert estimate(stripped).trained < one.trained < estimate(full | {"packing": "none"}).trained
     assert estimate(full | {"epochs": 3}).trained == 3 * one.trained
     assert estimate(full | {"eval_conditions": ["full", "stripped"]}).read > one.read
+    ends = estimate(full | {"eval_stages": "ends"})
+    assert ends.read == pytest.approx(one.read * 2.75 / 5, rel=0.01) and ends.trained == one.trained
+    joint = full | {"strategy": "joint"}
+    assert estimate(joint | {"eval_stages": "ends"}) == estimate(joint)
     assert one.seconds is None  # nothing is known of the tiny model's speed
     real = estimate(full | {"model": "smollm2-135m"})
     assert 0 < real.seconds < 600 and 0 < real.disk < 1e9
@@ -70,6 +74,9 @@ def test_corpus_prints_its_account(trajnb):
     assert account["dialogues"] == 12 and account["examples"] > 0 and len(account["hash"]) == 64
     assert "dialogues: 12" in trajnb("corpus", "sample").output
     assert "did you mean 'sample'" in trajnb("corpus", "smaple").output
+    parts = [json.loads(trajnb("corpus", "sample", "--fold", k, "--folds", "3", "--json").output) for k in "012"]
+    assert len({part["hash"] for part in parts}) == 3
+    assert "targets_not_learnt: 2" in trajnb("corpus", "sample", "--split", "gold-disjoint").output
     assert "fresh_ids is for the corpus 'bfcl'" in trajnb("corpus", "sample", "--fresh-ids").output
 
 

@@ -90,6 +90,55 @@ def test_orders_are_an_axis_and_the_corpus_own_order_is_the_default(real):
         real({"orders": [["travel"]]})
 
 
+def test_tied_axes_are_walked_in_step_and_crossed_with_the_others(real):
+    tied = {"seed": [0, 1, 2], "fold": [2, 0, 1]}
+    runs = real({"condition": ["stripped", "full"], "together": tied}, folds=3)
+    assert [(run["condition"], run["seed"], run["fold"]) for run in runs.values()] == [
+        ("stripped", 0, 2), ("full", 0, 2), ("stripped", 1, 0), ("full", 1, 0),
+        ("stripped", 2, 1), ("full", 2, 1),
+    ]  # fmt: skip
+    assert grid.varying(runs) == ["fold", "condition", "seed"]
+
+
+def test_ten_runs_see_ten_seeds_ten_folds_and_four_orders(real):
+    tied = {"seed": list(range(10)), "fold": list(range(10)), "orders": 4}
+    runs = list(real({"together": tied}, corpus="bfcl", documents="ten", folds=10).values())
+    assert [run["seed"] for run in runs] == [run["fold"] for run in runs] == list(range(10))
+    four = [run["order"] for run in runs[:4]]
+    assert four[0] == [] and len(set(map(tuple, four))) == 4
+    assert [run["order"] for run in runs] == (3 * four)[:10]
+
+
+def test_orders_can_be_tied_one_by_one(real):
+    own = ["file_system", "vehicle_control", "trading", "travel"]
+    runs = real({"together": {"seed": [0, 1], "order": [[], own[::-1]]}})
+    assert [(run["seed"], run["order"]) for run in runs.values()] == [(0, []), (1, own[::-1])]
+    with pytest.raises(ValueError, match="order and orders"):
+        real({"together": {"seed": [0, 1], "orders": 2}, "order": [[]]})
+    with pytest.raises(ValueError, match="orders is 9: a balanced square"):
+        real({"together": {"seed": [0, 1], "orders": 9}})
+
+
+def test_folds_shape_a_run_only_where_one_is_held_out(real):
+    (plain,) = real({})
+    assert set(real({"folds": [3, 10]})) == {plain}
+    first = real({"fold": [0]}, folds=3)
+    assert plain not in first and set(real({"fold": [0], "held_out_share": [0.5]}, folds=3)) == set(first)
+    assert len(real({"fold": [0, 1], "folds": [2, 3]})) == 4
+    with pytest.raises(ValueError, match=r"runs\[0\]: fold is 3: 3 folds are numbered 0 to 2"):
+        real({"fold": [3]}, folds=3)
+    with pytest.raises(ValueError, match="block 'file_system' has 3 dialogues, too few for 5 folds"):
+        real({"fold": [0]})
+
+
+def test_a_run_that_two_grids_name_is_asked_at_the_stages_of_both(real):
+    for stages in (["ends", "all"], ["all", "ends"]):
+        (run,) = real(*({"eval_stages": [one]} for one in stages)).values()
+        assert run["eval_stages"] == "all"
+    (run,) = real({"eval_stages": ["ends"]}).values()
+    assert run["eval_stages"] == "ends" and set(real({"eval_stages": ["ends"]})) == set(real({}))
+
+
 def test_what_a_strategy_does_not_heed_makes_no_other_run(real):
     assert set(real({"shots": [1, 2], "replay_share": [0.1, 0.5]})) == set(real({}))
     assert len(real({"strategy": ["replay"], "replay_share": [0.1, 0.5], "shots": [1, 2]})) == 2

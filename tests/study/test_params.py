@@ -181,3 +181,34 @@ def test_orders_are_a_count_or_lists(read, orders):
     assert read("runs: [{orders: [[a, b]]}]").grids == ({"orders": [["a", "b"]]},)
     with pytest.raises(ValueError, match="orders must be a count or a list of lists"):
         read(f"runs: [{{orders: {orders}}}]")
+
+
+def test_axes_can_be_tied(read):
+    (grid,) = read("runs: [{together: {seed: [0, 1], learning_rate: [1e-4, 2e-4], orders: 4}}]").grids
+    assert grid == {"together": {"seed": [0, 1], "learning_rate": [1e-4, 2e-4], "orders": 4}}
+    (grid,) = read("runs: [{together: {seed: [0, 1], order: [[a, b], [b, a]]}}]").grids
+    assert grid["together"]["order"] == [["a", "b"], ["b", "a"]]
+
+
+@pytest.mark.parametrize(
+    "grid, words",
+    [
+        ("together: {seed: [0, 1], learning_rate: [1e-4]}", "equally long, but seed has 2, learning_rate has 1"),
+        ("together: {seed: [0, 1], sed: [0, 1]}", "runs.0..together.sed: unknown parameter.*'seed'"),
+        ("seed: [5], together: {seed: [0, 1], orders: 2}", "seed stands beside together too"),
+        ("together: {seed: [0, 1], order: [[a], [b]], orders: 2}", "order and orders both say"),
+        ("together: {seed: [0, 1]}", "together must map two parameters or more"),
+        ("together: [0, 1]", "together must map two parameters or more"),
+        ("together: {seed: [0], together: {seed: [0], order: [[a]]}}", "unknown parameter 'together'"),
+        ("together: {seed: [0, x], orders: 2}", "runs.0..together.seed must be int"),
+        ("together: {seed: [0, 1], orders: none}", "runs.0..together.orders must be a count"),
+    ],
+)
+def test_axes_that_cannot_be_tied_are_named(read, grid, words):
+    with pytest.raises(ValueError, match=words):
+        read(f"runs: [{{{grid}}}]")
+
+
+def test_a_setting_of_a_tied_axis_is_refused(read):
+    with pytest.raises(ValueError, match="seed is set in runs"):
+        read("runs: [{together: {seed: [0, 1], learning_rate: [1e-4, 2e-4]}}]", "seed=3")

@@ -248,6 +248,21 @@ def test_kept_records_are_taken_over_and_only_the_rest_would_run(write_run, note
         folders_of.adopt_kept(out, runs, out / "nothing")
 
 
+def test_a_record_of_the_ends_is_finished_only_where_they_are_all_that_is_asked(write_run, tmp_path, capsys):
+    runs = {
+        name: {"condition": "full", "eval_conditions": [], "eval_stages": stages}
+        for name, stages in (("ends", "ends"), ("all", "all"))
+    }
+    for name in runs:
+        write_run(tmp_path / "kept" / "runs" / name, "full", eval_stages="ends")
+    (tmp_path / "out" / "runs").mkdir(parents=True)
+    folders_of.adopt_kept(tmp_path / "out", runs, tmp_path / "kept")
+    assert folders_of.run_states(tmp_path / "out", runs) == {"ends": "finished", "all": "waiting"}
+    assert "all: the record in" in capsys.readouterr().out
+    write_run(tmp_path / "whole" / "runs" / "ends", "full")
+    assert folders_of.is_finished(tmp_path / "whole" / "runs" / "ends", runs["ends"]), "more than is asked"
+
+
 def test_a_family_remembers_when_it_was_declared(tmp_path, monkeypatch):
     study = Study("s", "s", "", {}, (), {"measures": ["name"], "effects": ["prompt"]})
     about = tmp_path / "out" / "study.yaml"

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -12,7 +13,7 @@ from trajnb.corpora import api_bank, bfcl, jsonl, splits
 from trajnb.corpora import blocks as block_rules
 from trajnb.corpora.storage import content_hash, dump, read_dialogues, write_dialogues
 from trajnb.formatting import arguments, calls, conditions
-from trajnb.formatting.dialogue import Corpus, CorpusChoice, Dialogue
+from trajnb.formatting.dialogue import NO_FOLD, Corpus, CorpusChoice, Dialogue
 from trajnb.known import check_known
 from trajnb.machine import resolve
 from trajnb.world import environment
@@ -97,12 +98,14 @@ def _check_choice(choice: CorpusChoice) -> str:
         raise ValueError(f"fresh_ids is for the corpus 'bfcl', not for {name!r}")
     if name in EXECUTED and choice.corpus_path:
         raise ValueError(f"corpus_path is for the corpora 'api-bank' and 'jsonl', not for {name!r}")
-    if name in EXECUTED and (choice.blocks, choice.split) != ("semantic", "dialogue"):
-        raise ValueError(
-            f"the corpus {name!r} has its own blocks and split: leave blocks and split out"
-        )
+    if name in EXECUTED and choice.blocks != "semantic":
+        raise ValueError(f"the corpus {name!r} has its own blocks: leave blocks out")
+    if name in EXECUTED and choice.split == "row":
+        raise ValueError(f"the corpus {name!r} has no rows: its split is dialogue or gold-disjoint")
     check_known("blocks", choice.blocks, BLOCK_RULES)
     check_known("split", choice.split, splits.SPLITS)
+    if choice.fold != NO_FOLD:
+        splits.check_fold(choice.fold, choice.folds)
     return documents
 
 
@@ -110,17 +113,42 @@ def _read(
     choice: CorpusChoice, documents: str, count_tokens: Callable[[str], int] | None
 ) -> tuple[tuple[Dialogue, ...], frozenset[str], dict]:
     """All dialogues of a corpus, which are held out, and what was counted on the way."""
+    stated: frozenset[str] = frozenset()
+    counted: dict = {}
     if choice.corpus == "sample":
-        return *read_dialogues(SAMPLE_FILE), {}
-    if choice.corpus == "bfcl":
-        return *_cached_bfcl(documents, choice.fresh_ids), {}
-    if choice.corpus == "api-bank":
+        dialogues, stated = read_dialogues(SAMPLE_FILE)
+    elif choice.corpus == "bfcl":
+        dialogues, stated = _cached_bfcl(documents, choice.fresh_ids)
+    elif choice.corpus == "api-bank":
         dialogues, counted = _api_bank(choice, count_tokens)
-        stated: frozenset[str] = frozenset()
     else:
         dialogues, stated, counted = _jsonl(choice.corpus_path, choice.blocks, choice.split)
-    held_out = stated or splits.hold_out(dialogues, choice.split, choice.held_out_share)
+    if choice.fold != NO_FOLD:
+        held_out = _fold(choice, dialogues, stated)
+    else:
+        held_out = stated or splits.hold_out(dialogues, choice.split, choice.held_out_share)
+    if choice.split == "gold-disjoint":
+        counted["groups"] = _groups(dialogues)
+        dialogues, counted["targets_not_learnt"] = splits.without_targets_of(dialogues, held_out)
     return dialogues, held_out, counted
+
+
+def _fold(
+    choice: CorpusChoice, dialogues: Sequence[Dialogue], stated: frozenset[str]
+) -> frozenset[str]:
+    """The ids that a fold holds out; ValueError where a file of one's own says it already."""
+    if stated and choice.corpus == "jsonl":
+        raise ValueError(
+            f"fold is {choice.fold}, but {len(stated)} dialogues of {choice.corpus_path} say that they "
+            "are held out: leave fold out, or take held_out out of the file"
+        )
+    return splits.deal(dialogues, choice.split, choice.fold, choice.folds)
+
+
+def _groups(dialogues: Sequence[Dialogue]) -> dict[str, int]:
+    """Numbers of groups of dialogues that share a call, by their size, the largest first."""
+    sizes = Counter(map(len, splits.by_gold(dialogues)))
+    return {str(size): sizes[size] for size in sorted(sizes, reverse=True)}
 
 
 def _cached_bfcl(documents: str, fresh_ids: bool) -> tuple[tuple[Dialogue, ...], frozenset[str]]:

@@ -48,6 +48,10 @@ class Dialogue:
         return tuple(place for place, turn in enumerate(self.turns) if turn.call)
 
 
+NO_FOLD = -1
+"""The fold of a run that takes the split, or the corpus's own, instead of folds."""
+
+
 @dataclass(frozen=True)
 class CorpusChoice:
     """Which dialogues a run learns from and is asked about, as its parameters say it.
@@ -72,7 +76,13 @@ class CorpusChoice:
     split: str = "dialogue"
     held_out_share: float = 0.2
     """Of API-Bank and of a "jsonl" that does not say: "semantic" or "balanced", see
-    `corpora.blocks`, and "dialogue", "gold-disjoint" or "row", see `corpora.splits`.
+    `corpora.blocks`, and "dialogue", "gold-disjoint" or "row", see `corpora.splits`. "bfcl" and
+    "sample" have their own split; under "gold-disjoint" none of its training targets is held out.
+    """
+    fold: int = NO_FOLD
+    folds: int = 5
+    """Which of how many folds is held out, from 0; -1 is the split above, or the corpus's own, and
+    heeds no `folds`. Every dialogue is in one fold, and which one depends on the corpus alone.
     """
     train_dialogues: int = 1000
     held_out_dialogues: int = 1000

@@ -4,7 +4,7 @@ Answers are kept as they come, so that a run that is cut asks nothing twice.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,8 +48,9 @@ def ask(
     answered: Answered,
     say: Callable[[str], None] = aloud,
 ) -> None:
-    """Ask all held-out examples after `stage` under every evaluation condition; what is kept
-    already is read. The lines are added to `answered`.
+    """Ask the held-out examples after `stage` under every evaluation condition, all or those that
+    `eval_stages` wants there; what is kept already is read, wanted or not. The lines are added to
+    `answered`.
     """
     began = time.monotonic()
     for name in run.place.tested:
@@ -67,14 +68,20 @@ def _calls(network, run: Prepared, stage: int, condition: str, say) -> list[dict
     if stage == 0:
         path = run.place.zero_shot / f"{condition}-{_same_question(run, rows)[:16]}.jsonl"
 
-    def measure() -> list[dict]:
-        question = _with_shots(run, rows, condition) if stage > 0 else rows
-        return _predict(network, run, question, scored, stage, condition, say)
+    question = _with_shots(run, rows, condition) if stage > 0 else rows
+
+    def measure(asked: Sequence[Mapping]) -> list[dict]:
+        return _predict(network, run, asked, scored, stage, condition, say)
 
     # answers before training are shared, whatever each run is about to train
     own = {"train_condition": run.settings.condition, "eval_condition": condition}
-    lines = zip(kept(path, measure), rows["gold"], strict=True)  # kept perhaps by an older version
-    return [records.upgrade_prediction(line, gold) | own for line, gold in lines]
+    # kept perhaps by an older version
+    lines = kept(path, question, run.blocks_asked(stage), measure)
+    gold = {(row["dialogue_id"], row["step"]): row["gold"] for row in question}
+    return [
+        records.upgrade_prediction(line, gold[line["dialogue_id"], line["step"]]) | own
+        for line in lines
+    ]
 
 
 def _in_files(condition: str) -> str:
@@ -108,12 +115,13 @@ def _with_shots(run: Prepared, rows: Dataset, condition: str) -> Sequence[Mappin
 def _stops(network, run: Prepared, stage: int, condition: str, say) -> list[dict]:
     path = run.place.folder / "stages" / f"{stage}-{_in_files(condition)}-stops.jsonl"
 
-    def measure() -> list[dict]:
-        shape = run.material.shape
-        rows = build_examples(run.source.corpus, condition, "held_out", stops=True, **shape)
-        return _predict(network, run, rows, score_stop, stage, condition, say)
+    shape = run.material.shape
+    rows = build_examples(run.source.corpus, condition, "held_out", stops=True, **shape)
 
-    return kept(path, measure)
+    def measure(asked: Sequence[Mapping]) -> list[dict]:
+        return _predict(network, run, asked, score_stop, stage, condition, say)
+
+    return kept(path, rows, run.blocks_asked(stage), measure)
 
 
 def _predict(network, run: Prepared, rows, scored, stage: int, condition: str, say) -> list[dict]:
@@ -210,11 +218,26 @@ def score_stop(text: str, row: Mapping) -> dict:
     return {"canonical": is_no_call(text)}
 
 
-def kept(path: Path, measure: Callable[[], list[dict]]) -> list[dict]:
-    """The lines of `path`; measured and written there only if the file is not there yet."""
-    if not path.exists():
-        records.write_lines(path, measure())
+def kept(
+    path: Path,
+    rows: Iterable[Mapping],
+    blocks: Collection[str],
+    measure: Callable[[Sequence[Mapping]], list[dict]],
+) -> list[dict]:
+    """The lines of `path`, in the order of `rows`; of those rows that are of `blocks` the lines that
+    are not there yet are measured and added.
+    """
+    rows = list(rows)
+    found = {_item(line): line for line in records.read_lines(path)} if path.exists() else {}
+    lacking = [row for row in rows if row["block"] in blocks and _item(row) not in found]
+    if lacking:
+        found |= {_item(line): line for line in measure(lacking)}
+        records.write_lines(path, [found[_item(row)] for row in rows if _item(row) in found])
     return records.read_lines(path)
+
+
+def _item(row: Mapping) -> tuple[str, int]:
+    return row["dialogue_id"], row["step"]
 
 
 def table(

@@ -1,8 +1,10 @@
 """The record of a run, made from what it was told, what it took and what it answered."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import product
 
 from transformers import PreTrainedConfig
 
@@ -28,13 +30,11 @@ def finish(
     `trained`: what each stage took, by its name, see `learn.learn`; `config`: of the model.
 
     Raises:
-        ValueError: not every item was answered once at every stage under every condition.
+        ValueError: an item was not answered at a stage and under a condition that ask for it, or
+            it was answered twice.
     """
     folder = run.place.folder
-    stages = 1 + len(run.stages)
-    wanted = len(run.material.items) * len(run.place.tested) * stages
-    if len(answered.predictions) != wanted:
-        raise ValueError(f"{len(answered.predictions)} answers where {wanted} were asked for")
+    _check_answers(run, answered)
     items = [{key: row[key] for key in ITEM} for row in run.material.items]
     records.write_lines(folder / "items.jsonl", items)
     records.write_lines(folder / "predictions.jsonl", answered.predictions)
@@ -42,6 +42,25 @@ def finish(
         records.write_lines(folder / "stops.jsonl", answered.stops)
     records.write_json(folder / "record.json", asdict(make_record(run, config, trained, answered)))
     return records.read_run(folder).record
+
+
+def _check_answers(run: Prepared, answered: Answered) -> None:
+    given = Counter(
+        (line["eval_condition"], line["stage"], line["dialogue_id"], line["step"])
+        for line in answered.predictions
+    )
+    wanted = {
+        (name, stage, item["dialogue_id"], item["step"])
+        for name, stage in product(run.place.tested, range(1 + len(run.stages)))
+        for item in run.material.items
+        if item["block"] in run.blocks_asked(stage)
+    }
+    there = sum(key in given for key in wanted)
+    if there < len(wanted) or given.total() > len(given):
+        twice = given.total() - len(given)
+        raise ValueError(
+            f"{there} answers where {len(wanted)} were asked for, and {twice} that are there twice"
+        )
 
 
 def make_record(
@@ -54,13 +73,18 @@ def make_record(
     held_out = run.material.items["block"]
     files, corpus = run.source.files, run.source.corpus
     held = sides(corpus)["held_out"]
-    told = {"eval_conditions": list(run.place.tested), "order": blocks}
+    matrix = score.matrix(answered.predictions, blocks)
+    told = {
+        "eval_conditions": list(run.place.tested),
+        "eval_stages": "ends" if score.has_holes(matrix) else "all",
+        "order": blocks,
+    }
     return Record(
         parameters=asdict(run.settings) | told,
         blocks=blocks,
         stages=[list(planned.stage.blocks) for planned in run.stages],
         items=[held_out.count(block) for block in blocks],
-        matrix=score.matrix(answered.predictions, blocks),
+        matrix=matrix,
         tokens={
             "train_total": sum(cost["tokens"] for cost in costs),
             "train_supervised": sum(cost["supervised"] for cost in costs),

@@ -107,6 +107,14 @@ class Prepared:
     material: Material
     stages: tuple[Planned, ...]
 
+    def blocks_asked(self, stage: int) -> tuple[str, ...]:
+        """The blocks that are asked about after a stage: all, or, where only its ends are wanted
+        and this is none, those that it has just learnt.
+        """
+        if self.settings.eval_stages == "all" or stage in (0, len(self.stages)):
+            return self.source.order
+        return self.stages[stage - 1].stage.blocks
+
 
 def prepare(settings: Settings) -> Prepared:
     """All steps of this module at once; errors as in each of them."""

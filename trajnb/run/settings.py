@@ -7,15 +7,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from trajnb.formatting.conditions import CONDITIONS, CUES, PLACEBOS
-from trajnb.formatting.dialogue import CorpusChoice
+from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
 from trajnb.known import check_known
 from trajnb.strategies import Strategy, strategy_of, unheeded
 
 FOLDERS = ("run_folder", "zero_shot_folder")
 """Where a run is kept."""
 
-NOT_IDENTITY = (*FOLDERS, "eval_conditions")
-"""Where a run is kept and what it is asked with change no weight; everything else is its identity.
+NOT_IDENTITY = (*FOLDERS, "eval_conditions", "eval_stages")
+"""Where a run is kept and what it is asked, when, change no weight; everything else is its identity.
+"""
+
+EVAL_STAGES = ("all", "ends")
+"""When held-out examples are asked: after every stage; or before training and at the end, and in
+between those of a block right after it was learnt.
 """
 
 NOT_PLAYED = {
@@ -38,6 +43,8 @@ class Settings:
     blocks: str
     split: str
     held_out_share: float
+    fold: int
+    folds: int
     fresh_ids: bool
     train_dialogues: int
     held_out_dialogues: int
@@ -72,6 +79,7 @@ class Settings:
     token_budget: int
     # evaluation
     eval_conditions: list[str]
+    eval_stages: str
     max_new_tokens: int
     # places
     run_folder: str
@@ -92,6 +100,7 @@ class Settings:
         if missing := [name for name in cls.names() if name not in values]:
             raise ValueError(f"parameters of 02_train are missing: {', '.join(missing)}")
         settings = cls(**{name: values[name] for name in cls.names()})
+        check_known("eval_stages", settings.eval_stages, EVAL_STAGES)
         for name in settings.conditions():
             check_known("condition", name, CONDITIONS)
         check_known("cue", settings.cue, CUES)
@@ -138,5 +147,12 @@ def identity(parameters: Mapping) -> dict:
         own = parameters["corpus"] == "jsonl"
         path = Path(parameters["corpus_path"]).name if own else ""
         parameters = {**parameters, "corpus_path": path}
-    names = sorted(parameters.keys() - unheeded(parameters) - set(NOT_IDENTITY))
+    unheard = unheeded(parameters) | _unheeded_by_split(parameters)
+    names = sorted(parameters.keys() - unheard - set(NOT_IDENTITY))
     return {name: parameters[name] for name in names}
+
+
+def _unheeded_by_split(parameters: Mapping) -> set[str]:
+    """Folds are dealt whatever the share, and the corpus's own split whatever the folds."""
+    return {"held_out_share"} if parameters.get("fold", NO_FOLD) != NO_FOLD else {"folds"}
+

@@ -29,13 +29,15 @@ def played(runs: Sequence[Run]) -> pd.DataFrame:
 
 def stops(runs: Sequence[Run]) -> pd.DataFrame:
     """Percent of turns that a model ended where they end, by arm and test prompts (rows) and stage;
-    empty where none was asked.
+    nan for a stage that was not asked about all turns, empty where none was asked.
     """
     lines = _lines(runs, "stops.jsonl")
     if not lines:
         return pd.DataFrame()
     right = pd.DataFrame(lines).groupby(["arm", "eval_condition", "stage"], sort=False).canonical
-    return (100 * right.mean()).unstack()
+    turns = right.size().unstack().sort_index(axis=1)
+    share = (100 * right.mean()).unstack().sort_index(axis=1)
+    return share.where(turns.eq(turns.max(axis=1), axis=0))
 
 
 def _lines(runs: Sequence[Run], name: str) -> list[dict]:

@@ -4,7 +4,14 @@ intervals.
 `R` is a (T, T) array: R[i, j] is the score (a rate, 0 to 1 or in percent) on the j-th block learnt,
 measured after learning block i. `b` is the (T,) row measured before any training, in the same
 prompt condition. Both may be stacks, (..., T, T) and (..., T), and then a metric is an array
-(...,). Metrics that compare blocks are nan for a single block. The authors' released codes differ
+(...,). Metrics that compare blocks are nan for a single block.
+
+R may have holes, nan, where a stage was asked only about the block that it had just learnt
+(`eval_stages` "ends"). The last row and the diagonal are always there: average, learning and BWT
+rest on them alone. Forgetting takes its maximum over the stages that were asked, which then are the
+one that learnt the block and no other. FWT and AULC need stages in between, and are nan.
+
+The authors' released codes differ
 from these definitions in places (GEM divides by T; some maxima include the last row), so the tests
 hold ours against the published figures of arXiv 2605.09734, recomputed from their matrices.
 """
@@ -13,9 +20,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
+from trajnb.formatting.dialogue import NO_FOLD
 from trajnb.scoring.arms import order_words
 from trajnb.scoring.resampling import half_width, run_codes
+from trajnb.scoring.score import is_asked
 from trajnb.scoring.stats import Interval
 
 METRICS = ("average", "learning", "bwt", "fwt", "forgetting", "aulc")
@@ -44,9 +54,13 @@ def fwt(R, b) -> float:
 
 
 def forgetting(R) -> float:
-    """Best score at any earlier stage minus the final one (Chaudhry 2018); may be negative."""
+    """Best score at any earlier stage that was asked, minus the final one (Chaudhry 2018); may be
+    negative.
+    """
     R = _square(R)
-    return _mean(R[..., :-1, :-1].max(axis=-2, initial=-np.inf) - R[..., -1, :-1])
+    best = np.fmax.reduce(R[..., :-1, :-1], axis=-2, initial=-np.inf)
+    known = ~np.isnan(_own(R)[..., :-1])  # a draw of dialogues may leave nothing there
+    return _mean(np.where(known, best, np.nan) - R[..., -1, :-1])
 
 
 def aulc(R) -> float:
@@ -87,12 +101,14 @@ def intervals(
     """METRICS of one arm with their intervals, in percent (nats a token for `logp`).
 
     `rows` are those of one arm in `trajnb.scoring.tables.frame`, all stages and any number of runs.
-    Each metric is that of a run (or of the runs that share seed and order), in its own block order,
-    averaged over runs. Dialogues are drawn within their block (the blocks are fixed), seeds and
-    orders as in `crossed_bootstrap`. nan for low and high where a block has fewer than two
-    dialogues, nan throughout for metrics that a single block does not have. A stage without a
-    block's items is a ValueError. Forgetting takes the maximum of noisy scores and so is a little
-    too high, in every draw as in the matrix itself.
+    Each metric is that of a run (or of the runs that share seed, fold and order), in its own block
+    order, averaged over runs. Dialogues are drawn within their block (the blocks are fixed), seeds
+    and orders as in `crossed_bootstrap`; of runs that hold out several folds, which share no
+    dialogue, the interval is Student's t over the means of folds. nan for low and high where a block
+    has fewer than two dialogues, nan throughout for metrics that a single block does not have, or
+    that rest on what not all runs were asked. A stage without the items of a block that it asks
+    about (`score.is_asked`) is a ValueError. Forgetting takes the maximum of noisy scores and so is
+    a little too high, in every draw as in the matrix itself.
     """
     found = _intervals([rows], measure, level=level, resamples=resamples, seed=seed)
     if measure == "logp":
@@ -114,10 +130,11 @@ def difference_intervals(
 ) -> dict[str, Interval]:
     """METRICS of arm `left` minus those of arm `right`, in points (nats a token for `logp`).
 
-    Paired by (seed, order) and item: what only one arm has is left out, and runs and dialogues are
-    drawn for both at once. Arms without a run or an item in common are a ValueError.
+    Paired by (seed, order), fold and item: what only one arm has is left out, and runs and dialogues
+    are drawn for both at once. Arms without a run or an item in common are a ValueError.
     """
-    for key in (["seed", "order"], ["dialogue_id", "step"]):
+    left, right = _with_fold(left), _with_fold(right)
+    for key in (["seed", "order"], ["seed", "fold", "order"], ["dialogue_id", "step"]):
         left = left.merge(right[key].drop_duplicates(), on=key)
         right = right.merge(left[key].drop_duplicates(), on=key)
         if left.empty:
@@ -131,11 +148,13 @@ def difference_intervals(
 class _Design:
     """What is drawn anew, and how runs and dialogues are numbered."""
 
-    runs: list[tuple[int, tuple[str, ...]]]
-    """(Seed, order) of each."""
+    runs: list[tuple[int, int, tuple[str, ...]]]
+    """(Seed, fold, order) of each."""
     seed_of: np.ndarray
     order_of: np.ndarray
     """(runs,): their seeds and orders as integers."""
+    fold_of: np.ndarray
+    """(runs,): the fold that each holds out."""
     dialogues: list[str]
     """Block after block."""
     per_block: tuple[int, ...]
@@ -152,13 +171,20 @@ class _Design:
         return [np.ones((1, sum(strata))) for strata in self.factors()]
 
 
+def _with_fold(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a column `fold`, where they come without folds."""
+    return rows if "fold" in rows else rows.assign(fold=NO_FOLD)
+
+
 def _design(rows: pd.DataFrame) -> _Design:
-    runs = list(dict.fromkeys(zip(rows.seed, rows.order, strict=True)))
+    runs = list(dict.fromkeys(zip(rows.seed, rows.fold, rows.order, strict=True)))
     by_block = ["block", "dialogue_id"]
     dialogues = rows[by_block].drop_duplicates().sort_values(by_block)
     per_block = tuple(dialogues.groupby("block").size())
-    seed_of, order_of = run_codes(*zip(*runs, strict=True))
-    return _Design(runs, seed_of, order_of, list(dialogues.dialogue_id), per_block)
+    seeds, folds, orders = zip(*runs, strict=True)
+    seed_of, order_of = run_codes(seeds, orders)
+    names = list(dialogues.dialogue_id)
+    return _Design(runs, seed_of, order_of, np.array(folds), names, per_block)
 
 
 @dataclass(frozen=True)
@@ -183,30 +209,55 @@ class _Cells:
 
 def _intervals(arms: list[pd.DataFrame], measure: str, **settings) -> dict[str, Interval]:
     """Of the only arm, or of the first minus the second; `settings` are those of `half_width`."""
+    arms = [_with_fold(arm) for arm in arms]
     design = _design(arms[0])
-    cells = [_cells(arm, measure, design) for arm in arms]
+    cells = _alike([_cells(arm, measure, design) for arm in arms])
+
+    def of_runs(by_dialogue):
+        """(resamples, dialogues) to the metrics of each run, (resamples, runs, metrics)."""
+        found = cells[0].metrics(by_dialogue)
+        return found - cells[1].metrics(by_dialogue) if len(cells) > 1 else found
 
     def means(by_dialogue, by_seed, by_order):
         """(resamples, levels) of each factor to the means over runs, (resamples, metrics)."""
-        of_run = cells[0].metrics(by_dialogue)
-        if len(cells) > 1:
-            of_run = of_run - cells[1].metrics(by_dialogue)
         weights = by_seed[:, design.seed_of] * by_order[:, design.order_of]  # (resamples, runs)
         weights = weights[:, :, None]
         with np.errstate(invalid="ignore"):  # a draw may hit missing cells only
-            return (of_run * weights).sum(1) / weights.sum(1)
+            return (of_runs(by_dialogue) * weights).sum(1) / weights.sum(1)
 
-    mean = means(*design.undrawn())[0]  # (metrics,)
-    known = ~np.isnan(mean)
-    half = np.full(len(METRICS), np.nan)
-    if min(design.per_block) > 1:
-        half[known] = half_width(
-            lambda *weights: means(*weights)[:, known], design.factors(), **settings
-        )
+    if len(set(design.fold_of)) > 1:
+        mean, half = _over_folds(of_runs(design.undrawn()[0])[0], design.fold_of, settings["level"])
+    else:
+        mean = means(*design.undrawn())[0]  # (metrics,)
+        known = ~np.isnan(mean)
+        half = np.full(len(METRICS), np.nan)
+        if min(design.per_block) > 1:
+            half[known] = half_width(
+                lambda *weights: means(*weights)[:, known], design.factors(), **settings
+            )
     return {
         name: Interval(float(level), float(level - width), float(level + width))
         for name, level, width in zip(METRICS, mean, half, strict=True)
     }
+
+
+def _over_folds(
+    of_run: np.ndarray, fold_of: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and half width (metrics,) of metrics (runs, metrics): Student's t over the means of
+    folds.
+    """
+    means = np.array([of_run[fold_of == fold].mean(0) for fold in np.unique(fold_of)])
+    error = means.std(0, ddof=1) / np.sqrt(len(means))
+    return means.mean(0), t.ppf((1 + level) / 2, len(means) - 1) * error
+
+
+def _alike(arms: list[_Cells]) -> list[_Cells]:
+    """The cells of arms with a hole wherever a run of any of them has one, so that a metric means
+    the same for all.
+    """
+    asked = np.all([(cells.sizes.sum(0) > 0).all(0) for cells in arms], axis=0)  # (T + 1, T)
+    return [_Cells(cells.sums * asked, cells.sizes * asked) for cells in arms]
 
 
 def _cells(rows: pd.DataFrame, measure: str, design: _Design) -> _Cells:
@@ -219,7 +270,7 @@ def _cells(rows: pd.DataFrame, measure: str, design: _Design) -> _Cells:
     shape = len(design.dialogues), len(design.runs), 1 + blocks, blocks
     index = (
         rows.dialogue_id.map(dialogue_of),
-        [run_of[run] for run in zip(rows.seed, rows.order, strict=True)],
+        [run_of[run] for run in zip(rows.seed, rows.fold, rows.order, strict=True)],
         rows.stage,
         [order.index(block) for order, block in zip(rows.order, rows.block, strict=True)],
     )
@@ -233,15 +284,30 @@ def _cells(rows: pd.DataFrame, measure: str, design: _Design) -> _Cells:
         cells = _Cells(summed(rows.gold_tokens * rows[measure]), summed(rows.gold_tokens))
     else:
         cells = _Cells(summed(100 * rows[measure]), summed(np.ones(len(rows))))
-    empty = np.argwhere(cells.sizes.sum(0) == 0)  # (n, 3): run, stage, block
-    if len(empty):
-        run, stage, block = empty[0]
-        seed, order = design.runs[run]
-        raise ValueError(
-            f"seed {seed}, order {order_words(order)}: no rows of {order[block]} at stage {stage}; "
-            f"metrics need every block at every stage from 0 to {len(order)}"
-        )
+    _check_asked(cells.sizes.sum(0) > 0, design)
     return cells
+
+
+def _check_asked(there: np.ndarray, design: _Design) -> None:
+    """Raise ValueError where (runs, T + 1, T) lacks a block at a stage that asks about it."""
+    for run, stage in np.ndindex(there.shape[:2]):
+        seed, _, order = design.runs[run]
+        asked = [block for block, known in zip(order, there[run, stage], strict=True) if known]
+        if not is_asked(asked, order, stage, len(order)):
+            lacks = next(block for block in order if block not in asked)
+            raise ValueError(
+                f"seed {seed}, order {order_words(order)}: no rows of {lacks} at stage {stage}; "
+                f"metrics need every block at every stage from 0 to {len(order)}, or in between that "
+                "alone which was just learnt"
+            )
+
+
+def is_partly_asked(rows: pd.DataFrame) -> bool:
+    """Whether runs were asked, at some stage, about a part of their blocks only (`eval_stages`
+    "ends"): FWT and AULC are not known then, and forgetting is the drop from right after learning.
+    """
+    asked = rows.groupby(["run", "eval_condition", "stage"]).block.nunique().unstack("stage")
+    return bool(asked.lt(asked[0], axis=0).any(axis=None))
 
 
 def _weighted(weights: np.ndarray, amounts: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import pandas as pd
 from trajnb.scoring import crossing
 from trajnb.scoring.arms import Arm, Pairs
 from trajnb.scoring.paired import OWN
+from trajnb.scoring.score import is_asked
 from trajnb.strategies import STRATEGIES
 
 Order = tuple[str, ...]
@@ -15,12 +16,14 @@ Order = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Matrix:
-    """Right answers of one arm and order, summed over its runs; stage 0 is before training."""
+    """Right answers of one arm and order, summed over its runs; stage 0 is before training. Where
+    not all of its runs asked about a block there is a hole, nan.
+    """
 
     blocks: Order
     """T, in the order learnt."""
     right: np.ndarray
-    """(T + 1 stages, T), counts."""
+    """(T + 1 stages, T), counts and holes."""
     items: np.ndarray
     """(T,), counts."""
 
@@ -43,7 +46,7 @@ class Difference:
     @property
     def starts_apart(self) -> bool:
         """The runs disagree on the model before training, as on different machines."""
-        return bool(self.points[0].any())
+        return bool(self.points[0].any())  # stage 0 has no holes
 
 
 def in_sequence(table: pd.DataFrame) -> pd.DataFrame:
@@ -53,13 +56,18 @@ def in_sequence(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def matrix(rows: pd.DataFrame, measure: str) -> Matrix:
-    """The matrix of rows of one arm and order. A stage without a block is a ValueError."""
+    """The matrix of rows of one arm and order. A stage that lacks a block which it was asked about
+    (`score.is_asked`) is a ValueError.
+    """
     blocks = rows.order.iloc[0]
-    right = rows.groupby(["stage", "block"])[measure].sum().unstack().reindex(columns=list(blocks))
-    items = rows[rows.stage == 0].groupby("block").size().reindex(list(blocks))
-    if right.isna().any(axis=None) or items.isna().any():
+    cells = rows.groupby(["stage", "block"])[measure].agg(["sum", "size"])
+    right, sizes = (cells[name].unstack().reindex(columns=list(blocks)) for name in cells)
+    last, items = right.index.max(), sizes.loc[0]
+    there = rows.groupby(["run", "stage"]).block.unique()
+    whole = all(is_asked(asked, blocks, stage, last) for (_, stage), asked in there.items())
+    if not whole or list(right.index) != list(range(last + 1)) or items.isna().any():
         raise ValueError(f"{rows.arm.iloc[0]}: a stage or block is missing from the predictions")
-    return Matrix(blocks, right.to_numpy(int), items.to_numpy(int))
+    return Matrix(blocks, right.where(sizes.eq(items)).to_numpy(float), items.to_numpy(int))
 
 
 def matrices(table: pd.DataFrame, measure: str) -> dict[Order, dict[Arm, Matrix]]:

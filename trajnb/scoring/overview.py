@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from trajnb.formatting.dialogue import NO_FOLD
 from trajnb.machine import CHANGED
 from trajnb.records import Run
 from trajnb.scoring.arms import arms_of
@@ -99,19 +100,33 @@ class Asked:
     """What the runs were asked."""
 
     items: int
-    """Of the first run."""
+    """Different ones, of all runs together."""
     dialogues: int
     alike: bool
-    """All runs were asked for the same calls."""
+    """All runs that hold out the same were asked for the same calls."""
+    folds: int
+    """How many parts of the dialogues are held out, each by other runs."""
 
     def words(self) -> str:
         """Whether runs can be held against each other item by item."""
-        if self.alike:
+        if not self.alike:
+            return "RUNS WERE ASKED FOR DIFFERENT CALLS."
+        if self.folds == 1:
             return "All runs were asked for the same calls."
-        return "RUNS WERE ASKED FOR DIFFERENT CALLS."
+        return f"{self.folds} folds are held out; all runs of a fold were asked for the same calls."
 
 
 def items_of(table: pd.DataFrame) -> Asked:
     """What the runs of `tables.frame` were asked."""
-    sets = [frozenset(map(tuple, rows[ITEM].to_numpy())) for _, rows in table.groupby("run")]
-    return Asked(len(sets[0]), table.dialogue_id.nunique(), len(set(sets)) == 1)
+    fold = table.get("fold", pd.Series(NO_FOLD, table.index))
+    sets = {
+        key: frozenset(map(tuple, rows[ITEM].to_numpy()))
+        for key, rows in table.groupby([fold.rename("fold"), "run"])
+    }
+    folds = {number for number, _ in sets}
+    return Asked(
+        len(set.union(*map(set, sets.values()))),
+        table.dialogue_id.nunique(),
+        len({(number, items) for (number, _), items in sets.items()}) == len(folds),
+        len(folds),
+    )

@@ -1,6 +1,6 @@
 """One predicted call against its gold call, and the counts of a run by stage and block."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import fsum
 
 from trajnb.formatting.calls import CallSyntaxError, canonical, opened_name, parse, without_prefix
@@ -70,11 +70,14 @@ def outcome(scores: Mapping[str, bool]) -> str:
 def matrix(
     predictions: Iterable[Mapping], blocks: Sequence[str]
 ) -> dict[str, dict[str, list[list]]]:
-    """Counts of right answers, {eval_condition: {score: [stage 0..][block]}}, blocks as given.
+    """Counts of right answers, {eval_condition: {score: [stage 0..][block]}}, blocks in the order
+    learnt.
 
     Beside the scores stands `gold_nll`, the summed negative log-likelihood of the gold calls
-    (nats). The rows may come in any order; the sums do not depend on it. A stage that was evaluated
-    on other items than stage 0 is a ValueError: its counts could not be compared.
+    (nats). The rows may come in any order; the sums do not depend on it. None stands where a stage
+    between stage 0 and the last one was asked only about the block that it had just learnt
+    (`eval_stages` "ends"). Any other stage that was evaluated on other items than stage 0 is a
+    ValueError: its counts could not be compared.
     """
     cells: dict[tuple[str, int, str], list[Mapping]] = {}
     for row in predictions:
@@ -87,15 +90,34 @@ def matrix(
     table = {}
     for condition in dict.fromkeys(key[0] for key in cells):
         table[condition] = {name: [] for name in (*SCORES, "gold_nll")}
-        for stage in range(1 + max(stage for name, stage, _ in cells if name == condition)):
-            row = [cells.get((condition, stage, block), []) for block in blocks]
-            for block, cell in zip(blocks, row, strict=True):
+        last = max(stage for name, stage, _ in cells if name == condition)
+        for stage in range(1 + last):
+            there = [block for block in blocks if (condition, stage, block) in cells]
+            asked = there if is_asked(there, blocks, stage, last) else blocks
+            row = {block: cells.get((condition, stage, block), []) for block in asked}
+            for block, cell in row.items():
                 first = cells.get((condition, 0, block), [])
                 _check(cell, first, f"{condition}, stage {stage}, block {block}")
             for name in SCORES:
-                table[condition][name].append([_right(cell, name) for cell in row])
-            table[condition]["gold_nll"].append([_nats(cell) for cell in row])
+                right = {block: _right(cell, name) for block, cell in row.items()}
+                table[condition][name].append([right.get(block) for block in blocks])
+            nats = {block: _nats(cell) for block, cell in row.items()}
+            table[condition]["gold_nll"].append([nats.get(block) for block in blocks])
     return table
+
+
+def is_asked(there: Collection[str], blocks: Sequence[str], stage: int, last: int) -> bool:
+    """Whether the blocks `there` are those that a stage is asked about: all, in the order learnt,
+    or, between stage 0 and the last one, that alone which it has just learnt.
+    """
+    own = blocks[stage - 1 : stage] if 0 < stage < last else blocks
+    return set(there) in (set(blocks), set(own))
+
+
+def has_holes(matrices: Mapping[str, Mapping[str, list[list]]]) -> bool:
+    """Whether a matrix of a record, by condition and score, lacks a block at some stage."""
+    tables = [rows for scores in matrices.values() for rows in scores.values()]
+    return any(None in row for rows in tables for row in rows)
 
 
 def _check(cell: list[Mapping], first: list[Mapping], where: str) -> None:

@@ -94,16 +94,17 @@ def _level_note(row, unit: str, named: bool) -> str:
 
 def differences(panels: Mapping[str, Difference], score: str) -> Figure:
     """One annotated heat map per panel (title -> difference): points of full minus stripped, rows
-    stages, columns blocks. The frame marks the block that a stage has just learnt. Colours are
-    those of the two conditions, and all panels share one scale.
+    stages, columns blocks. The frame marks the block that a stage has just learnt, a cell is empty
+    where not both were asked. Colours are those of the two conditions, and all panels share one
+    scale.
     """
-    top = max(5.0, *(np.abs(one.points).max() for one in panels.values()))
+    top = max(5.0, *(np.nanmax(np.abs(one.points)) for one in panels.values()))
     ends = CONDITION_COLOURS["stripped"], "white", CONDITION_COLOURS["full"]
     scale = LinearSegmentedColormap.from_list("", ends)
     stages = max(len(one.points) for one in panels.values())
     figure, axes = heat_maps(len(panels), 1.2 + 0.45 * stages)
     for ax, (title, one) in zip(axes.flat, panels.items(), strict=False):
-        notes = np.array([f"{points:+z.0f}" for points in one.points.flat])
+        notes = np.array(["" if np.isnan(x) else f"{x:+z.0f}" for x in one.points.flat])
         sns.heatmap(
             one.points,
             annot=notes.reshape(one.points.shape),

@@ -119,11 +119,11 @@ def _changes(ax: Axes, rows: pd.DataFrame, measure: str, palette: Mapping[Arm, s
 
 def matrices(panels: Mapping[str, Matrix], score: str) -> Figure:
     """One annotated heat map per panel (title -> matrix): rows are stages, columns the blocks in
-    the order learnt. The frame marks the block that a stage has just learnt. All panels share one
-    colour scale.
+    the order learnt. The frame marks the block that a stage has just learnt, a cell is empty where
+    none was asked. All panels share one colour scale.
     """
     shares = [matrix.percent for matrix in panels.values()]
-    top = max(10.0, *(share.max() for share in shares))
+    top = max(10.0, *(np.nanmax(share) for share in shares))
     figure, axes = heat_maps(len(panels), 1.2 + 0.55 * max(map(len, shares)))
     for ax, (title, matrix) in zip(axes.flat, panels.items(), strict=False):
         sns.heatmap(
@@ -147,10 +147,10 @@ def matrices(panels: Mapping[str, Matrix], score: str) -> Figure:
 
 
 def _shares_and_counts(matrix: Matrix) -> np.ndarray:
-    """What stands in each cell, (stages, T)."""
-    notes = np.empty(matrix.right.shape, object)
-    for stage, block in np.ndindex(notes.shape):
-        counts = f"{matrix.right[stage, block]}/{matrix.items[block]}"
+    """What stands in each cell, (stages, T); nothing in a hole."""
+    notes = np.full(matrix.right.shape, "", object)
+    for stage, block in np.argwhere(~np.isnan(matrix.right)):
+        counts = f"{matrix.right[stage, block]:.0f}/{matrix.items[block]}"
         notes[stage, block] = f"{matrix.percent[stage, block]:.0f} %\n{counts}"
     return notes
 
@@ -185,7 +185,8 @@ def frame_learnt(ax: Axes, blocks: Sequence[str], stages: int) -> None:
 
 def learning_curves(table: pd.DataFrame, score: str) -> Figure:
     """Percent right on each block over the stages, one line per training arm (mean of its runs;
-    thin lines are runs). The band marks the stage in which the block is learnt.
+    thin lines are runs) over the stages that all of them were asked at. The band marks the stage in
+    which the block is learnt.
 
     `table`: rows of `tables.frame`, all of one block order, asked with the prompts that they are
     compared by.
@@ -197,7 +198,7 @@ def learning_curves(table: pd.DataFrame, score: str) -> Figure:
         ax.axvspan(learnt - 0.5, learnt + 0.5, color="0.92", lw=0)
         for marker, arm in zip("osD^vPX*" * len(arms), arms, strict=False):
             rows = table[(table.trained == arm) & (table.block == block)]
-            runs = 100 * rows.groupby(["run", "stage"])[score].mean().unstack("run")
+            runs = 100 * rows.groupby(["run", "stage"])[score].mean().unstack("run").dropna()
             if runs.shape[1] > 1:
                 ax.plot(runs.index, runs, color=palette[arm], lw=0.7, alpha=0.5)
             ax.plot(
@@ -229,10 +230,15 @@ def outcomes(table: pd.DataFrame) -> Figure:
 
 
 def error_kinds(table: pd.DataFrame) -> Figure:
-    """What is wrong with the predictions of each arm, stage by stage, as shares of all items."""
+    """What is wrong with the predictions of each arm, stage by stage, as shares of all items; a
+    stage that was not asked about all is left out.
+    """
     bars = {}
     for arm, part in table.groupby("arm", sort=False):
+        everything = (part.stage == 0).sum()
         for stage, rows in part.groupby("stage"):
+            if len(rows) < everything:
+                continue
             bars[f"{arm}, {f'stage {stage}' if stage else 'zero-shot'}"] = rows.error
     return _shares(bars, KIND_COLOURS)
 

@@ -118,7 +118,7 @@ def intervals_html(
 
 
 def _interval(found: object, digits: int, signed: bool) -> str:
-    if not isinstance(found, Interval):
+    if not isinstance(found, Interval) or isnan(found.mean):
         return ""
     form = f"{'+' if signed else ''}z.{digits}f"
     level = f"{_mark(found) if signed else ''}{found.mean:{form}}"

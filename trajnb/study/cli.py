@@ -196,6 +196,8 @@ def _listed(context, option, value: str) -> tuple[str, ...]:
 @click.option("--levels", default="1,2", show_default=True, callback=_listed, help="Of api-bank.")
 @click.option("--blocks", default="semantic", show_default=True, help="Or balanced.")
 @click.option("--split", default="dialogue", show_default=True, help="Or gold-disjoint, or row.")
+@click.option("--fold", default=-1, show_default=True, help="Held out, from 0; -1: no folds.")
+@click.option("--folds", default=5, show_default=True, help="How many there are.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> None:
     """Print what a corpus holds: dialogues, examples, splits by block, dropped rows and why, content hash.

@@ -13,7 +13,7 @@ from functools import cache
 from trajnb.corpora.load import corpus_of
 from trajnb.formatting.dialogue import CorpusChoice
 from trajnb.run.settings import asked_with
-from trajnb.strategies import strategy_of
+from trajnb.strategies import Strategy, strategy_of
 
 # SmolLM2's tokenizer on `bfcl`: of whole prompts, and where shared beginnings count once. What is
 # left then are calls, responses and the chat template's own marks, which have fewer characters a
@@ -51,9 +51,9 @@ def estimate(run: dict) -> Estimate:
         _pass(corpus, run["condition"], "train", shared)[0] * _passes(run, corpus, blocks)
     )
     conditions = asked_with(run)
-    stages = 2 if strategy.one_stage else blocks + 1  # one is before training
+    stages = _evaluations(run, strategy, blocks)
     passes = [_pass(corpus, condition, "held_out", shared) for condition in conditions]
-    read, answers = (stages * sum(counts) for counts in zip(*passes, strict=True))
+    read, answers = (round(stages * sum(counts)) for counts in zip(*passes, strict=True))
     if strategy.with_shots:  # a shot is about as long as an example without its documents
         read += sum(count for _, count in passes) * run["shots"] * TOKENS_PER_SHOT
     if run["model"] != "smollm2-135m":
@@ -62,6 +62,14 @@ def estimate(run: dict) -> Estimate:
     seconds += answers * SECONDS_PER_ANSWER
     # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
     return Estimate(trained, read, seconds, ADAPTER_BYTES_PER_RANK * run["lora_rank"] * (blocks + 3))
+
+
+def _evaluations(run: dict, strategy: Strategy, blocks: int) -> float:
+    """How often the held-out examples are asked under a condition; once is before training."""
+    if strategy.one_stage:
+        return 2
+    # of the ends alone, all but the last block once more, each right after it was learnt
+    return blocks + 1 if run["eval_stages"] == "all" else 2 + (blocks - 1) / blocks
 
 
 def _passes(run: dict, corpus: CorpusChoice, blocks: int) -> float:

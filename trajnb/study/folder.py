@@ -15,6 +15,7 @@ from trajnb.records import (
     write_bytes,
 )
 from trajnb.run.settings import asked_with
+from trajnb.scoring.score import has_holes
 from trajnb.study.engines import say
 from trajnb.study.params import Study
 
@@ -92,7 +93,8 @@ def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
 
 
 def is_finished(folder: Path, run: dict) -> bool:
-    """Whether `folder` holds the record of `run` with every evaluation that the run asks for.
+    """Whether `folder` holds the record of `run` with every evaluation that the run asks for, at
+    the stages that it asks for.
 
     Raises:
         ValueError: what is there is no record, or that of another condition.
@@ -106,7 +108,12 @@ def is_finished(folder: Path, run: dict) -> bool:
             "folder with --out, or delete it"
         )
     today = condition_of_today(content.get("parameters", {}))
-    return set(asked_with(run)) <= set(map(today, content["matrix"]))
+    matrix = {today(condition): scores for condition, scores in content["matrix"].items()}
+    asked = asked_with(run)
+    if not set(asked) <= set(matrix):
+        return False
+    ends = run.get("eval_stages", "all") == "ends"
+    return ends or not has_holes({name: matrix[name] for name in asked})
 
 
 def _content(folder: Path) -> dict | None:

@@ -13,8 +13,10 @@ def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
     """All runs of `study` in the order of its grids: run name -> all parameters of the training
     notebook.
 
-    The union: a run that two grids name is one run, evaluated under the conditions of both. A run
-    that cannot be is a ValueError that names its grid.
+    Axes under `together` are walked in step, each step crossed with the grid's other axes, so that
+    a study that is cut has whole steps; `orders` among them come round again where there are more
+    steps. The union: a run that two grids name is one run, evaluated under the conditions and at the
+    stages of both. A run that cannot be is a ValueError that names its grid.
     """
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     runs: dict[str, dict] = {}
@@ -28,30 +30,51 @@ def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
             if twin is not run:
                 both = asked_with(twin) + asked_with(run)
                 twin["eval_conditions"] = list(dict.fromkeys(both))
+                if "all" in (twin.get("eval_stages"), run.get("eval_stages")):
+                    twin["eval_stages"] = "all"
     return runs
 
 
 def _runs_of(grid: dict, shared: dict, where: str) -> Iterator[dict]:
-    axes = {name: values for name, values in grid.items() if name != "orders"}
-    if "orders" in grid and "order" in axes:
+    tied = grid.get("together", {})
+    if sum(name in axes for name in ("order", "orders") for axes in (grid, tied)) > 1:
         raise ValueError(
             f"{where}: order and orders both say in which order blocks are learnt: give one"
         )
-    for values in itertools.product(*axes.values()):
-        run = shared | dict(zip(axes, values, strict=True))
-        if "orders" not in grid:
-            yield run
-            continue
-        from trajnb.corpora.load import corpus_of
+    free = {name: values for name, values in grid.items() if name not in ("orders", "together")}
+    for number, step in enumerate(_steps(tied)):
+        for values in itertools.product(*free.values()):
+            run = shared | dict(zip(free, values, strict=True)) | step
+            try:
+                orders = _orders_of(run, grid, tied, number)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from None
+            yield from (run | {"order": order} for order in orders) if orders else [run]
 
-        try:
-            blocks = corpus_of(run).blocks
-            orders = grid["orders"]
-            orders = balanced_orders(blocks, orders) if isinstance(orders, int) else orders
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        for order in orders:  # the corpus's own order is the default, and a run in it the same run
-            yield run | {"order": [] if list(order) == list(blocks) else list(order)}
+
+def _steps(tied: dict[str, list]) -> list[dict]:
+    """What axes that are walked in step say at each step; one step that says nothing where none
+    are.
+    """
+    axes = {name: values for name, values in tied.items() if name != "orders"}
+    return [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)] or [{}]
+
+
+def _orders_of(run: dict, grid: dict, tied: dict, number: int) -> list[list[str]]:
+    """The block orders of a run at step `number`: all that the grid asks for, or, of tied ones, that
+    of the step; none where the run's own `order` says it.
+
+    The corpus's own order is the default, and a run in it the same run.
+    """
+    asked = grid.get("orders", tied.get("orders"))
+    if asked is None:
+        return []
+    from trajnb.corpora.load import corpus_of
+
+    blocks = corpus_of(run).blocks
+    orders = balanced_orders(blocks, asked) if isinstance(asked, int) else asked
+    found = [[] if list(order) == list(blocks) else list(order) for order in orders]
+    return [found[number % len(found)]] if "orders" in tied else found
 
 
 def balanced_orders(blocks: Sequence[str], count: int) -> list[list[str]]:

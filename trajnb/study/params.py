@@ -12,6 +12,8 @@ A params file is one study::
         seed: [0, 1, 2]
         orders: 2                               # block orders: how many, or a list of lists; see
             `grid`
+      - condition: [stripped, full]
+        together: {seed: [0, 1, 2], fold: [0, 1, 2], orders: 2}  # axes that are walked in step
 
 The parameters, their types and the words allowed for them are read from the training notebook's
 `parameters` cell, so that they stand in one place.
@@ -63,7 +65,8 @@ Parameters = dict[str, Parameter]  # of one notebook, by name
 @dataclass(frozen=True)
 class Study:
     """A params file, read: `common` and `grids` hold checked values, lists in `grids` being axes.
-    `orders` in a grid is not a parameter: `grid.expand` makes an axis `order` of it.
+    Two keys of a grid are no parameters: of `orders` `grid.expand` makes an axis `order`, and
+    `together` holds axes of one length, `orders` perhaps among them, that are walked in step.
     """
 
     name: str
@@ -134,13 +137,7 @@ def read_params(file: Path, parameters: Parameters, settings: Sequence[str] = ()
         name: _checked(file, "common", name, value, parameters) for name, value in common.items()
     }
     grids = tuple(
-        {
-            name: _orders(file, place, value)
-            if name == "orders"
-            else _axis(file, f"runs[{place}]", name, value, parameters)
-            for name, value in grid.items()
-        }
-        for place, grid in enumerate(grids)
+        _grid(file, f"runs[{place}]", grid, parameters) for place, grid in enumerate(grids)
     )
     common |= _read_settings(settings, grids, parameters)
     title, description = (str(content.get(key) or "") for key in ("title", "description"))
@@ -208,7 +205,7 @@ def _read_settings(settings: Sequence[str], grids: Sequence[dict], parameters: P
         name, equals, text = setting.partition("=")
         if not equals:
             raise ValueError(f"--set {setting}: write --set name=value")
-        if any(name in grid for grid in grids):
+        if any(name in grid or name in grid.get("together", {}) for grid in grids):
             raise ValueError(
                 f"--set {name}: {name} is set in runs; --set changes only what all runs share"
             )
@@ -218,6 +215,45 @@ def _read_settings(settings: Sequence[str], grids: Sequence[dict], parameters: P
             raise ValueError(f"--set {setting}: {text!r} is not a YAML value") from None
         values[name] = _checked("--set", "", name, "" if value is None else value, parameters)
     return values
+
+
+def _grid(file: Path, place: str, grid: dict, parameters: Parameters) -> dict:
+    """A grid, checked: its axes, and under `together` those that are walked in step."""
+    free = {name: value for name, value in grid.items() if name != "together"}
+    axes = _axes(file, place, free, parameters)
+    if "together" in grid:
+        axes["together"] = _together(file, f"{place}.together", grid["together"], free, parameters)
+    return axes
+
+
+def _axes(file: Path, place: str, axes: dict, parameters: Parameters) -> dict:
+    return {
+        name: _orders(file, place, value)
+        if name == "orders"
+        else _axis(file, place, name, value, parameters)
+        for name, value in axes.items()
+    }
+
+
+def _together(file: Path, where: str, tied: object, free: dict, parameters: Parameters) -> dict:
+    """Axes that are walked in step: as long as each other, and none of them `free` too."""
+    if not isinstance(tied, dict) or len(tied) < 2:
+        raise ValueError(
+            f"{file}: {where} must map two parameters or more to lists, such as "
+            f"{{seed: [0, 1], fold: [0, 1]}}, not {_shown(tied)}"
+        )
+    axes = _axes(file, where, tied, parameters)
+    if both := sorted(axes.keys() & free.keys()):
+        raise ValueError(
+            f"{file}: {where}: {both[0]} stands beside together too: an axis is tied or free"
+        )
+    if "order" in tied and "orders" in tied:
+        raise ValueError(f"{file}: {where}: order and orders both say the order of blocks: give one")
+    lengths = {name: len(values) for name, values in axes.items() if name != "orders"}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"{file}: {where}: axes walked in step are equally long, but {told}")
+    return axes
 
 
 def _axis(file: Path, place: str, name: str, value: object, parameters: Parameters) -> list:
@@ -233,13 +269,13 @@ def _axis(file: Path, place: str, name: str, value: object, parameters: Paramete
     return [_checked(file, place, name, one, parameters) for one in values]
 
 
-def _orders(file: Path, place: int, value: object) -> int | list:
+def _orders(file: Path, place: str, value: object) -> int | list:
     """A count of block orders, or the orders themselves."""
     lists = isinstance(value, list) and value and all(isinstance(order, list) for order in value)
     if lists or (type(value) is int and value > 0):
         return value
     raise ValueError(
-        f"{file}: runs[{place}].orders must be a count or a list of lists of blocks, not {_shown(value)}"
+        f"{file}: {place}.orders must be a count or a list of lists of blocks, not {_shown(value)}"
     )
 
 
