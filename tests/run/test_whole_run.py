@@ -152,7 +152,8 @@ def test_a_run_asked_at_its_ends_is_completed_when_all_is_asked(whole, tmp_path,
 
 def test_stops_are_asked_at_the_same_stages(tmp_path, monkeypatch):
     def predict(network, tokenizer, rows, scored, **told):
-        return [{key: row[key] for key in ("dialogue_id", "step", "block")} for row in rows]
+        places = ("dialogue_id", "step", "block")
+        return [{key: row[key] for key in places} | {"opened_name": True} for row in rows]
 
     monkeypatch.setattr(answer, "predict", predict)
     run = prepare.prepare(settings(tmp_path, eval_stages="ends", stop_targets=True))
