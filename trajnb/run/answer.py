@@ -79,7 +79,7 @@ def _calls(network, run: Prepared, stage: int, condition: str, say) -> list[dict
     lines = kept(path, question, run.blocks_asked(stage), measure)
     gold = {(row["dialogue_id"], row["step"]): row["gold"] for row in question}
     return [
-        records.upgrade_prediction(line, gold[line["dialogue_id"], line["step"]]) | own
+        records.upgrade_prediction(line | own, gold[line["dialogue_id"], line["step"]])
         for line in lines
     ]
 
