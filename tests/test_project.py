@@ -108,14 +108,15 @@ def test_committed_params_are_studies(file):
 ARROWS = {
     "known": (),
     "machine": (),
-    "assets": (),
+    "cache": ("machine",),
     "hub": (),
+    "assets": ("cache", "hub", "machine"),
     "strategies": ("known",),
     "formatting": ("known",),
     "world": ("assets", "formatting"),
     "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
     "records": ("formatting", "machine", "strategies"),
-    "qlora": ("assets", "formatting", "hub"),
+    "qlora": ("assets", "cache", "formatting", "hub"),
     "scoring": ("formatting", "machine", "records", "strategies", "world"),
     "show": ("formatting", "machine", "records", "scoring", "strategies"),
     "run": (
