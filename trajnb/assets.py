@@ -175,7 +175,7 @@ ASSETS = {
             6190a4ffcb96fec023c8086464e7c9d0ec9c7061efc39fec19142bdef186768a
             """,
         ),
-        download=1_070_000_000,
+        download=1_092_845_809,
         unpacked=1_117_320_768,
         joined=Joined(
             "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
