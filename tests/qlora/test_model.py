@@ -12,7 +12,6 @@ from trajnb.qlora import plan, train
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import add_adapter, find_model, load_base, load_tokenizer, restore_adapter
 
-
 BOTH = pytest.mark.parametrize("family", ["llama", "qwen2"])
 
 
