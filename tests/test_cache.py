@@ -111,7 +111,9 @@ def test_another_error_of_the_disk_stays_what_it_is(home):
 def test_too_little_room_is_said_in_numbers(home):
     home.mkdir()
     check_room(1, "a byte")
-    with pytest.raises(CacheError, match=rf"a moon needs 1,000,000,000,000 MB in {home}, where [\d,]+ MB"):
+    with pytest.raises(
+        CacheError, match=rf"a moon needs 1,000,000,000,000 MB in {home}, where [\d,]+ MB"
+    ):
         check_room(10**18, "a moon")
 
 

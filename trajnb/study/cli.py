@@ -355,8 +355,8 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
     click.echo(
-        "\nEstimates: tokens from characters; read = in evaluation; time on two CPU cores, one run at a "
-        "time: measured for smollm2-135m, for a larger asset in proportion to its parameters; "
+        "\nEstimates: tokens from characters; read = in evaluation; time on two CPU cores, one run "
+        "at a time: measured for smollm2-135m, for a larger asset in proportion to its parameters; "
         "? = another model."
     )
 
