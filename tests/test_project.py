@@ -115,14 +115,15 @@ def _without_split(grid):
 ARROWS = {
     "known": (),
     "machine": (),
-    "assets": (),
+    "cache": ("machine",),
     "hub": (),
+    "assets": ("cache", "hub", "machine"),
     "strategies": ("known",),
     "formatting": ("known",),
     "world": ("assets", "formatting"),
     "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
     "records": ("formatting", "machine", "strategies"),
-    "qlora": ("assets", "formatting", "hub"),
+    "qlora": ("assets", "cache", "formatting", "hub"),
     "scoring": ("formatting", "machine", "records", "strategies", "world"),
     "show": ("formatting", "machine", "records", "scoring", "strategies"),
     "run": (

@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+PATIENCE = 5.0
+"""Seconds in which the hub must begin to answer where something else would do too."""
+
 
 def fetch_files(repo: str, revision: str, names: Sequence[str]) -> list[Path]:
     """These files of a dataset, in the hub's own cache, each with the content that the hub states for it.
@@ -32,6 +35,30 @@ def fetch_files(repo: str, revision: str, names: Sequence[str]) -> list[Path]:
             _verify(path, _stated_hash(path, repo, revision, name), f"{name} of {wanted}")
         paths.append(path)
     return paths
+
+
+def published_file(repo: str, name: str) -> Path:
+    """A file of a model's repository, in the hub's own cache. Only its size is checked here.
+
+    Raises:
+        ValueError: it is not in the cache, and the hub does not answer at once or has no such
+            file. The message is the reason alone, for callers who have it from elsewhere too.
+    """
+    from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HTTPError
+
+    cached = try_to_load_from_cache(repo, name)
+    if isinstance(cached, str):
+        return Path(cached)
+    try:
+        # the client itself asks a hub that is silent again and again, for half a minute
+        answer = get_session().head(hf_hub_url(repo, name), timeout=PATIENCE)
+        if answer.status_code >= 400:
+            raise OSError(f"status {answer.status_code}")
+        return Path(hf_hub_download(repo, name))
+    except (HTTPError, OSError, RuntimeError) as error:  # RuntimeError: from hf_xet
+        said = str(error).strip().partition("\n")[0][:200]
+        raise ValueError(f"{type(error).__name__}: {said}") from error
 
 
 @contextmanager

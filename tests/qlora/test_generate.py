@@ -11,6 +11,7 @@ from trajnb.qlora.model import add_adapter, find_model, load_base, load_tokenize
 from trajnb.qlora.plan import Recipe, make_plan
 
 TIE = 1e-4  # two best logits closer than this may swap under another order of sums
+BOTH = pytest.mark.parametrize("family", ["llama", "qwen2"])
 
 
 def reference(model, example, end, limit):
@@ -55,7 +56,17 @@ def check(model, groups, end, limit, **budgets):
     return got
 
 
-@pytest.mark.parametrize("wave, row", [(16384, 2048), (400, 60), (150, 1), (1, 1)])
+@pytest.mark.parametrize(
+    "family, wave, row",
+    [
+        ("llama", 16384, 2048),
+        ("llama", 400, 60),
+        ("llama", 150, 1),
+        ("llama", 1, 1),
+        ("qwen2", 16384, 2048),
+        ("qwen2", 400, 60),
+    ],
+)
 def test_answers_are_those_of_generate(model, dialogues, tokenizer, wave, row):
     check(model, dialogues, tokenizer.eos_token_id, 30, wave_tokens=wave, row_tokens=row)
 
@@ -143,6 +154,7 @@ def test_answers_of_a_trained_smollm2_are_those_of_generate(condition, tmp_path)
     )
 
 
+@BOTH
 def test_merging_the_adapter_leaves_every_weight_as_it_was(model, dialogues, tokenizer):
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
 

@@ -21,7 +21,9 @@ told["width"] = load_base(small).config.hidden_size
 told["template"] = load_tokenizer("me/small").chat_template
 print(json.dumps(told))
 """
-INSTEAD = "or use tiny, smollm2-135m or a folder that exists"
+INSTEAD = (
+    "or use tiny, smollm2-135m, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b or a folder that exists"
+)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from trajnb.qlora import plan, train
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import add_adapter, find_model, load_base, load_tokenizer, restore_adapter
 
+BOTH = pytest.mark.parametrize("family", ["llama", "qwen2"])
+
 
 def weights(model):
     return torch.cat(
@@ -73,6 +75,22 @@ def test_an_unknown_quantization_is_named(tiny):
         load_base(tiny, "int8")
 
 
+def test_the_tiny_qwen2_has_what_sets_its_family_apart(tiny_qwen2):
+    model = load_base(tiny_qwen2)
+    config = model.config
+    assert (config.num_attention_heads, config.num_key_value_heads) == (14, 2)
+    assert model.lm_head.weight.data_ptr() != model.model.embed_tokens.weight.data_ptr()
+    tokens = torch.tensor([[1, 2, 3, 4]])
+    with torch.inference_mode():
+        before = model(tokens).logits
+        for name, weight in model.named_parameters():
+            if name.endswith("bias"):
+                assert name.split(".")[-2] in ("q_proj", "k_proj", "v_proj")
+                weight.zero_()
+        assert not torch.allclose(model(tokens).logits, before, atol=1e-3)
+
+
+@BOTH
 def test_the_adapter_covers_every_linear_layer(model):
     adapters = [
         name.split(".lora_")[0] for name, weight in model.named_parameters() if weight.requires_grad
@@ -81,9 +99,10 @@ def test_the_adapter_covers_every_linear_layer(model):
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
-def test_a_saved_adapter_loads_with_plain_peft(model, tiny, tmp_path):
+@BOTH
+def test_a_saved_adapter_loads_with_plain_peft(model, files, tmp_path):
     model.save_pretrained(tmp_path)
-    plain = AutoModelForCausalLM.from_pretrained(tiny.folder, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_pretrained(files.folder, dtype=torch.float32)
     loaded = PeftModel.from_pretrained(plain, tmp_path)
     tokens = torch.tensor([[1, 2, 3, 4]])
     with torch.inference_mode():

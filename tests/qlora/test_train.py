@@ -25,6 +25,7 @@ RECIPE = Recipe(
     token_budget=200,
 )
 NONE = replace(RECIPE, packing="none")
+BOTH = pytest.mark.parametrize("family", ["llama", "qwen2"])
 
 
 def gradients(model, batches, supervised):
@@ -48,10 +49,12 @@ def check_gradients(model, examples, tolerance=1e-4):
     assert relative(gradients(model, [train.trie_batch(examples)], supervised), wanted) < tolerance
 
 
+@BOTH
 def test_packed_gradients_equal_those_one_by_one(model, dialogues):
     check_gradients(model, sum(dialogues, []))
 
 
+@BOTH
 def test_packed_gradients_equal_those_one_by_one_in_nf4(make_model, dialogues):
     model = make_model("nf4")
     assert any(type(module).__name__ == "Linear4bit" for module in model.modules())
@@ -103,6 +106,7 @@ def test_one_example_a_prefix_of_another(model):
     )
 
 
+@BOTH
 def test_segment_attention_equals_the_dense_mask_at_every_position(model, dialogues):
     packed = trie.build([example.tokens for example in sum(dialogues, [])])
     given = {
@@ -122,16 +126,17 @@ def flat(dialogues):
     return sum(dialogues, []), names
 
 
-def run(tiny, dialogues, recipe, folder, dropout=0.0, say=lambda text: None):
-    model = add_adapter(load_base(tiny), rank=4, alpha=8, dropout=dropout, seed=0)
+def run(files, dialogues, recipe, folder, dropout=0.0, say=lambda text: None):
+    model = add_adapter(load_base(files), rank=4, alpha=8, dropout=dropout, seed=0)
     plan = make_plan(*flat(dialogues), recipe, seed=0)
     trained = train.train_block(model, plan, seed=5, folder=folder, say=say)
     return torch.cat([w.detach().flatten() for w in model.parameters() if w.requires_grad]), trained
 
 
-def test_packed_training_ends_with_the_weights_of_unpacked_training(tiny, dialogues, tmp_path):
-    packed, packed_block = run(tiny, dialogues, RECIPE, tmp_path / "packed")
-    plain, plain_block = run(tiny, dialogues, NONE, tmp_path / "plain")
+@BOTH
+def test_packed_training_ends_with_the_weights_of_unpacked_training(files, dialogues, tmp_path):
+    packed, packed_block = run(files, dialogues, RECIPE, tmp_path / "packed")
+    plain, plain_block = run(files, dialogues, NONE, tmp_path / "plain")
     assert relative(packed, plain) < 1e-4
     for left, right in zip(packed_block.losses, plain_block.losses, strict=True):
         assert math.isclose(left, right, rel_tol=1e-3)

@@ -66,6 +66,10 @@ def test_a_cost_grows_with_what_is_trained_and_read(params):
     assert one.seconds is None  # nothing is known of the tiny model's speed
     real = estimate(full | {"model": "smollm2-135m"})
     assert 0 < real.seconds < 600 and 0 < real.disk < 1e9
+    larger = estimate(full | {"model": "qwen2.5-coder-0.5b"})
+    assert 4 < larger.seconds / real.seconds < 6 and larger.trained == one.trained
+    assert estimate(full | {"model": "qwen2.5-coder-1.5b"}).disk > larger.disk > real.disk
+    assert estimate(full | {"model": "me/other"}).seconds is None
 
 
 def test_corpus_prints_its_account(trajnb):
@@ -83,6 +87,16 @@ def test_corpus_prints_its_account(trajnb):
 def test_fetch_names_an_unknown_asset(trajnb):
     result = trajnb("fetch", "bfc")
     assert result.exit_code == 1 and "did you mean 'bfcl'" in result.output
+
+
+def test_fetch_brings_the_small_assets_or_those_named(trajnb, monkeypatch):
+    monkeypatch.setattr("trajnb.assets.fetch", lambda asset: f"folder of {asset}")
+    assert trajnb("fetch").output.splitlines() == [
+        "smollm2-135m: folder of smollm2-135m",
+        "bfcl: folder of bfcl",
+    ]
+    named = trajnb("fetch", "qwen2.5-coder-0.5b")
+    assert named.output == "qwen2.5-coder-0.5b: folder of qwen2.5-coder-0.5b\n"
 
 
 def test_report_wants_records(trajnb, tmp_path):

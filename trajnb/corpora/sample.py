@@ -13,7 +13,7 @@ from trajnb.corpora.splits import on_side
 from trajnb.corpora.storage import dump, write_dialogues
 from trajnb.formatting.dialogue import Dialogue
 
-SOURCE = f"Berkeley Function-Calling Leaderboard, {ASSETS['bfcl'].requirement}, Apache-2.0"
+SOURCE = f"Berkeley Function-Calling Leaderboard, {ASSETS['bfcl'].revision}, Apache-2.0"
 
 
 def write_sample() -> None:

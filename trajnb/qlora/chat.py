@@ -53,11 +53,17 @@ def encode(tokenizer: PreTrainedTokenizerBase, row: Mapping) -> Encoded:
 
     The completion ends with the tokenizer's end token; what a template writes after it is left out.
     Raises ValueError if the prompt's tokens are not a prefix of prompt + completion's, for then the
-    model would be trained on another prompt than it is asked.
+    model would be trained on another prompt than it is asked, and if the prompt does not begin with
+    a system message, for many templates (SmolLM2's, Qwen2's) then write one of their own.
     """
+    name = f"dialogue {row['dialogue_id']}, step {row['step']}"
+    if row["prompt"][0]["role"] != "system":
+        raise ValueError(
+            f"{name}: the prompt has no system message, and the chat template may write one of its "
+            "own: begin the prompt with one"
+        )
     prompt = chat_tokens(tokenizer, row["prompt"], add_generation_prompt=True)
     tokens = chat_tokens(tokenizer, [*row["prompt"], *row["completion"]])
-    name = f"dialogue {row['dialogue_id']}, step {row['step']}"
     if tokens[: len(prompt)] != prompt:
         raise ValueError(
             f"{name}: the chat template writes the prompt differently when an answer follows"

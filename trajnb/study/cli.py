@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import click
@@ -162,19 +162,20 @@ def keep_records(folder: Path, out: Path, allow_changes: bool) -> None:
 @main.command()
 @click.argument("assets", nargs=-1, metavar="[ASSET]...")
 def fetch(assets: tuple[str, ...]) -> None:
-    """Download and verify the pinned assets ahead of time: all of them, or those named.
+    """Download and verify pinned assets ahead of time: those named, or else the two small ones.
 
     \b
     Examples:
       trajnb fetch
+      trajnb fetch qwen2.5-coder-0.5b
       TRAJNB_CACHE=/data/trajnb trajnb fetch bfcl
     """
     with _told():
-        from trajnb.assets import ASSETS
+        from trajnb.assets import ASSETS, SMALL
         from trajnb.assets import fetch as fetch_asset
         from trajnb.known import check_known
 
-        for asset in assets or ASSETS:
+        for asset in assets or SMALL:
             check_known("asset", asset, ASSETS)
             click.echo(f"{asset}: {fetch_asset(asset)}")
 
@@ -207,7 +208,7 @@ def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> N
       trajnb corpus bfcl
       trajnb corpus api-bank --path FOLDER --levels 1,2 --json
     """
-    with _told():
+    with _told(), redirect_stdout(sys.stderr):  # so that only the account is printed for programs
         from trajnb.corpora.load import load_corpus
 
         loaded = load_corpus(
@@ -318,11 +319,11 @@ def _show_bench(result: dict, out: Path | None) -> None:
 @contextmanager
 def _told() -> Iterator[None]:
     """Show an error that trajnb raises on purpose as one sentence, without a traceback."""
-    from trajnb.assets import AssetError
+    from trajnb.cache import CacheError
 
     try:
         yield
-    except (ValueError, AssetError) as error:
+    except (ValueError, CacheError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -356,8 +357,9 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
     click.echo(
-        "\nEstimates: tokens from characters; read = in evaluation; time for smollm2-135m on two CPU cores, "
-        "one run at a time; ? = not measured for this model."
+        "\nEstimates: tokens from characters; read = in evaluation; time on two CPU cores, one run "
+        "at a time: measured for smollm2-135m, for a larger asset in proportion to its parameters; "
+        "? = another model."
     )
 
 

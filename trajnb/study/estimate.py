@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 
+from trajnb.assets import ASSETS
 from trajnb.corpora.load import corpus_of
 from trajnb.formatting.dialogue import CorpusChoice
 from trajnb.run.settings import asked_with
@@ -22,18 +23,19 @@ CHARACTERS_PER_TOKEN = 3.8
 CHARACTERS_PER_UNSHARED_TOKEN = 3.0
 
 # SmolLM2-135M, LoRA rank 16 on all linear layers, float32, two cores of an AMD EPYC: training on
-# the runs under reports/quick, reading and decoding on their held-out calls
+# the runs under reports/quick, reading and decoding on their held-out calls. Another model of the
+# assets is taken to be slower as it has more parameters, for each is multiplied with every token.
 TRAIN_TOKENS_PER_SECOND = 230
 READ_TOKENS_PER_SECOND = 560
 SECONDS_PER_ANSWER = 0.2  # decoding alone
 TOKENS_PER_SHOT = 200
-ADAPTER_BYTES_PER_RANK = 4 * 4_900_000 / 16
+MEASURED = "smollm2-135m"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Tokens trained on and read in evaluation; seconds and bytes are None for a model never
-    measured.
+    """Tokens trained on and read in evaluation; seconds and bytes are None for a model that is no
+    asset, of which nothing is known before it is downloaded.
     """
 
     trained: int
@@ -56,12 +58,14 @@ def estimate(run: dict) -> Estimate:
     read, answers = (round(stages * sum(counts)) for counts in zip(*passes, strict=True))
     if strategy.with_shots:  # a shot is about as long as an example without its documents
         read += sum(count for _, count in passes) * run["shots"] * TOKENS_PER_SHOT
-    if run["model"] != "smollm2-135m":
+    size = ASSETS[run["model"]].model if run["model"] in ASSETS else None
+    if size is None:
         return Estimate(trained, read, None, None)
     seconds = trained / TRAIN_TOKENS_PER_SECOND + read / READ_TOKENS_PER_SECOND
     seconds += answers * SECONDS_PER_ANSWER
+    seconds *= size.parameters / ASSETS[MEASURED].model.parameters
     # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
-    return Estimate(trained, read, seconds, ADAPTER_BYTES_PER_RANK * run["lora_rank"] * (blocks + 3))
+    return Estimate(trained, read, seconds, 4 * size.adapter * run["lora_rank"] * (blocks + 3))
 
 
 def _evaluations(run: dict, strategy: Strategy, blocks: int) -> float:

@@ -1,0 +1,137 @@
+import errno
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trajnb import cache
+from trajnb.cache import CacheError, build_once, cache_folder, check_room, told
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """The folder of the cache."""
+    monkeypatch.setenv("TRAJNB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_the_cache_folder_follows_the_environment(home, monkeypatch):
+    assert cache_folder() == home
+    monkeypatch.delenv("TRAJNB_CACHE")
+    assert cache_folder().name == "trajnb"
+
+
+def test_a_build_that_fails_leaves_nothing(home):
+    def build(folder):
+        (folder / "half").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_once("model", build)
+    assert list(home.iterdir()) == []
+
+
+def _build_slowly(folder):
+    for number in range(50):
+        (folder / f"{number}.txt").write_text("x" * 10_000)
+
+
+def _use(_):
+    folder = build_once("model", _build_slowly)
+    return sum(len(file.read_text()) for file in folder.glob("*.txt"))
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_many_processes_build_at_once(home, damaged):
+    if damaged:
+        (build_once("model", _build_slowly) / "7.txt").write_text("")
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        assert pool.map(_use, range(8), chunksize=1) == [500_000] * 8
+    assert [path.name for path in home.iterdir()] == ["model"]
+
+
+STUCK = """
+import time
+from trajnb.cache import build_once
+
+def build(folder):
+    (folder / "half").write_text("half")
+    print("half done", flush=True)
+    time.sleep(600)
+
+build_once("model", build)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_makes_is_not(home):
+    command = [sys.executable, "-c", STUCK]
+    makers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for maker in makers:
+            assert maker.stdout.readline() == b"half done\n"
+        assert len(list(home.iterdir())) == 2
+        makers[0].send_signal(signal.SIGKILL)
+        makers[0].wait()
+        build_once("other", _build_slowly)
+        (living,) = home.glob(f"{cache.UNFINISHED}*")
+        assert (living / "fresh" / "half").is_file()
+    finally:
+        for maker in makers:
+            maker.kill()
+            maker.wait()
+    build_once("model", _build_slowly)
+    assert {path.name for path in home.iterdir()} == {"model", "other"}
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(home):
+    def build(folder):
+        (folder / "half").write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(CacheError, match=f"disk of {home} became full while model .*TRAJNB_CACHE"):
+        build_once("model", build)
+    assert list(home.iterdir()) == []
+
+
+def test_another_error_of_the_disk_stays_what_it_is(home):
+    def build(folder):
+        raise PermissionError(errno.EACCES, "not yours")
+
+    with pytest.raises(PermissionError, match="not yours"):
+        build_once("model", build)
+
+
+def test_too_little_room_is_said_in_numbers(home):
+    home.mkdir()
+    check_room(1, "a byte")
+    with pytest.raises(
+        CacheError, match=rf"a moon needs 1,000,000,000,000 MB in {home}, where [\d,]+ MB"
+    ):
+        check_room(10**18, "a moon")
+
+
+def test_a_long_wait_is_told_and_a_short_one_is_silent(monkeypatch, capsys):
+    with told("waited {:.0f} s".format):
+        time.sleep(0.02)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(cache, "EVERY", 0.01)
+    with told("waited {:.0f} s".format):
+        time.sleep(0.2)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == second == "» waited 0 s"
+
+
+def test_a_wait_that_fails_is_told_no_longer(monkeypatch, capsys):
+    monkeypatch.setattr(cache, "EVERY", 0.01)
+    with pytest.raises(KeyboardInterrupt), told("waited {:.0f} s".format):
+        raise KeyboardInterrupt
+    capsys.readouterr()
+    time.sleep(0.05)
+    assert capsys.readouterr().out == ""

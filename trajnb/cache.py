@@ -1,0 +1,179 @@
+"""The user's cache: folders that are made once, checked on every use, and made anew where damaged.
+
+A process may be killed at any time: what it was making is removed by the next one that makes
+something.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import platformdirs
+
+from trajnb import machine
+
+MANIFEST = "manifest.json"
+EVERY = 10.0
+"""Seconds from one line about a wait to the next; a shorter wait is silent."""
+UNFINISHED = "unfinished-"
+"""What the name of a folder begins with in which something is made."""
+
+
+class CacheError(RuntimeError):
+    """The cache cannot hold what was asked for; the message says what to do."""
+
+
+def cache_folder() -> Path:
+    """Where downloads and what is made of them are kept: `TRAJNB_CACHE`, or the user's cache
+    folder.
+    """
+    return Path(os.environ.get("TRAJNB_CACHE") or platformdirs.user_cache_dir("trajnb"))
+
+
+def build_once(name: str, build: Callable[[Path], None]) -> Path:
+    """The cached folder `name`, filled by `build`, and filled anew where a file is missing or
+    changed.
+
+    It is filled beside its place and then renamed, so nobody ever sees half of it. Change `name`
+    when what `build` writes changes. Any number of processes may call this at once.
+
+    Raises:
+        CacheError: the disk is full.
+    """
+    folder = cache_folder() / name
+    if not _is_intact(folder):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with _full_disk_named(name), workplace(cache_folder()) as place:
+            fresh = place / "fresh"
+            fresh.mkdir()
+            build(fresh)
+            files = sorted(path for path in fresh.rglob("*") if path.is_file())
+            manifest = {path.relative_to(fresh).as_posix(): sha256(path) for path in files}
+            (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
+            _move_into_place(fresh, folder, place / "damaged")
+    return folder
+
+
+def check_room(needed: int, what: str) -> None:
+    """Raise CacheError where the disk of the cache has fewer free bytes than `what` needs."""
+    free = shutil.disk_usage(cache_folder()).free
+    if free < needed:
+        raise CacheError(
+            f"{what} needs {needed / 1e6:,.0f} MB in {cache_folder()}, where {free / 1e6:,.0f} MB are "
+            "free: make room, or set TRAJNB_CACHE to a folder on a larger disk"
+        )
+
+
+@contextmanager
+def told(describe: Callable[[float], str]) -> Iterator[None]:
+    """Within, a line is said every `EVERY` seconds; `describe` makes it of the seconds so far."""
+    ended, start = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not ended.wait(EVERY):
+            machine.say(describe(time.monotonic() - start))
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+
+
+@contextmanager
+def workplace(parent: Path) -> Iterator[Path]:
+    """A folder of this process's own in `parent`, gone at the end; those that killed processes have
+    left there are removed first.
+    """
+    with _locked(parent):
+        for other in parent.glob(f"{UNFINISHED}*"):
+            if _is_abandoned(other):
+                shutil.rmtree(other, ignore_errors=True)
+        place = Path(tempfile.mkdtemp(dir=parent, prefix=UNFINISHED))
+        held = os.open(place, os.O_RDONLY)
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)  # until this process ends, however it ends
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(held)
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_intact(folder: Path) -> bool:
+    """Whether every file of the manifest is there, byte for byte."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        with told(lambda seconds: f"checking {folder.name}, {seconds:.0f} s"):
+            return all(sha256(folder / name) == digest for name, digest in manifest.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _move_into_place(fresh: Path, folder: Path, damaged: Path) -> None:
+    """One process at a time, and never in place of what another one has made well: it may be read
+    already.
+    """
+    with _locked(folder.parent):
+        if _is_intact(folder):
+            return
+        if folder.exists():
+            os.replace(folder, damaged)
+        os.replace(fresh, folder)
+
+
+@contextmanager
+def _full_disk_named(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise CacheError(
+            f"the disk of {cache_folder()} became full while {what} was made: make room, or set "
+            "TRAJNB_CACHE to a folder on a larger disk, and run again"
+        ) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Alone among processes that ask for the same, as far as the file system has locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether no process holds it any more; never where the file system has no locks."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
