@@ -172,7 +172,7 @@ def effects(
     Columns are the fields of `Effect`, and
         declared: whether the family names it.
         holm: p adjusted over the family: the declared rows, or, where nothing was declared, all
-            rows.
+            rows. It is that of the t which made the interval, so that both know the same.
 
     Raises:
         ValueError: the sides of an effect share no item, or hold out different folds.
@@ -219,7 +219,7 @@ def _effect(table: pd.DataFrame, variant: Pairs, effect: str, measure: str) -> E
         *found.interval,
         p=found.p if found.pairs >= FEW_RUNS else np.nan,
         pairs=found.pairs,
-        covers=found.covers if is_trained else tuple({*found.covers} - {"seeds", "orders"}),
+        covers=found.covers if is_trained else found.covers[:1],  # dialogues
         corrected_low=wide.low,
         corrected_high=wide.high,
         flip=sign_flip(differences.to_numpy(), index["dialogue_id"], weights),

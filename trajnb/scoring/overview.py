@@ -11,6 +11,7 @@ from trajnb.machine import CHANGED
 from trajnb.records import Run
 from trajnb.scoring.arms import arms_of
 from trajnb.scoring.paired import ITEM
+from trajnb.scoring.score import MEASURES
 
 _VERSIONS = ("torch", "transformers", "peft")
 _TELLING = (
@@ -31,11 +32,33 @@ class Plan:
 
     runs: list[str]
     family: dict | None
+    primary: str = ""
+    """The measure that decides, a key of `score.MEASURES`."""
+    smallest_effect: float | None = None
+    """What it was planned to find, in points (nats a token for `logp`)."""
 
     def missing(self, runs: Sequence[Run]) -> list[str]:
         """The planned runs that are not among these."""
         there = {run.folder.name for run in runs}
         return [name for name in self.runs if name not in there]
+
+    def measures(self) -> list[str]:
+        """What effects are computed for: the declared measures, the primary one first, and those
+        that every page shows.
+        """
+        declared = (self.family or {}).get("measures", [])
+        first = [self.primary] if self.primary else []
+        return list(dict.fromkeys([*first, *declared, "canonical", "novel", "name", "logp"]))
+
+    def declaration(self) -> list[str]:
+        """What the params file declared as decisive, in a sentence; nothing where it did not."""
+        if not self.primary:
+            return []
+        said = f"Declared in the params file: the primary measure is {MEASURES[self.primary][0]}"
+        if self.smallest_effect is not None:
+            unit = "nats a token" if self.primary == "logp" else "points"
+            said += f", and {self.smallest_effect:g} {unit} the smallest effect it was planned to find"
+        return [f"{said}. All other measures stand beside it."]
 
     def words(self, runs: Sequence[Run]) -> str:
         """Whether all planned runs are there."""
@@ -55,7 +78,12 @@ def plan_of(folder: Path) -> Plan:
     """The plan of a study folder."""
     file = folder / "study.yaml"
     about = yaml.safe_load(file.read_text("utf-8")) if file.is_file() else {}
-    return Plan(list(about.get("runs", [])), about.get("family"))
+    return Plan(
+        list(about.get("runs", [])),
+        about.get("family"),
+        about.get("primary", ""),
+        about.get("smallest_effect"),
+    )
 
 
 def overview(runs: Sequence[Run]) -> pd.DataFrame:
@@ -99,19 +127,26 @@ class Asked:
     """What the runs were asked."""
 
     items: int
-    """Of the first run."""
+    """Of all runs together."""
     dialogues: int
     alike: bool
-    """All runs were asked for the same calls."""
+    """All runs of a fold were asked for the same calls."""
+    folds: int = 1
+    """How many parts of the dialogues are held out by some run."""
 
     def words(self) -> str:
         """Whether runs can be held against each other item by item."""
+        of_a_fold = f" of one of {self.folds} folds" if self.folds > 1 else ""
         if self.alike:
-            return "All runs were asked for the same calls."
-        return "RUNS WERE ASKED FOR DIFFERENT CALLS."
+            return f"All runs{of_a_fold} were asked for the same calls."
+        return f"RUNS{of_a_fold.upper()} WERE ASKED FOR DIFFERENT CALLS."
 
 
 def items_of(table: pd.DataFrame) -> Asked:
     """What the runs of `tables.frame` were asked."""
-    sets = [frozenset(map(tuple, rows[ITEM].to_numpy())) for _, rows in table.groupby("run")]
-    return Asked(len(sets[0]), table.dialogue_id.nunique(), len(set(sets)) == 1)
+    sets: dict[int, set[frozenset]] = {}
+    for (fold, _), rows in table.groupby(["fold", "run"]):
+        sets.setdefault(fold, set()).add(frozenset(map(tuple, rows[ITEM].to_numpy())))
+    alike = all(len(own) == 1 for own in sets.values())
+    items = len(table[ITEM].drop_duplicates())
+    return Asked(items, table.dialogue_id.nunique(), alike, len(sets))

@@ -123,8 +123,9 @@ def crossed_test(
     (n,) are labels. The three are resampled independently, items stay in their dialogue. How resamples become
     an interval, and how often it holds the truth, stands in `scoring.resampling`. Cells may be missing. Fewer
     than `resampling.FEW_RUNS` seeds or orders are taken as fixed: the interval then says nothing of others.
-    Where every seed has one order only, the two are one factor. Fewer than two dialogues give nan for low,
-    high and p, no values give nan throughout; p is 1 where no value differs from zero.
+    Where every seed has one order only, the two are one factor. Fewer than two dialogues, or no
+    spread at all, give nan for low, high and p, no values nan throughout; p is 1 where no value differs from
+    zero.
     """
     values = np.asarray(values, float)
     weights = np.ones_like(values) if weights is None else np.asarray(weights, float)
@@ -156,9 +157,10 @@ def crossed_test(
     factors = [(levels,) for levels in shape]
     variance, degrees = spread(means, factors, resamples=resamples, seed=seed)
     error = float(np.sqrt(variance))
-    error = error if error > 1e-9 * np.abs(values).max() else 0.0  # all alike but for rounding
+    if error <= 1e-9 * np.abs(values).max():  # all alike but for rounding: no spread that others have
+        return Interval(mean, float("nan"), float("nan")), float("nan")
     half = t.ppf((1 + level) / 2, degrees) * error
-    p = float(2 * t.sf(abs(mean) / error, degrees)) if error else float("nan")
+    p = float(2 * t.sf(abs(mean) / error, degrees))
     return Interval(mean, float(mean - half), float(mean + half)), p
 
 
