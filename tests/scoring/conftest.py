@@ -32,6 +32,17 @@ def crossed_table():
     return _crossed_table
 
 
+@pytest.fixture
+def eight_runs():
+    """The same of eight seeds of every training, which differ from run to run."""
+
+    def made(right: dict | None = None, trains=("stripped", "full"), **more) -> pd.DataFrame:
+        seeds = dict.fromkeys(trains, range(8))
+        return _crossed_table(RIGHT | (right or {}), seeds=seeds, trains=trains, **more)
+
+    return made
+
+
 def _crossed_table(
     right: dict = RIGHT,
     asked: dict[str, Iterable[str]] | None = None,

@@ -10,7 +10,7 @@ from trajnb.scoring.stats import (
     Interval,
     clustered_bootstrap,
     crossed_bootstrap,
-    detectable,
+
     holm,
     mcnemar,
     reading,

@@ -309,7 +309,7 @@ def _left_out(scores: Mapping[tuple[str, str], pd.Series], together: pd.DataFram
         elif rest:
             seeds = ", ".join(map(str, sorted({seed for seed, *_ in rest})))
             of = f"{len(rest)} of {len(everything)}"
-            words.append(f"{of} runs (seed {seeds})")
+            words.append(f"{of} pairs of seed and block order (seed {seeds})")
     return " and ".join(words)
 
 

@@ -131,7 +131,7 @@ def check_folds(sides: Sequence[pd.DataFrame], who: str) -> None:
     for column in ("folds", "fold"):
         held_out = [set(rows[column]) for rows in sides]
         if held_out and not set.intersection(*held_out):
-            shown = " against ".join(map(_folds_words, sides))
+            shown = " against ".join(dict.fromkeys(map(_folds_words, sides)))
             raise ValueError(
                 f"{who} hold out different dialogues ({shown}), so there is no call to pair; "
                 "compare runs of equal fold"
