@@ -95,10 +95,11 @@ class Variances:
         return cls(mean, dialogues, by_seed, shared)
 
     def added(self, seeds: int) -> tuple[np.ndarray, np.ndarray]:
-        """Our rule: the sum and its degrees of freedom by Satterthwaite."""
+        """Our rule: the sum and its degrees of freedom by Satterthwaite, three times the least at most."""
         total = self.dialogues + self.seeds
         with np.errstate(invalid="ignore"):
-            return total, total**2 / (self.dialogues**2 / 39 + self.seeds**2 / (seeds - 1))
+            degrees = total**2 / (self.dialogues**2 / 39 + self.seeds**2 / (seeds - 1))
+        return total, np.minimum(degrees, 3 * (seeds - 1))
 
     def shared_taken_off(self, seeds: int) -> tuple[np.ndarray, np.ndarray]:
         """Not ours: less what the two share, but never below either."""

@@ -46,9 +46,8 @@ def test_two_factors_give_the_mean_squares_of_an_analysis_of_variance(between, s
     assert (seeds > shared) == seeds_show
     variance, degrees = spread(means(cells), [(12,), (5,), (1,)], resamples=RESAMPLES)
     assert variance == pytest.approx(dialogues + seeds, rel=0.03), "nothing is taken off"
-    assert degrees == pytest.approx(
-        (dialogues + seeds) ** 2 / (dialogues**2 / 11 + seeds**2 / 4), rel=0.05
-    )
+    satterthwaite = (dialogues + seeds) ** 2 / (dialogues**2 / 11 + seeds**2 / 4)
+    assert degrees == pytest.approx(min(satterthwaite, 3 * 4), rel=0.05)
     assert half(cells) == pytest.approx(stats.t.ppf(0.975, degrees) * variance**0.5, rel=0.015)
 
 

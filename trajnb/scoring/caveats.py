@@ -76,7 +76,7 @@ def _of_runs(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
     fewest = trained.pairs.min()  # nan where nothing trained is compared
     if fewest < FEW_RUNS:
         said.append(
-            f"{fewest:.0f} run pairs where arms are compared: with fewer than {FEW_RUNS} no "
+            f"{fewest:.0f} run pair{'s' if fewest != 1 else ''} where arms are compared: with fewer than {FEW_RUNS} no "
             "question is answered, and what seeds add to the error is in no interval."
         )
     return said

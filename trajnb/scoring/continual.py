@@ -18,6 +18,8 @@ from trajnb.scoring.arms import order_words
 from trajnb.scoring.resampling import half_width, run_codes
 from trajnb.scoring.stats import Interval
 
+FEW_DIALOGUES = 5
+"""Below this many dialogues in a block there is no interval: a block's own spread is not known."""
 METRICS = ("average", "learning", "bwt", "fwt", "forgetting", "aulc")
 
 
@@ -89,8 +91,8 @@ def intervals(
     `rows` are those of one arm in `trajnb.scoring.tables.frame`, all stages and any number of runs.
     Each metric is that of a run (or of the runs that share seed and order), in its own block order,
     averaged over runs. Dialogues are drawn within their block (the blocks are fixed), seeds and
-    orders as in `crossed_bootstrap`. nan for low and high where a block has fewer than two
-    dialogues, nan throughout for metrics that a single block does not have. A stage without a
+    orders as in `crossed_bootstrap`. nan for low and high where a block has fewer than
+    FEW_DIALOGUES, nan throughout for metrics that a single block does not have. A stage without a
     block's items is a ValueError. Forgetting takes the maximum of noisy scores and so is a little
     too high, in every draw as in the matrix itself.
     """
@@ -199,7 +201,7 @@ def _intervals(arms: list[pd.DataFrame], measure: str, **settings) -> dict[str, 
     mean = means(*design.undrawn())[0]  # (metrics,)
     known = ~np.isnan(mean)
     half = np.full(len(METRICS), np.nan)
-    if min(design.per_block) > 1:
+    if min(design.per_block) >= FEW_DIALOGUES:
         half[known] = half_width(
             lambda *weights: means(*weights)[:, known], design.factors(), **settings
         )

@@ -63,12 +63,15 @@ def spread(
        variance of a mean (Rao and Wu 1988): a fifth too little for five seeds.
     2. What drawing one factor changes holds its own effect and its interactions. The variances of
        all factors are added; nothing is taken off (see above).
-    3. Degrees of freedom are Satterthwaite's (1946): those of a sum of mean squares.
+    3. Degrees of freedom are Satterthwaite's (1946), those of a sum of mean squares, but at most
+       three times those of the factor with fewest: they are an estimate too, and where seeds show
+       little by chance they would be those of the dialogues.
     """
     rng = np.random.default_rng(seed)
     fixed = [np.ones((1, sum(strata))) for strata in factors]
     variance = np.zeros_like(statistic(*fixed)[0])
     squares = np.zeros_like(variance)  # of the parts, over their degrees of freedom
+    most = np.inf
     for place, strata in enumerate(factors):
         if is_fixed(strata, first=place == 0):
             continue
@@ -77,9 +80,10 @@ def spread(
         part = np.nanvar(values, axis=0)
         variance = variance + part
         squares = squares + part**2 / (sum(strata) - len(strata))
+        most = min(most, 3 * (sum(strata) - len(strata)))
     with np.errstate(invalid="ignore"):
         degrees = np.where(squares > 0, variance**2 / squares, 1)
-    return variance, degrees
+    return variance, np.minimum(degrees, most)
 
 
 def is_fixed(strata: Sequence[int], first: bool) -> bool:

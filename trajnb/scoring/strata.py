@@ -103,9 +103,9 @@ def by_stratum(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
     Where arms were asked in their own condition only, the gap between them at the end takes their
     place. `table` holds one of the `crossing.combinations`. Columns: `effect, group, stratum,
-    items, mean, low, high`; empty strata are left out.
+    items, mean, low, high, p, pairs`; empty strata are left out.
     """
-    is_crossed = effects(table, [measure], which=["training"])["items"].any()
+    is_crossed = effects(table, [measure], which=["training@full"])["items"].any()
     parts = []
     for stratum in cut(table):
         if is_crossed:
@@ -114,7 +114,7 @@ def by_stratum(table: pd.DataFrame, measure: str) -> pd.DataFrame:
         else:
             found = _own_gaps(stratum, measure)
         parts.append(found.assign(group=stratum.group, stratum=stratum.name))
-    columns = ["effect", "group", "stratum", "items", "mean", "low", "high"]
+    columns = ["effect", "group", "stratum", "items", "mean", "low", "high", "p", "pairs"]
     return pd.concat(parts, ignore_index=True)[columns]
 
 
