@@ -19,9 +19,9 @@ from trajnb.scoring.stats import (
 )
 
 QUESTIONS = {
-    "training": "Does training on trajectories help, at the same test prompt?",
     "training@stripped": "Does training on trajectories help, asked with stripped prompts?",
     "training@full": "Does training on trajectories help, asked with full prompts?",
+    "training": "Does training on trajectories help, at the same test prompt?",
     "prompt": "Do test prompts that show the trajectory help the same trained model?",
     "prompt@none": "Do test prompts that show the trajectory help the untrained model?",
     "prompt@stripped": (

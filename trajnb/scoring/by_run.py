@@ -2,10 +2,37 @@
 
 A run pair is two runs of equal seed, fold, order and variant that differ in one condition; it gives
 one difference. Every pair has dialogues, a seed and most often an order that no other pair has, so
-what dialogues, seeds and folds add to the error is in the spread of these differences, and Student's
-t over them is the whole analysis.
+what dialogues, seeds and folds add to the error is in the spread of these differences, and
+Student's t over them is the whole analysis.
 
-TABLE
+How often the 95 % interval holds the truth, in percent of 4000 simulated studies whose runs have
+folds of 20 dialogues with 5 calls each, right or not, over the eight tests of a family (four
+effects, two measures), and in how many studies of nothing Holm finds something in the family. Each
+range is over nine regimes: the other two of dialogues, seeds and folds mattering much, little and
+not (measured by tests/scoring/simulated.py; the slow tests of tests/scoring/test_by_run.py repeat
+it).
+
+                             exact calls about 42 %          about 2 %
+    runs                     holds         false             holds         false
+       5  dialogues much     94.7 - 95.0   4.0 - 5.4         95.1 - 96.0   2.3 - 4.8
+       5  dialogues little   94.7 - 95.1   3.7 - 5.0         95.2 - 96.8   2.0 - 4.7
+       5  dialogues not      94.7 - 95.1   3.7 - 5.3         95.6 - 96.9   1.8 - 4.9
+       5  seeds much         95.0 - 95.1   3.7 - 4.4         95.5 - 96.9   1.8 - 3.4
+       5  seeds not          94.7 - 95.1   3.8 - 5.4         95.1 - 96.4   2.2 - 4.9
+       5  folds much         95.0 - 95.1   3.7 - 4.4         95.5 - 96.9   1.8 - 3.4
+       5  folds not          94.7 - 95.1   3.8 - 5.4         95.1 - 96.4   2.2 - 4.9
+      10  dialogues much     95.0 - 95.1   2.8 - 4.6         95.1 - 95.4   2.8 - 3.9
+      10  dialogues little   94.9 - 95.2   3.4 - 5.0         95.0 - 95.9   2.0 - 4.2
+      10  dialogues not      95.0 - 95.1   3.1 - 4.3         95.2 - 95.9   2.0 - 4.0
+      10  seeds much         95.0 - 95.1   2.8 - 3.5         95.3 - 95.9   2.0 - 3.0
+      10  seeds not          95.0 - 95.2   3.0 - 5.0         95.0 - 95.7   2.5 - 4.2
+      10  folds much         95.0 - 95.1   2.8 - 3.5         95.3 - 95.9   2.0 - 3.0
+      10  folds not          95.0 - 95.2   3.0 - 5.0         95.0 - 95.7   2.5 - 4.2
+
+A single test holds between 93.9 and 98.5, the latter with five runs and calls that are seldom
+right. In these studies runs share no training data. Real runs do, which no spread between them can
+show: the interval speaks about other dialogues, seeds and folds of this corpus, not about other
+training sets, and neither does the corrected one.
 """
 
 from collections.abc import Sequence
@@ -50,7 +77,7 @@ def student(found: np.ndarray, *, level: float = 0.95) -> tuple[Interval, float]
 
 
 def corrected(found: np.ndarray, folds: int, *, level: float = 0.95) -> tuple[Interval, float]:
-    """The same with the variance that Nadeau and Bengio (2003) give to runs that share training data.
+    """The same with the variance of Nadeau and Bengio (2003) for runs that share training data.
 
     Any two of them learnt most of the same dialogues, so their differences are not independent, and
     the variance of the mean is taken for (1 / n + n_test / n_train) times that of a run instead of

@@ -54,7 +54,8 @@ def covered(covers: Iterable[Sequence[str]]) -> str:
     some = [COVERED[name] for name, within in known.items() if any(within) and not all(within)]
     said = f"Intervals speak about other {' and '.join(always) or 'items of these dialogues'}"
     said += f", some about other {' and '.join(some)}" if some else ""
-    return f"{said}; not about other {' or '.join([*never, 'training data'])}."
+    unknown = f"{', '.join(never)} or training data" if never else "training data"
+    return f"{said}; not about other {unknown}."
 
 
 COVERED = {"dialogues": "dialogues", "seeds": "seeds", "orders": "block orders"}
@@ -76,8 +77,9 @@ def _of_runs(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
     fewest = trained.pairs.min()  # nan where nothing trained is compared
     if fewest < FEW_RUNS:
         said.append(
-            f"{fewest:.0f} run pair{'s' if fewest != 1 else ''} where arms are compared: with fewer than {FEW_RUNS} no "
-            "question is answered, and what seeds add to the error is in no interval."
+            f"{fewest:.0f} run {'pair' if fewest == 1 else 'pairs'} where arms are compared: with "
+            f"fewer than {FEW_RUNS} no question is answered, and what seeds add to the error is in "
+            "no interval."
         )
     return said
 

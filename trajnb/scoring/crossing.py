@@ -46,14 +46,14 @@ from trajnb.strategies import PLAIN
 
 # effect -> {(train, asked): weight}; asked `either`: stripped or full, the prompt being the same
 CONTRASTS = {
+    "training@stripped": {("full", "stripped"): 1, ("stripped", "stripped"): -1},
+    "training@full": {("full", "full"): 1, ("stripped", "full"): -1},
     "training": {
         ("full", "stripped"): 0.5,
         ("stripped", "stripped"): -0.5,
         ("full", "full"): 0.5,
         ("stripped", "full"): -0.5,
     },
-    "training@stripped": {("full", "stripped"): 1, ("stripped", "stripped"): -1},
-    "training@full": {("full", "full"): 1, ("stripped", "full"): -1},
     "prompt": {
         ("stripped", "full"): 0.5,
         ("stripped", "stripped"): -0.5,

@@ -56,8 +56,8 @@ class Plan:
             return []
         said = f"Declared in the params file: the primary measure is {MEASURES[self.primary][0]}"
         if self.smallest_effect is not None:
-            unit = "nats a token" if self.primary == "logp" else "points"
-            said += f", and {self.smallest_effect:g} {unit} the smallest effect it was planned to find"
+            size = f"{self.smallest_effect:g} {'nats' if self.primary == 'logp' else 'points'}"
+            said += f", and {size} the smallest effect that it was planned to find"
         return [f"{said}. All other measures stand beside it."]
 
     def words(self, runs: Sequence[Run]) -> str:

@@ -3,8 +3,8 @@
 An item is (dialogue_id, step). A run is a seed, a block order and a fold, and answers are paired by
 run and item. Where runs hold out folds of their own, an interval is Student's t over folds
 (`scoring.by_run`); where every run answers the same items, dialogues, seeds and orders are crossed,
-and all three are drawn anew (`stats.crossed_test`). With fewer than `FEW_RUNS` runs an interval knows
-other dialogues alone. Tables are those of `tables.frame`.
+and all three are drawn anew (`stats.crossed_test`). With fewer than `FEW_RUNS` runs an interval
+knows other dialogues alone. Tables are those of `tables.frame`.
 """
 
 from collections.abc import Iterable, Sequence

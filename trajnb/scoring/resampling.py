@@ -12,7 +12,40 @@ two share, their interaction, so that the sum counts it twice. It is not taken o
 estimates can be nothing or less by chance, and an interval that then leaves the seeds out is narrow
 just where nobody should believe it. The sum is never below either of its parts.
 
-TABLE
+How often the 95 % interval holds the truth, in percent of 4000 simulated studies of 229 calls in 40
+dialogues, right or not, and all eight tests of a family (four effects, two measures; measured by
+tests/scoring/simulated.py, of which the slow tests of tests/scoring/test_resampling.py repeat a
+part). `hidden` are the studies, in brackets their share, in which seeds show no more than the
+interaction, so that a rule which drops them then would. `false`: studies of nothing in which Holm
+finds something in the family.
+
+    seeds  dialogues  seeds matter   all   hidden         not hidden   false
+        5       much          much   95.0  74.2  (1 %)          95.2     4.2
+        5       much        little   97.4  96.3 (31 %)          98.0     0.8
+        5       much           not   97.5  97.0 (59 %)          98.2     0.7
+        5     little          much   94.6  50.0 (0.3 %)         94.8     5.7
+        5     little        little   97.8  95.3 (28 %)          98.8     0.7
+        5     little           not   98.8  98.2 (59 %)          99.7     0.2
+        5        not          much   94.7  48.7 (0.4 %)         94.8     5.6
+        5        not        little   97.8  95.0 (28 %)          98.9     0.8
+        5        not           not   99.1  98.6 (59 %)          99.8     0.2
+       10       much          much   95.1     -  (0 %)          95.1     3.1
+       10       much        little   96.0  95.3 (17 %)          96.2     2.1
+       10       much           not   96.0  95.8 (56 %)          96.1     1.9
+       10     little          much   94.8     -  (0 %)          94.8     3.4
+       10     little        little   97.1  94.5 (14 %)          97.6     1.6
+       10     little           not   97.9  97.5 (56 %)          98.3     0.7
+       10        not          much   94.8     -  (0 %)          94.8     3.5
+       10        not        little   97.3  94.2 (14 %)          97.9     1.4
+       10        not           not   98.2  97.7 (56 %)          99.0     0.6
+
+Exact calls are about 42 % there; where they are about 2 %, coverage is 96.7 to 99.3, false answers
+are 0.1 to 2.4. So it is seldom too narrow and often too wide: no rule that was tried keeps to 93 to
+97 in either state. Taking off what is shared, though never below the larger part, holds 94.4 to 98.2
+in all, but 89.7 where seeds are hidden (states of at least a tenth of studies; false 0.6 to 5.8);
+dropping hidden seeds, 94.7 to 97.3 in all, but 87.8; the larger variance alone, 88 to 93 where both
+count alike. An estimate from five seeds that agree by chance cannot know it: where seeds matter
+much, the few studies in which they seem not to are covered half the time by any of these.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -107,7 +140,7 @@ def codes(labels: Iterable) -> np.ndarray:
 
 
 def run_codes(seeds: Sequence, orders: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """Seeds and orders (n,) as integers; where a seed has one order only, the two are one factor."""
+    """Seeds and orders (n,) as integers; where every seed has one order, they are one factor."""
     seed, order = codes(seeds), codes(orders)
     pairs = len(set(zip(seed, order, strict=True)))
     if pairs == len(set(seed)):

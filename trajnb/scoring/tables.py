@@ -50,7 +50,7 @@ def frame(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 def _check_folds(table: pd.DataFrame) -> None:
-    """Fold 1 of 5 and fold 1 of 10 are not the same dialogues, nor are those of a corpus's split."""
+    """Fold 1 of 5 is not fold 1 of 10, nor are either of them a corpus's own split."""
     for arm, counts in table.groupby("trained", sort=False).folds.unique().items():
         if len(counts) > 1:
             dealt = ", ".join("the corpus's own split" if n == 1 else f"{n} folds" for n in counts)
@@ -109,9 +109,7 @@ def _all(value: object, rows: pd.DataFrame) -> pd.Series:
 
 @dataclass(frozen=True)
 class HeadlineRow:
-    """One measure of one arm, before training and at the end; `MEASURES` in their order, exact calls
-    on novel targets beside all of them.
-    """
+    """One measure of one arm, before training and at the end."""
 
     arm: Arm
     measure: str
@@ -181,8 +179,8 @@ def _headline(
 
 
 def rate(rows: pd.DataFrame, measure: str) -> float:
-    """Percent of right rows, or for `logp` the mean log-likelihood of a gold token (nats); nan where
-    no row has the measure.
+    """Percent of right rows, or for `logp` the mean log-likelihood of a gold token (nats); nan
+    where no row has the measure.
     """
     if measure == "logp":
         rows = rows[rows.logp.notna()]

@@ -118,8 +118,8 @@ def write_index(
 
 
 def _results(runs: Sequence[Run], plan: Plan) -> dict:
-    """Answers, what they cannot carry, the headline of the plain arms, what its intervals cover, and
-    how many `others` there are.
+    """Answers, what they cannot carry, the headline of the plain arms, what its intervals cover,
+    and how many `others` there are.
     """
     table = frame(runs)
     plain = crossing.plain(table)

@@ -5,9 +5,10 @@ A params file is one study::
     title: Stripped against full                # optional, shown on top of the report
     description: One sentence on what it asks.  # optional
     common: {corpus: bfcl, learning_rate: 2e-4} # what all runs share
-    family: {measures: [novel], effects: [training@full]}  # optional: tested together, see the report
+    family: {measures: [novel], effects: [training@full]}  # optional: tested together, see
+        the report
     primary: novel                              # optional: the measure of the family that decides
-    smallest_effect: 4.4                        # optional, of it: what the study can find, in points
+    smallest_effect: 4.4                        # optional: what of it can be found, in points
     runs:                                       # grids; their union is the study
       - condition: [stripped, full]             # in a grid a list is an axis
         seed: [0, 1, 2]
@@ -281,7 +282,7 @@ def _primary(file: Path, content: dict, family: dict | None) -> str:
     primary = content.get("primary")
     if primary is None:
         return ""
-    if primary not in MEASURES:
+    if not isinstance(primary, str) or primary not in MEASURES:
         hint = nearest(str(primary), MEASURES)
         raise ValueError(
             f"{file}: unknown primary {primary!r}{hint}; known: {', '.join(MEASURES)}"
@@ -305,7 +306,7 @@ def _smallest_effect(file: Path, content: dict, primary: str) -> float | None:
             f"{file}: smallest_effect must be a positive number of points, not {_shown(value)}"
         )
     if not primary:
-        raise ValueError(f"{file}: smallest_effect needs the measure that it is of: name it as primary")
+        raise ValueError(f"{file}: smallest_effect is of the primary measure: declare one")
     return number
 
 
