@@ -23,46 +23,77 @@ def test_every_effect_has_a_question():
     assert tuple(QUESTIONS) == crossing.EFFECTS and set(FIRST) <= set(QUESTIONS)
 
 
-def test_one_sentence_for_each_question_with_numbers_and_both_p_values(crossed_table):
-    sentences = said(crossed_table())
-    assert tuple(sentences) == FIRST
-    assert "Yes: +25.0 points of exact calls (95 % interval" in sentences["training"]
-    assert "p = 0.008, after Holm 0.0" in sentences["training"]
+def test_one_sentence_for_each_question_with_numbers_and_both_p_values(eight_runs):
+    sentences = said(eight_runs())
+    assert list(sentences) == [
+        "training@stripped", "training@full", "prompt@full", "interaction", "same-prompt"
+    ]  # fmt: skip
+    assert "Yes: +40.0 points of exact calls (95 % interval" in sentences["training@full"]
+    assert "p < 0.001, after Holm p < 0.001; 8 run pairs)" in sentences["training@full"]
+    assert "corrected" not in sentences["training@full"], "there are no folds"
+    assert "; p = 0." in sentences["training@stripped"]
 
 
-def test_the_reverse_is_said_as_plainly(crossed_table):
+def test_the_reverse_is_said_as_plainly(eight_runs):
     right = {
         ("none", "stripped"): 5,
         ("none", "full"): 5,
         ("stripped", "stripped"): 8,
         ("stripped", "full"): 5,
         ("full", "stripped"): 4,
-        ("full", "full"): 0,
+        ("full", "full"): 1,
     }
-    sentences = said(crossed_table(right))
-    assert "No, the reverse: -45.0 points" in sentences["training"]
-    assert "No, the reverse: -35.0 points" in sentences["prompt"]
-    assert "No, the reverse: -10.0 points" in sentences["interaction"]
+    family = FAMILY | {"effects": ["training", "prompt", *FIRST]}
+    sentences = said(eight_runs(right), family)
+    assert "No, the reverse: -40.0 points" in sentences["training"]
+    assert "No, the reverse: -30.0 points" in sentences["prompt"]
+    assert "No, the reverse: -40.0 points" in sentences["training@full"]
 
 
-def test_other_declared_effects_follow(crossed_table):
-    family = FAMILY | {"effects": [*FIRST, "training@full"]}
-    assert "Yes: +40.0" in said(crossed_table(), family)["training@full"]
+def test_other_declared_effects_follow(eight_runs):
+    family = FAMILY | {"effects": [*FIRST, "training"]}
+    sentences = said(eight_runs(), family)
+    assert "Yes: +25.0" in sentences["training"]
+    assert "averages over" not in sentences["training"]
 
 
-def test_undeclared_tests_are_called_exploratory(crossed_table):
-    table = crossed_table()
+def test_undeclared_tests_are_called_exploratory(eight_runs):
+    table = eight_runs()
     found = crossing.effects(table)
-    assert "p = 0.008, exploratory)" in " ".join(answers(table, found))
+    assert "p < 0.001, exploratory;" in " ".join(answers(table, found))
     assert any("No family of tests was declared" in sentence for sentence in caveats(table, found))
 
 
-def test_few_items_are_no_test_and_one_dialogue_no_interval(crossed_table):
-    assert (
-        "Cannot tell, too few items for a test: +25.0"
-        in said(crossed_table(dialogues=3))["training"]
-    )
-    assert "Cannot tell, all from one dialogue: +" in said(crossed_table(dialogues=1))["training"]
+def test_fewer_than_five_runs_answer_nothing_whatever_the_interval(crossed_table):
+    for count in (1, 2, 4):
+        table = crossed_table(seeds=dict.fromkeys(("stripped", "full"), range(count)))
+        table = table[~((table.dialogue_id == "d3") & (table.step > 5))]  # so that dialogues differ
+        for sentence in said(table).values():
+            assert "Yes" not in sentence and "No, " not in sentence
+        runs = "1 run" if count == 1 else f"{count} runs"
+        sentence = said(table)["training@full"]
+        assert f"Cannot tell from {runs}: +4" in sentence
+        assert "over dialogues alone, given these runs" in sentence
+        assert all("higher" not in one for one in changes(table))
+
+
+def test_what_does_not_vary_has_no_interval(crossed_table):
+    assert "Cannot tell, there is no spread" in said(crossed_table(dialogues=1))["training@full"]
+
+
+def test_folds_have_the_corrected_interval_beside_the_other(eight_runs):
+    sentence = said(eight_runs(folds=8))["training@full"]
+    assert "Yes: +40.0 points of exact calls (95 % interval +31.1 to +48.9, corrected +" in sentence
+
+
+def test_at_the_floor_the_log_likelihood_answers(eight_runs):
+    table = eight_runs()
+    few = table.assign(canonical=table.canonical & (table.step == 0) & (table.dialogue_id == "d1"))
+    sentence = said(few)["training@full"]
+    assert "Floor: no side comes to 5 % of exact calls (" in sentence
+    assert "By the log-likelihood: Yes: +0.40 nats a token of gold log-likelihood" in sentence
+    alone = crossing.effects(few, ["canonical"], FAMILY)
+    assert "there is no log-likelihood" in " ".join(answers(few, alone))
 
 
 def test_identical_arms(crossed_table):
@@ -70,20 +101,20 @@ def test_identical_arms(crossed_table):
         [(a, b) for a in ("none", "stripped", "full") for b in ("stripped", "full")], 5
     )
     sentences = said(crossed_table(right))
-    assert "Not one item differs (exact calls, 80 items)." in sentences["training"]
+    assert "Not one item differs (exact calls, 80 items)." in sentences["training@full"]
     assert "Not one item differs (exact calls, 16 items)." in sentences["same-prompt"]
 
 
-@pytest.mark.parametrize("change", [{"low": -1.0}, {"holm": 0.06}])
-def test_no_direction_unless_interval_and_test_agree(crossed_table, change):
-    table = crossed_table()
-    found = crossing.effects(table, family=FAMILY).assign(**change, detectable=12.3)
-    sentence = next(s for s in answers(table, found) if s.startswith(QUESTIONS["training"]))
-    assert "Cannot tell: +25.0" in sentence and sentence.endswith("could have found 12.3 points.")
+@pytest.mark.parametrize("change", [{"low": -1.0}, {"holm": 0.06}, {"pairs": 4}])
+def test_no_direction_unless_interval_and_test_agree_on_five_runs(eight_runs, change):
+    table = eight_runs()
+    found = crossing.effects(table, family=FAMILY).assign(**change)
+    sentence = next(s for s in answers(table, found) if s.startswith(QUESTIONS["training@full"]))
+    assert "Cannot tell" in sentence and "+40.0" in sentence
 
 
-def test_arms_asked_with_their_own_prompts_only_are_told_so(crossed_table):
-    table = crossed_table(asked={"stripped": ["stripped"], "full": ["full"]})
+def test_arms_asked_with_their_own_prompts_only_are_told_so(eight_runs):
+    table = eight_runs(asked={"stripped": ["stripped"], "full": ["full"]})
     found = crossing.effects(table)
     text = " ".join(answers(table, found))
     assert "cannot be told apart here" in text and "eval_conditions: [stripped, full]" in text
@@ -96,8 +127,8 @@ def test_arms_asked_with_their_own_prompts_only_are_told_so(crossed_table):
     assert QUESTIONS["training"] not in text
 
 
-def test_one_condition_alone_still_gets_its_sentence(crossed_table):
-    table = crossed_table()
+def test_one_condition_alone_still_gets_its_sentence(eight_runs):
+    table = eight_runs()
     text = " ".join(answers(alone := table[table.condition == "full"], crossing.effects(alone)))
     assert "cannot be told apart here" in text and f"{QUESTIONS['prompt@full']} Yes: +40.0" in text
 
@@ -108,7 +139,7 @@ def test_each_combination_is_named(crossed_table):
     )
     sentences = answers(table, crossing.effects(table))
     assert [sentence.partition(":")[0] for sentence in sentences] == (
-        ["learning_rate 1"] * 4 + ["learning_rate 2"] * 4
+        ["learning_rate 1"] * 5 + ["learning_rate 2"] * 5
     )
 
 

@@ -34,3 +34,10 @@ def test_orders_are_numbered_where_there_are_several():
     one, other = ("a", "b"), ("b", "a")
     assert numbered(one, [one]) == "" and numbered(other, [one, other]) == ", order 2"
     assert order_words(one) == "a > b"
+
+
+def test_folds_and_stages_asked_set_no_arm_apart():
+    plain = {"condition": "full", "seed": 0}
+    parameters = [plain, *(plain | {"fold": fold, "folds": 10} for fold in (0, 1))]
+    parameters.append(plain | {"fold": 2, "folds": 5, "eval_stages": "ends"})
+    assert set(arms_of(parameters)) == {Arm("full")}

@@ -13,12 +13,16 @@ def test_few_seeds_and_late_declarations_are_said(crossed_table):
         return " ".join(caveats(table, crossing.effects(table, ["canonical"], FAMILY), **more))
 
     assert "One seed per arm:" in text([0])
-    assert "3 seeds at most: intervals count the differences between them" in text([0, 1, 2])
-    assert text(range(5)) == ""
+    assert "3 run pairs where arms are compared: with fewer than 5 no question" in text([0, 1, 2])
+    covered = (
+        "Intervals speak about other dialogues and seeds; not about other block orders or training "
+        "data."
+    )
+    assert text(range(5)) == covered
     late = {"family": FAMILY | {"declared": "2026-02-02T00:00:00+00:00"}}
     began = ["2026-02-01T00:00:00+00:00", "2026-02-03T00:00:00+00:00"]
     assert text(range(5), **late, started=began) == (
-        "1 of 2 runs began before this study named its family of tests (2026-02-02)."
+        f"{covered} 1 of 2 runs began before this study named its family of tests (2026-02-02)."
     )
 
 
@@ -28,12 +32,24 @@ def test_what_only_one_arm_has_is_said(crossed_table):
     assert "left out: 1 of 3 pairs of seed and block order (seed 1)." in text
 
 
-def test_seeds_are_warned_of_once(crossed_table):
+def test_runs_are_warned_of_once(crossed_table):
     table = crossed_table(seeds={"full": range(6), "stripped": [0, 1]})
     text = " ".join(caveats(table, crossing.effects(table, ["canonical"])))
-    assert (
-        text.count("seeds at most") == 1 and "6 seeds at most, 2 where arms are compared:" in text
-    )
+    assert text.count("run pairs where") == 1 and "2 run pairs where arms are compared" in text
+    assert "speak about other dialogues, some about other seeds;" in text
+
+
+def test_folds_say_what_their_intervals_speak_of(eight_runs):
+    table = eight_runs(folds=8)
+    text = " ".join(caveats(table, crossing.effects(table, ["canonical"], FAMILY)))
+    assert "Student's t over them" in text and "neither speaks about other training sets" in text
+    assert "Intervals speak about other dialogues and seeds; not about other block orders" in text
+
+
+def test_the_floor_is_said(crossed_table):
+    none = crossed_table().assign(canonical=False)
+    text = " ".join(caveats(none, crossing.effects(none, ["canonical"])))
+    assert "At the floor (no side comes to 5 % in some measure): training" in text
 
 
 def test_few_dialogues_and_few_exact_calls_are_said(crossed_table):
@@ -63,4 +79,5 @@ def test_limits_fall_away_with_what_was_done(read):
     runs.append(read("c", order=order, **both))
     (runs[0].folder / "rollouts.jsonl").touch()
     table = tables.frame(runs)
-    assert len(limits(table, crossing.effects(table), runs, Plan([], None))) == 1
+    said = limits(table, crossing.effects(table), runs, Plan([], None))
+    assert len(said) == 2 and "a format that it never read" in said[0]

@@ -1,17 +1,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from trajnb.scoring import crossing
 from trajnb.scoring.arms import words
-
 
 def by_effect(found: pd.DataFrame, column: str, measure: str = "canonical") -> dict:
     return found[found.measure == measure].set_index("effect")[column].to_dict()
 
 
-def test_known_effects_are_recovered_to_the_point(crossed_table):
-    table = crossed_table()
+def test_known_effects_are_recovered_to_the_point(eight_runs):
+    placebo = {("placebo", "stripped"): 2, ("placebo", "full"): 5}
+    table = eight_runs(placebo, trains=("stripped", "full", "placebo"))
     found = crossing.effects(table)
     assert list(found.effect.unique()) == list(crossing.EFFECTS)
     means = by_effect(found, "mean")
@@ -25,10 +26,13 @@ def test_known_effects_are_recovered_to_the_point(crossed_table):
         "prompt@full": 40,
         "interaction": 30,
         "same-prompt": means["same-prompt"],
+        "content": 30,
     }
     nats = by_effect(found, "mean", "logp")
     assert nats["training"] == pytest.approx(0.25) and nats["interaction"] == pytest.approx(0.3)
-    assert (found.low <= found["mean"]).all() and (found["mean"] <= found.high).all()
+    differ = found[found.low.notna()]  # what is alike in every run has no interval
+    assert set(found[found.low.isna()].effect) == {"prompt@none"}
+    assert (differ.low <= differ["mean"]).all() and (differ["mean"] <= differ.high).all()
 
 
 def test_the_effect_on_identical_prompts_is_that_of_their_items(crossed_table):
@@ -53,31 +57,105 @@ def test_two_arms_are_described_by_what_one_of_them_has_right_alone(crossed_tabl
 
 def test_counts_say_what_an_effect_rests_on(crossed_table):
     rows = crossing.effects(crossed_table(), ["canonical"]).set_index("effect")
+    assert rows["items"].pop("content") == 0, "there is no placebo"
+    rows = rows.drop("content")
     assert (rows["items"].drop("same-prompt") == 80).all() and (rows.dialogues == 8).all()
     assert rows.loc["training", "seeds"] == 2 and rows.loc["training", "orders"] == 1
     assert rows.loc["prompt@none", "seeds"] == 0, "before training there is no seed"
 
 
-def test_holm_corrects_the_declared_family_and_nothing_else(crossed_table):
+def test_holm_corrects_the_declared_family_and_nothing_else(eight_runs):
     family = {
         "measures": ["canonical"],
         "effects": ["training", "prompt"],
         "declared": "2026-01-01",
     }
-    found = crossing.effects(crossed_table(), family=family)
+    table = eight_runs()
+    found = crossing.effects(table, family=family)
     assert found[found.declared][["effect", "measure"]].to_numpy().tolist() == [
         ["training", "canonical"],
         ["prompt", "canonical"],
     ]
     assert found[~found.declared].holm.isna().all()
-    assert found[found.declared].holm.tolist() == pytest.approx(2 * found[found.declared].p)
-    everything = crossing.effects(crossed_table())
+    least, most = sorted(found[found.declared].p)
+    assert sorted(found[found.declared].holm) == pytest.approx([2 * least, max(2 * least, most)])
+    everything = crossing.effects(table)
     assert not everything.declared.any() and (everything.holm > everything.p).any()
 
 
-def test_too_few_dialogues_are_no_test(crossed_table):
-    found = crossing.effects(crossed_table(dialogues=3), ["canonical"])
+def test_fewer_than_five_runs_are_no_test_and_dialogues_are_flipped_as_a_description(crossed_table):
+    few = {"stripped": range(4), "full": range(4)}
+    found = crossing.effects(crossed_table(seeds=few), ["canonical"])
+    found = found[found["items"] > 0]
     assert found.p.isna().all() and found.holm.isna().all() and found["mean"].notna().all()
+    assert set(found.covers) == {("dialogues",)} and found.flip.notna().any()
+    assert crossing.effects(crossed_table(dialogues=3), ["canonical"]).flip.isna().all()
+
+
+def test_five_seeds_on_the_same_dialogues_are_crossed_with_them(eight_runs):
+    rows = crossing.effects(eight_runs(), ["canonical"]).set_index("effect")
+    row = rows.loc["training@full"]
+    assert row.pairs == 8 and row.covers == ("dialogues", "seeds") and row.folds == 0
+    assert row.p < 0.001 and np.isnan(row.corrected_low)
+    assert rows.loc["prompt@none"].covers == ("dialogues",), "before training there is no seed"
+    assert rows.loc["prompt@none"].pairs == 1
+
+
+def test_runs_of_distinct_folds_are_students_t(eight_runs):
+    table = eight_runs(folds=8)
+    row = crossing.effects(table, ["canonical"]).set_index("effect").loc["training@full"]
+    by_run = [50, 30] * 4  # full with full prompts is a call better or worse, in turn
+    low, high = stats.ttest_1samp(by_run, 0).confidence_interval()
+    assert (row["mean"], row.low, row.high) == pytest.approx((40, low, high))
+    assert row.p == pytest.approx(stats.ttest_1samp(by_run, 0).pvalue)
+    assert row.pairs == row.folds == 8 and row.dialogues == 64 and row["items"] == 640
+    wider = np.sqrt(1 / 8 + 1 / 7) / np.sqrt(1 / 8)
+    assert (row.corrected_high - 40) / (row.high - 40) == pytest.approx(wider)
+
+
+def test_a_fold_that_recurs_counts_once(eight_runs):
+    table = eight_runs(folds=4)  # runs s and s + 4 hold out the same dialogues
+    few = crossing.effects(table, ["canonical"]).set_index("effect").loc["training@stripped"]
+    assert few.pairs == 4 and np.isnan(few.p), "eight pairs, but four folds"
+    assert few.covers == ("dialogues",)
+
+
+def test_pairs_are_of_one_fold(crossed_table):
+    table = crossed_table(seeds={"full": range(8), "stripped": range(4, 12)}, folds=16)
+    row = crossing.effects(table, ["canonical"], which=["training"]).iloc[0]
+    assert row.folds == 4 and row.left_out.startswith("8 of 12 pairs")
+
+
+def test_runs_of_other_folds_are_not_compared_item_by_item(crossed_table):
+    table = crossed_table(seeds={"full": [0, 1], "stripped": [2, 3]}, folds=5)
+    words = r"different dialogues \(fold 0, 1 of 5 against fold 2, 3 of 5\).*equal fold"
+    with pytest.raises(ValueError, match=words):
+        crossing.effects(table, ["canonical"], which=["training"])
+    apart = [
+        crossed_table(trains=["full"], folds=5),
+        crossed_table(trains=["stripped"]),
+    ]
+    with pytest.raises(ValueError, match="against the corpus's own split"):
+        crossing.effects(pd.concat(apart), ["canonical"], which=["training@stripped"])
+
+
+def test_novel_calls_are_those_that_training_did_not_show(eight_runs):
+    table = eight_runs()
+    novel = crossing.effects(table, ["novel"]).set_index("effect")
+    exact = crossing.effects(table[~table.seen_target], ["canonical"]).set_index("effect")
+    for column in ("mean", "low", "high", "p", "items"):
+        pd.testing.assert_series_equal(novel[column], exact[column])
+    assert novel.loc["training@full", "items"] == 60
+    seen = crossing.effects(table.assign(novel=np.nan), ["novel"])
+    assert (seen["items"] == 0).all() and "novel calls" in seen.note.iloc[0]
+
+
+def test_under_five_percent_on_every_side_is_the_floor(crossed_table):
+    none = dict.fromkeys(plain_cells(), 0)
+    rows = crossing.effects(crossed_table(none), ["canonical", "logp"]).set_index("effect")
+    assert rows[rows.measure == "canonical"].floor.drop("content").all()
+    assert not rows[rows.measure == "logp"].floor.any()
+    assert not crossing.effects(crossed_table(), ["canonical"]).floor.any()
 
 
 def test_identical_arms_differ_in_nothing(crossed_table):
@@ -85,10 +163,8 @@ def test_identical_arms_differ_in_nothing(crossed_table):
         [(a, b) for a in ("none", "stripped", "full") for b in ("stripped", "full")], 5
     )
     found = crossing.effects(crossed_table(right), ["canonical"])
-    assert (found[["mean", "low", "high"]] == 0).all(axis=None) and (found.p == 1).all()
-    assert found.detectable.isna().all(), (
-        "items of which none differs do not say what could have been found"
-    )
+    found = found[found["items"] > 0]
+    assert (found[["mean", "low", "high"]] == 0).all(axis=None) and (found.flip == 1).all()
 
 
 def test_items_of_one_side_only_are_left_out_and_counted(crossed_table):

@@ -27,6 +27,25 @@ def test_planned_runs_that_are_not_there_are_named(read, tmp_path):
     assert overview.Plan(["a"], None).words(runs) == "All 1 planned runs are here."
 
 
+def test_what_was_declared_is_said(tmp_path):
+    assert overview.plan_of(tmp_path).declaration() == []
+    family = "family: {measures: [name, novel], effects: [training@full]}\n"
+    (tmp_path / "study.yaml").write_text(f"{family}primary: novel\nsmallest_effect: 4.4\n")
+    plan = overview.plan_of(tmp_path)
+    assert plan.declaration() == [
+        "Declared in the params file: the primary measure is exact call, novel target, and 4.4 "
+        "points the smallest effect that it was planned to find. All other measures stand beside it."
+    ]
+    assert plan.measures() == ["novel", "name", "canonical", "logp"]
+    assert overview.Plan([], None).measures() == ["canonical", "novel", "name", "logp"]
+
+
+def test_runs_of_a_fold_are_asked_the_same(eight_runs):
+    asked = overview.items_of(eight_runs(folds=8))
+    assert asked.alike and asked.items == 640 and asked.dialogues == 64
+    assert asked.words() == "All runs of one of 8 folds were asked for the same calls."
+
+
 def test_whether_all_runs_were_asked_the_same(read):
     table = tables.frame([read("a"), read("b", condition="stripped")])
     asked = overview.items_of(table)

@@ -18,6 +18,7 @@ def test_the_gain_of_a_gap_is_what_training_added(read):
 
 def test_answers_are_paired_by_seed(crossed_table):
     table = crossed_table(seeds={"full": [0, 1], "stripped": [1, 2]})
+    table = table[~((table.dialogue_id == "d3") & (table.step > 5))]  # so that dialogues differ
     left, right = (table[table.condition == condition] for condition in ("full", "stripped"))
     only = right[right.seed == 1]
     assert paired.compare(left, right, "canonical", "final") == paired.compare(

@@ -1,11 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import simulated
 from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from trajnb.scoring.resampling import codes, half_width, run_codes
+from trajnb.scoring.resampling import codes, half_width, is_fixed, run_codes, spread
+from trajnb.scoring.stats import crossed_test
 
 RESAMPLES = 40_000  # the variance of so many draws is within 2 % or so, a half width within 1 %
 
@@ -31,29 +33,80 @@ def test_one_factor_gives_the_t_interval():
     assert half(cells) == pytest.approx((high - low) / 2, rel=0.015)
 
 
-@pytest.mark.parametrize("spread, seeds_show", [(1.5, True), (0.1, False)])
-def test_two_factors_give_the_analysis_of_variance(spread, seeds_show):
+@pytest.mark.parametrize("between, seeds_show", [(1.5, True), (0.1, False)])
+def test_two_factors_give_the_mean_squares_of_an_analysis_of_variance(between, seeds_show):
     rng = np.random.default_rng(4)
-    cells = 2 * rng.normal(size=(12, 1, 1)) + rng.normal(size=(12, 3, 1))
-    cells += spread * np.array([[[-1], [0], [1]]]) - cells.mean(axis=0)
+    cells = 2 * rng.normal(size=(12, 1, 1)) + rng.normal(size=(12, 5, 1))
+    cells += between * np.array([[[-1], [0], [1], [0], [0]]]) - cells.mean(axis=0)
     table = pd.DataFrame(
         [(d, s, value) for (d, s, _), value in np.ndenumerate(cells)], columns=["d", "s", "y"]
     )
     squares = anova_lm(ols("y ~ C(d) + C(s)", table).fit())
     dialogues, seeds, shared = squares.sum_sq / squares.df / cells.size
     assert (seeds > shared) == seeds_show
-    expected = stats.t.ppf(0.975, 11) ** 2 * dialogues
-    if seeds_show:
-        expected += stats.t.ppf(0.975, 2) ** 2 * seeds - stats.norm.ppf(0.975) ** 2 * shared
-    assert half(cells) == pytest.approx(np.sqrt(expected), rel=0.015)
+    variance, degrees = spread(means(cells), [(12,), (5,), (1,)], resamples=RESAMPLES)
+    assert variance == pytest.approx(dialogues + seeds, rel=0.03), "nothing is taken off"
+    satterthwaite = (dialogues + seeds) ** 2 / (dialogues**2 / 11 + seeds**2 / 4)
+    assert degrees == pytest.approx(min(satterthwaite, 3 * 4), rel=0.05)
+    assert half(cells) == pytest.approx(stats.t.ppf(0.975, degrees) * variance**0.5, rel=0.015)
+
+
+def test_fewer_than_five_levels_are_fixed_but_for_dialogues():
+    cells = np.random.default_rng(1).normal(size=(4, 4, 1)) + np.arange(4)[:, None]
+    assert half(cells) == pytest.approx(half(cells.mean(axis=1, keepdims=True)), rel=0.015)
+    assert is_fixed((4,), first=False) and not is_fixed((4,), first=True)
+    assert is_fixed((1, 1), first=True) and not is_fixed((5,), first=False)
 
 
 def test_effects_that_only_add_up_add_in_squares():
     rng = np.random.default_rng(1)
-    effects = [rng.normal(size=n) for n in (12, 3, 4)]
+    effects = [rng.normal(size=n) for n in (12, 5, 6)]
     cells = effects[0][:, None, None] + effects[1][:, None] + effects[2]
-    expected = [stats.t.ppf(0.975, len(e) - 1) ** 2 * e.var(ddof=1) / len(e) for e in effects]
-    assert half(cells) == pytest.approx(np.sqrt(sum(expected)), rel=0.015)
+    variance, _ = spread(means(cells), [(12,), (5,), (6,)], resamples=RESAMPLES)
+    assert variance == pytest.approx(sum(e.var(ddof=1) / len(e) for e in effects), rel=0.03)
+
+
+def test_draws_give_the_closed_form_of_complete_studies():
+    found = simulated.crossed(np.random.default_rng(3), 2, 5, simulated.Regime(0.8, 0.5))
+    exact = simulated.Variances.of(found)
+    dialogues = np.tile(np.repeat(np.arange(40), simulated.SIZES), 5)
+    seeds = np.repeat(np.arange(5), 229)
+    for test, study in ((0, 0), (3, 1)):
+        values = found[test, study].ravel()
+        interval, _ = crossed_test(values, dialogues, seeds, 0 * seeds, resamples=20_000)
+        total, degrees = (part[test, study] for part in exact.added(5))
+        expected = stats.t.ppf(0.975, degrees) * np.sqrt(total)
+        assert interval.mean == pytest.approx(exact.mean[test, study])
+        assert interval.high - interval.mean == pytest.approx(expected, rel=0.03)
+
+
+CROSSED = [
+    simulated.Regime(dialogue, seed, easy=easy)
+    for dialogue in (simulated.NOT, simulated.LITTLE, simulated.MUCH)
+    for seed in simulated.SEEDS.values()
+    for easy in (-0.3, -3)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [5, 10])
+@pytest.mark.parametrize("regime", CROSSED, ids=repr)
+def test_coverage_and_false_answers_where_seeds_share_their_dialogues(regime, seeds):
+    """Never much below 95 %, also in the studies in which seeds do not show; see the table."""
+    rng, held, hidden, false = np.random.default_rng(1), [], [], []
+    for _ in range(8):
+        found = simulated.Variances.of(simulated.crossed(rng, 250, seeds, regime))
+        total, degrees = found.added(seeds)
+        held.append(simulated.held(found.mean, total, degrees))
+        hidden.append(found.seeds < found.shared)
+        with np.errstate(invalid="ignore"):
+            p = 2 * stats.t.sf(np.abs(found.mean) / np.sqrt(total), degrees)
+        false.append(simulated.false_answers(p))
+    held, hidden = np.concatenate(held, 1), np.concatenate(hidden, 1)
+    assert held.mean() >= 0.935 and np.mean(false) <= 0.06
+    for state in (hidden, ~hidden):
+        if state.mean() > 0.1:  # where a state is rarer, too few studies are in it to say
+            assert held[state].mean() >= 0.91
 
 
 def test_strata_are_drawn_each_for_itself():
@@ -86,3 +139,6 @@ def test_an_order_for_every_seed_is_no_second_factor():
     assert seed.tolist() == [0, 1, 0, 2] and order.tolist() == [0, 0, 0, 0]
     seed, order = run_codes([7, 8, 7, 8], ["a > b", "b > a", "b > a", "a > b"])
     assert order.tolist() == [0, 1, 1, 0]
+    # ten seeds, four orders: the seed alone says which run it is
+    seed, order = run_codes(range(10), [place % 4 for place in range(10)])
+    assert seed.tolist() == list(range(10)) and not order.any()

@@ -8,6 +8,7 @@ def test_every_row_is_of_one_stratum_of_each_group(crossed_table):
     table = crossed_table()
     groups = strata.strata(table)
     assert list(groups[0]) == ["all calls"]
+    assert list(groups[1]) == ["gold call seen in training", "novel gold call"]
     for group in groups:
         assert (sum(where.astype(int) for where in group.values()) == 1).all(), list(group)
     named = [name for group in groups for name in group]
@@ -34,7 +35,7 @@ def test_the_name_can_be_known_where_a_value_cannot(crossed_table):
 def test_effects_within_a_stratum_are_those_of_its_rows(crossed_table):
     table = crossed_table()
     found = strata.by_stratum(table, "canonical").set_index(["stratum", "effect"])
-    assert found.loc[("all calls", "training"), "mean"] == pytest.approx(25)
+    assert found.loc[("all calls", "training@full"), "mean"] == pytest.approx(40)
     novel = crossing.effects(table[~table.seen_target], ["canonical"]).set_index("effect")
     for effect in strata.DECOMPOSED:
         assert found.loc[("novel gold call", effect), "mean"] == pytest.approx(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trajnb.scoring import tables
+from trajnb.scoring import paired, tables
 from trajnb.scoring.arms import Arm, arms_of, in_order
 
 
@@ -117,3 +117,48 @@ def test_predictions_without_items_are_an_error_that_names_the_first(read):
     run.items[:] = run.items[1:]
     with pytest.raises(ValueError, match="multi_turn_base_0 step 0"):
         tables.frame([run])
+
+
+def test_a_run_says_which_fold_it_holds_out(read):
+    runs = [read("a", fold=3, folds=10), read("b", fold=4, folds=10)]
+    table = tables.frame(runs)
+    assert set(zip(table.run, table.fold, table.folds, strict=True)) == {("a", 3, 10), ("b", 4, 10)}
+    older = tables.frame([read("c")])
+    assert older.fold.eq(-1).all() and older.folds.eq(1).all()
+
+
+def test_runs_of_one_arm_deal_dialogues_alike(read):
+    runs = [read("a", fold=3, folds=10), read("b", fold=3, folds=5), read("c")]
+    with pytest.raises(ValueError, match="runs of full hold .*10 folds, 5 folds, the corpus's own"):
+        tables.frame(runs)
+
+
+def test_novel_calls_are_measured_on_targets_that_training_did_not_show(read):
+    run = read("a")
+    table = tables.frame([run])
+    novel = table[~table.seen_target]
+    assert table[table.seen_target].novel.isna().all()
+    assert (novel.novel == novel.canonical).all()
+    row = tables.headline(table).set_index("measure").loc["novel"]
+    final = novel[novel["last"]]
+    assert row.n == len(final) == sum(not item["seen_target"] for item in run.items)
+    assert row.final_right == final.canonical.sum()
+    assert row.final == pytest.approx(100 * final.canonical.mean())
+
+
+def test_exact_novel_names_and_likelihood_lead_the_headline(read):
+    first = list(tables.headline(tables.frame([read("a")])).measure[:4])
+    assert first == ["canonical", "novel", "name", "logp"]
+
+
+def test_what_copies_has_no_likelihood(read):
+    run = read("a")
+    for row in run.predictions:
+        row["gold_nll"] = None
+    headline = tables.headline(tables.frame([run])).set_index("measure")
+    assert np.isnan(float(headline.loc["logp", "final"])) and headline.loc["logp", "n"] == 0
+    assert headline.loc["name", "final"] >= 0
+    both = tables.frame([run, read("b", condition="stripped")])
+    assert both.logp.isna().sum() == len(run.predictions)
+    compared = paired.comparisons(both)
+    assert set(compared.measure) == {"canonical", "name"} and compared["mean"].notna().all()

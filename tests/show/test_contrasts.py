@@ -68,17 +68,25 @@ def test_differences_are_signed_and_share_a_scale():
     assert [ax.collections[0].get_clim() for ax in figure.axes[:3]] == [(-12.4, 12.4)] * 3
 
 
-def test_the_forest_has_a_panel_per_effect_and_fills_what_excludes_zero(runs):
+def test_the_forest_has_a_panel_per_effect_and_fills_what_may_be_said(runs):
     (part,) = crossing.combinations(tables.frame(runs)).values()
     found = strata.by_stratum(part, "name")
     figure = contrasts.forest(found, "name")
     assert [ax.get_title() for ax in figure.axes] == list(strata.DECOMPOSED)
-    training = found[found.effect == "training"].rename(columns={"mean": "level"})
-    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
-    filled = [dot.get_markerfacecolor() != "white" for dot in dots]
-    assert filled == [row.low > 0 or row.high < 0 for row in training.itertuples()]
+    training = found[found.effect == "training@stripped"]
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[0] == "all calls (18)" and len(labels) == len(training)
+    assert not any(_filled(figure)), "one run pair says nothing, whatever its interval"
+    sure = found.assign(low=1.0, high=3.0, p=0.01, pairs=5)
+    sure.loc[sure.stratum == "novel gold call", "p"] = 0.2
+    kept = [row.stratum != "novel gold call" for row in training.itertuples()]
+    assert sorted(_filled(contrasts.forest(sure, "name"))) == sorted(kept)
+
+
+def _filled(figure: Figure) -> list[bool]:
+    """Of the dots of the first panel."""
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    return [dot.get_markerfacecolor() != "white" for dot in dots]
 
 
 def test_cost_is_operations_where_all_records_have_them(runs):

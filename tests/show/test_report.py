@@ -101,8 +101,9 @@ def test_evaluation_of_seeds_orders_and_crossed_conditions_of_an_unfinished_stud
     )
     html, _ = evaluate(tmp_path)
     assert "full → stripped" in html and "stripped-s1" in html and "1 of 4 runs" in html
-    assert "2 seeds at most" in html and "order 2: travel &gt; trading" in html
-    assert "Does training on trajectories help, at the same test prompt?" in html
+    assert "1 run pair where arms are compared" in html and "order 2: travel &gt; trading" in html
+    assert "Does training on trajectories help, asked with full prompts?" in html
+    assert "Cannot tell from 1 run: " in html and "Yes:" not in html
     assert "left out: 1 of 2 pairs of seed and block order (seed 1)" in html
     assert html.index("The answer") < html.index("Headline: final against zero-shot")
 

@@ -175,6 +175,33 @@ def test_a_family_that_cannot_be_is_an_error(read, family, message):
         read(f"family: {family}\nruns: [{{}}]")
 
 
+FAMILY = "family: {measures: [novel, logp], effects: [training@full, content]}\nruns: [{}]\n"
+
+
+def test_what_decides_is_declared_beside_the_family(read):
+    study = read(f"{FAMILY}primary: novel\nsmallest_effect: 4.4")
+    assert (study.primary, study.smallest_effect) == ("novel", 4.4)
+    assert (read(FAMILY).primary, read(FAMILY).smallest_effect) == ("", None)
+
+
+@pytest.mark.parametrize(
+    "lines, message",
+    [
+        ("primary: nove", "unknown primary 'nove'.*did you mean 'novel'.*known: canonical, novel"),
+        ("primary: [novel]", "unknown primary"),
+        ("primary: name", "family.measures does not name it"),
+        ("smallest_effect: 4.4", "smallest_effect is of the primary measure"),
+        ("primary: novel\nsmallest_effect: 0", "must be a positive number of points, not int 0"),
+        ("primary: novel\nsmallest_effect: -1", "must be a positive number"),
+        ("primary: novel\nsmallest_effect: much", "must be a positive number"),
+        ("primary: novel\nsmallest_effect: true", "must be a positive number"),
+    ],
+)
+def test_what_cannot_decide_is_an_error(read, lines, message):
+    with pytest.raises(ValueError, match=message):
+        read(FAMILY + lines)
+
+
 @pytest.mark.parametrize("orders", ["0", "[]", "[a, b]", "two"])
 def test_orders_are_a_count_or_lists(read, orders):
     assert read("runs: [{orders: 4}]").grids == ({"orders": 4},)

@@ -275,3 +275,10 @@ def test_a_family_remembers_when_it_was_declared(tmp_path, monkeypatch):
     assert yaml.safe_load(about.read_text())["family"] == {
         "measures": ["canonical"], "effects": ["prompt"], "declared": "later",
     }  # fmt: skip
+    decisive = replace(other, primary="canonical", smallest_effect=4.4)
+    for moment in ("last", "after the last"):
+        monkeypatch.setattr(folders_of, "now", lambda moment=moment: moment)
+        folders_of.claim_folder(tmp_path / "out", decisive, {})
+    kept = yaml.safe_load(about.read_text())
+    assert (kept["primary"], kept["smallest_effect"]) == ("canonical", 4.4)
+    assert kept["family"]["declared"] == "last", "it was declared when its primary measure was"

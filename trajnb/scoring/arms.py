@@ -1,4 +1,4 @@
-"""What runs of a study are called: by what they have in common apart from seed and block order.
+"""What runs of a study are called: by what they have in common apart from seed, fold and block order.
 
 An arm is data. Its words are made where it is shown, by `str`, and read back by nothing.
 """
@@ -20,6 +20,9 @@ _NOT_AN_ARM = {
     "seed",
     "order",
     "eval_conditions",
+    "eval_stages",
+    "fold",
+    "folds",
     "run_folder",
     "zero_shot_folder",
     "corpus_path",
@@ -34,7 +37,7 @@ counts them.
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs that differ in nothing but seed and block order, and what they were asked with."""
+    """Runs that differ in nothing but seed, fold and block order, and what they were asked with."""
 
     condition: str
     strategy: str = PLAIN.name

@@ -1,13 +1,14 @@
 """What numbers cannot carry, in sentences generated from them, for every page that shows them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from trajnb.records import Run
 from trajnb.scoring import crossing
 from trajnb.scoring.overview import Plan
-from trajnb.scoring.stats import FEW_CLUSTERS, FEW_SEEDS
+from trajnb.scoring.resampling import FEW_RUNS
+from trajnb.scoring.stats import FEW_CLUSTERS
 
 FEW_EXACT = 10
 """Below this many exact calls of an arm, counts say more than percent."""
@@ -27,7 +28,7 @@ def caveats(
     UTC).
     """
     measured = found[found["items"] > 0]
-    said = [*_of_seeds(table, measured), *_of_calls(table)]
+    said = [*_of_runs(table, measured), *_of_calls(table, measured)]
     if len(measured) and not found.declared.any():
         said.append("No family of tests was declared before the runs: p values are exploratory.")
     declared = (family or {}).get("declared", "")
@@ -42,26 +43,56 @@ def caveats(
     return said
 
 
-def _of_seeds(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
+def covered(covers: Iterable[Sequence[str]]) -> str:
+    """One sentence on what intervals know of: `covers` are those of the rows that are shown.
+
+    Training data is never among it: runs of one corpus learn most of the same dialogues.
+    """
+    known = {name: [name in own for own in covers] for name in COVERED}
+    always = [COVERED[name] for name, within in known.items() if all(within) and within]
+    never = [COVERED[name] for name, within in known.items() if not any(within)]
+    some = [COVERED[name] for name, within in known.items() if any(within) and not all(within)]
+    said = f"Intervals speak about other {' and '.join(always) or 'items of these dialogues'}"
+    said += f", some about other {' and '.join(some)}" if some else ""
+    unknown = f"{', '.join(never)} or training data" if never else "training data"
+    return f"{said}; not about other {unknown}."
+
+
+COVERED = {"dialogues": "dialogues", "seeds": "seeds", "orders": "block orders"}
+
+
+def _of_runs(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
+    """What the intervals cover, and how few runs they rest on."""
+    trained = measured[measured.seeds > 0]
+    said = [covered(list(trained.covers))] if len(trained) else []
+    if (trained.folds > 1).any():
+        said.append(
+            "Runs hold out folds of their own: an interval is Student's t over them. The corrected "
+            "one allows for training dialogues that runs share (Nadeau and Bengio 2003); neither "
+            "speaks about other training sets."
+        )
     most = table.groupby("trained", sort=False).seed.nunique().max()
-    compared = measured[measured.seeds > 0].seeds.min()  # nan where nothing trained is compared
-    if most == 1:
-        return [
-            "One seed per arm: how far another one would move these numbers is unknown. The "
-            "intervals speak about other dialogues, not about other seeds."
-        ]
-    if not min(most, compared) < FEW_SEEDS:
-        return []
-    fewer = f", {compared:.0f} where arms are compared" if compared < most else ""
-    return [
-        f"{most} seeds at most{fewer}: intervals count the differences between them, but of so "
-        "few their variance is poorly known."
-    ]
+    if most == 1 and not (trained.folds > 1).any():
+        return [*said, "One seed per arm: how far another one would move these numbers is unknown."]
+    fewest = trained.pairs.min()  # nan where nothing trained is compared
+    if fewest < FEW_RUNS:
+        said.append(
+            f"{fewest:.0f} run {'pair' if fewest == 1 else 'pairs'} where arms are compared: with "
+            f"fewer than {FEW_RUNS} no question is answered, and what seeds add to the error is in "
+            "no interval."
+        )
+    return said
 
 
-def _of_calls(table: pd.DataFrame) -> list[str]:
+def _of_calls(table: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
     said = []
     dialogues = table.dialogue_id.nunique()
+    if measured.floor.any():
+        effects = ", ".join(measured[measured.floor].effect.unique())
+        said.append(
+            f"At the floor (no side comes to {crossing.FLOOR:.0f} % in some measure): {effects}. "
+            "There the log-likelihood answers."
+        )
     if dialogues < FEW_CLUSTERS:
         said.append(
             f"The intervals rest on {dialogues} dialogues: with fewer than {FEW_CLUSTERS} they may "
@@ -85,7 +116,13 @@ def limits(table: pd.DataFrame, found: pd.DataFrame, runs: Sequence[Run], plan: 
         said.append(f"{len(missing)} of {len(plan.runs)} planned runs are missing.")
     if table.order.nunique() == 1:
         said.append("One block order: whether a block is hard or merely late cannot be told apart.")
-    if not (found[found.effect == "training"]["items"] > 0).any():
+    if (found[found.effect == "training"]["items"] > 0).any():
+        said.append(
+            "Each model is also asked in a format that it never read in training (stripped ones "
+            "with API lines, full ones without): training@stripped and training@full keep the two "
+            "apart, while the main effects average over them."
+        )
+    else:
         said.append(
             "Not every arm was asked with both prompts: reading more and having learnt more are "
             "told apart only on the calls whose prompts are the same."

@@ -28,6 +28,8 @@ from trajnb.scoring.resampling import half_width, run_codes
 from trajnb.scoring.score import is_asked
 from trajnb.scoring.stats import Interval
 
+FEW_DIALOGUES = 5
+"""Below this many dialogues in a block there is no interval: a block's own spread is not known."""
 METRICS = ("average", "learning", "bwt", "fwt", "forgetting", "aulc")
 
 
@@ -105,7 +107,7 @@ def intervals(
     order, averaged over runs. Dialogues are drawn within their block (the blocks are fixed), seeds
     and orders as in `crossed_bootstrap`; of runs that hold out several folds, which share no
     dialogue, the interval is Student's t over the means of folds. nan for low and high where a block
-    has fewer than two dialogues, nan throughout for metrics that a single block does not have, or
+    has fewer than FEW_DIALOGUES, nan throughout for metrics that a single block does not have, or
     that rest on what not all runs were asked. A stage without the items of a block that it asks
     about (`score.is_asked`) is a ValueError. Forgetting takes the maximum of noisy scores and so is
     a little too high, in every draw as in the matrix itself.
@@ -231,7 +233,7 @@ def _intervals(arms: list[pd.DataFrame], measure: str, **settings) -> dict[str, 
         mean = means(*design.undrawn())[0]  # (metrics,)
         known = ~np.isnan(mean)
         half = np.full(len(METRICS), np.nan)
-        if min(design.per_block) > 1:
+        if min(design.per_block) >= FEW_DIALOGUES:
             half[known] = half_width(
                 lambda *weights: means(*weights)[:, known], design.factors(), **settings
             )

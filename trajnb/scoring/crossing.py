@@ -10,9 +10,14 @@ stripped and with full prompts:
   `prompt` is the mean over t = stripped and full;
 - `interaction` = training@full - training@stripped;
 - `same-prompt` = the effect of training on the items whose prompts are identical in both
-  conditions, which runs that were asked in their own condition only can tell too.
+  conditions, which runs that were asked in their own condition only can tell too;
+- `content` = Y[full, full] - Y[placebo, full]: what the right trajectory teaches beyond another
+  one of the same form.
 
-All of it on the items, seeds and orders that every side has, paired.
+`training` averages over a model that was asked in a format it never saw: one trained on stripped
+prompts has never read an API line. So `training@stripped` and `training@full` come first.
+
+All of it on the items and runs (seed, order, fold) that every side has, paired.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,21 +27,33 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from trajnb.scoring import by_run
 from trajnb.scoring.arms import Arm, Pairs
-from trajnb.scoring.paired import CELL, ITEM, interval, labels, token_weights
-from trajnb.scoring.stats import McNemar, detectable, holm, mcnemar, sign_flip
+from trajnb.scoring.paired import (
+    CELL,
+    ITEM,
+    RUN,
+    by_cell,
+    check_folds,
+    estimate,
+    fold_means,
+    interval,
+    token_weights,
+)
+from trajnb.scoring.resampling import FEW_RUNS
+from trajnb.scoring.stats import Interval, McNemar, holm, mcnemar, sign_flip
 from trajnb.strategies import PLAIN
 
 # effect -> {(train, asked): weight}; asked `either`: stripped or full, the prompt being the same
 CONTRASTS = {
+    "training@stripped": {("full", "stripped"): 1, ("stripped", "stripped"): -1},
+    "training@full": {("full", "full"): 1, ("stripped", "full"): -1},
     "training": {
         ("full", "stripped"): 0.5,
         ("stripped", "stripped"): -0.5,
         ("full", "full"): 0.5,
         ("stripped", "full"): -0.5,
     },
-    "training@stripped": {("full", "stripped"): 1, ("stripped", "stripped"): -1},
-    "training@full": {("full", "full"): 1, ("stripped", "full"): -1},
     "prompt": {
         ("stripped", "full"): 0.5,
         ("stripped", "stripped"): -0.5,
@@ -53,8 +70,11 @@ CONTRASTS = {
         ("stripped", "stripped"): 1,
     },
     "same-prompt": {("full", "either"): 1, ("stripped", "either"): -1},
+    "content": {("full", "full"): 1, ("placebo", "full"): -1},
 }
 EFFECTS = tuple(CONTRASTS)
+FLOOR = 5.0
+"""Percent: where no side of a contrast comes so far, counts say nothing of a difference."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +89,19 @@ class Effect:
     high: float = np.nan
     """With its 95 % interval."""
     p: float = np.nan
-    """Of sign flips by dialogue; nan where there are too few items for a test."""
-    detectable: float = np.nan
-    """What could have been found."""
+    """By the same t as the interval; nan with fewer than FEW_RUNS pairs."""
+    pairs: int = 0
+    covers: tuple[str, ...] = ()
+    """As in `stats.Estimate`: the run pairs that count, and what the interval knows others of."""
+    corrected_low: float = np.nan
+    corrected_high: float = np.nan
+    """By Nadeau and Bengio, where runs hold out folds of their own, see `by_run.corrected`."""
+    flip: float = np.nan
+    """p of sign flips by dialogue, a description; nan where there are too few."""
+    floor: bool = False
+    """No side comes to FLOOR percent."""
+    highest: float = np.nan
+    """Of the sides, in percent (nats a token for `logp`)."""
     mcnemar: float = np.nan
     left_only: int = 0
     right_only: int = 0
@@ -81,7 +111,9 @@ class Effect:
     dialogues: int = 0
     seeds: int = 0
     orders: int = 0
-    """What it rests on; before training there are no seeds and orders."""
+    folds: int = 0
+    """What it rests on; before training there are no seeds and orders, and a corpus's own split is
+    no fold."""
     left_out: str = ""
     """What only some of the sides have, in words."""
     note: str = ""
@@ -111,12 +143,16 @@ def left_out(table: pd.DataFrame) -> list[Arm]:
 
 
 def sides(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Rows of `full` and of `stripped` on the seeds that both have; None where there are none."""
-    full, stripped = (rows[rows.condition == condition] for condition in ("full", "stripped"))
-    both = set(full.seed) & set(stripped.seed)
-    if not both:
+    """Rows of `full` and of `stripped` on the seeds and folds that both have; None where there are
+    none.
+    """
+    found = [rows[rows.condition == condition] for condition in ("full", "stripped")]
+    runs = [pd.MultiIndex.from_frame(side[["seed", "fold"]]) for side in found]
+    both = runs[0].intersection(runs[1])
+    if both.empty:
         return None
-    return full[full.seed.isin(both)], stripped[stripped.seed.isin(both)]
+    full, stripped = (side[run.isin(both)] for side, run in zip(found, runs, strict=True))
+    return full, stripped
 
 
 def effects(
@@ -136,10 +172,10 @@ def effects(
     Columns are the fields of `Effect`, and
         declared: whether the family names it.
         holm: p adjusted over the family: the declared rows, or, where nothing was declared, all
-            rows.
+            rows. It is that of the t which made the interval, so that both know the same.
 
     Raises:
-        ValueError: the sides of an effect share no item.
+        ValueError: the sides of an effect share no item, or hold out different folds.
     """
     rows = []
     for variant, part in combinations(table).items():
@@ -160,49 +196,71 @@ def _effect(table: pd.DataFrame, variant: Pairs, effect: str, measure: str) -> E
     if effect == "same-prompt":
         table = table[table.same_prompt]
     contrast = CONTRASTS[effect]
+    check_folds([_side(table, *cell) for cell in contrast], f"{effect}: the runs to compare")
     scores = {cell: score(table, *cell, measure) for cell in contrast}
-    if note := _missing(scores, effect):
+    if note := _missing(scores, effect, measure):
         return Effect(variant, effect, measure, note=note)
     # what all sides have, a column each; by place, for pandas would take a pair for two levels
     together = pd.concat(dict(enumerate(scores.values())), axis=1, join="inner")
     differences = together @ np.array(list(contrast.values()), float)
-    dialogues, seeds, orders = labels(differences)
     weights = token_weights(table, differences.index, measure)
-    estimate = interval(differences, weights)
+    found = estimate(differences, weights)
     is_trained = all(train != "none" for train, _ in contrast)
     alone = McNemar(0, 0, np.nan)
     if len(contrast) == 2 and measure != "logp":
         alone = mcnemar(*(together[place].to_numpy() > 0 for place in (0, 1)))
+    highest = max(float(together[place].mean()) for place in together)
+    index = {name: differences.index.get_level_values(name) for name in CELL}
+    wide = _corrected(table, differences, weights)
     return Effect(
         variant,
         effect,
         measure,
-        *estimate,
-        p=sign_flip(differences.to_numpy(), dialogues, weights),
-        detectable=detectable(estimate),
+        *found.interval,
+        p=found.p if found.pairs >= FEW_RUNS else np.nan,
+        pairs=found.pairs,
+        covers=found.covers if is_trained else found.covers[:1],  # dialogues
+        corrected_low=wide.low,
+        corrected_high=wide.high,
+        flip=sign_flip(differences.to_numpy(), index["dialogue_id"], weights),
+        floor=measure != "logp" and highest < FLOOR,
+        highest=highest,
         mcnemar=alone.p,
         left_only=alone.left_only,
         right_only=alone.right_only,
         items=len(_distinct(differences, ITEM)),
-        dialogues=dialogues.nunique(),
-        seeds=seeds.nunique() if is_trained else 0,
-        orders=orders.nunique() if is_trained else 0,
+        dialogues=index["dialogue_id"].nunique(),
+        seeds=index["seed"].nunique() if is_trained else 0,
+        orders=index["order"].nunique() if is_trained else 0,
+        folds=index["fold"][index["fold"] >= 0].nunique(),
         left_out=_left_out(scores, together),
     )
 
 
+def _corrected(
+    table: pd.DataFrame, differences: pd.Series, weights: np.ndarray | None
+) -> Interval:
+    """Nadeau and Bengio's interval; nan where runs do not hold out folds of their own."""
+    if differences.index.get_level_values("fold").nunique() < FEW_RUNS:
+        return by_run.NOTHING
+    return by_run.corrected(fold_means(differences, weights), int(table.folds.max()))[0]
+
+
 def score(table: pd.DataFrame, train: str, asked: str, measure: str) -> pd.Series:
-    """Y[train, asked] by seed, order and item (`CELL`), in points (nats a token for `logp`); empty
-    where it was not measured. Train `none` has one seed and order, whatever the runs: there is one
-    untrained model.
+    """Y[train, asked] by run and item (`CELL`), in points (nats a token for `logp`); empty where it
+    was not measured. Train `none` has one seed and order, whatever the runs: there is one
+    untrained model, asked about every fold.
     """
+    return by_cell(_side(table, train, asked), measure)
+
+
+def _side(table: pd.DataFrame, train: str, asked: str) -> pd.DataFrame:
+    """The rows behind Y[train, asked]."""
     rows = table[table.eval_condition.isin(["stripped", "full"] if asked == "either" else [asked])]
     if train == "none":
         rows = rows[rows.stage == 0]
-        rows = rows.assign(seed=0, order=[()] * len(rows))
-    else:
-        rows = rows[rows["last"] & (rows.condition == train)]
-    return (1 if measure == "logp" else 100) * rows.groupby(CELL)[measure].mean().astype(float)
+        return rows.assign(seed=0, order=[()] * len(rows))
+    return rows[rows["last"] & (rows.condition == train)]
 
 
 def levels(table: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -221,34 +279,35 @@ def levels(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["train", "asked", "mean", "low", "high", "n"])
 
 
-def _missing(scores: Mapping[tuple[str, str], pd.Series], effect: str) -> str:
+def _missing(scores: Mapping[tuple[str, str], pd.Series], effect: str, measure: str) -> str:
     """Why the sides cannot be compared, or nothing."""
     for (train, asked), side in scores.items():
         if side.empty and train == "none":
             return f"the untrained model was not asked with {asked} prompts"
         if side.empty:
             what = "about such calls" if asked == "either" else f"with {asked} prompts"
-            return f"no model trained on {train} prompts was asked {what}"
+            novel = " about novel calls" if measure == "novel" else ""
+            return f"no model trained on {train} prompts was asked {what}{novel}"
     if not set.intersection(*(_distinct(side, ITEM) for side in scores.values())):
         raise ValueError(
             f"{effect}: the runs to compare share no held-out item; give them one corpus and one "
             "split"
         )
-    if not set.intersection(*(_distinct(side, ["seed", "order"]) for side in scores.values())):
-        return "the runs to compare have no seed and block order in common"
+    if not set.intersection(*(_distinct(side, RUN) for side in scores.values())):
+        return "the runs to compare have no seed, block order and fold in common"
     return ""
 
 
 def _left_out(scores: Mapping[tuple[str, str], pd.Series], together: pd.DataFrame) -> str:
     """What only some of the sides have, in words."""
     words = []
-    for names in (["seed", "order"], ITEM):
+    for names in (RUN, ITEM):
         everything = set.union(*(_distinct(side, names) for side in scores.values()))
         rest = everything - _distinct(together, names)
         if rest and names == ITEM:
             words.append(f"{len(rest)} of {len(everything)} items")
         elif rest:
-            seeds = ", ".join(map(str, sorted({seed for seed, _ in rest})))
+            seeds = ", ".join(map(str, sorted({seed for seed, *_ in rest})))
             of = f"{len(rest)} of {len(everything)}"
             words.append(f"{of} pairs of seed and block order (seed {seeds})")
     return " and ".join(words)

@@ -12,6 +12,7 @@ from trajnb.machine import CHANGED
 from trajnb.records import Run
 from trajnb.scoring.arms import arms_of
 from trajnb.scoring.paired import ITEM
+from trajnb.scoring.score import MEASURES
 
 _VERSIONS = ("torch", "transformers", "peft")
 _TELLING = (
@@ -32,11 +33,33 @@ class Plan:
 
     runs: list[str]
     family: dict | None
+    primary: str = ""
+    """The measure that decides, a key of `score.MEASURES`."""
+    smallest_effect: float | None = None
+    """What it was planned to find, in points (nats a token for `logp`)."""
 
     def missing(self, runs: Sequence[Run]) -> list[str]:
         """The planned runs that are not among these."""
         there = {run.folder.name for run in runs}
         return [name for name in self.runs if name not in there]
+
+    def measures(self) -> list[str]:
+        """What effects are computed for: the declared measures, the primary one first, and those
+        that every page shows.
+        """
+        declared = (self.family or {}).get("measures", [])
+        first = [self.primary] if self.primary else []
+        return list(dict.fromkeys([*first, *declared, "canonical", "novel", "name", "logp"]))
+
+    def declaration(self) -> list[str]:
+        """What the params file declared as decisive, in a sentence; nothing where it did not."""
+        if not self.primary:
+            return []
+        said = f"Declared in the params file: the primary measure is {MEASURES[self.primary][0]}"
+        if self.smallest_effect is not None:
+            size = f"{self.smallest_effect:g} {'nats' if self.primary == 'logp' else 'points'}"
+            said += f", and {size} the smallest effect that it was planned to find"
+        return [f"{said}. All other measures stand beside it."]
 
     def words(self, runs: Sequence[Run]) -> str:
         """Whether all planned runs are there."""
@@ -56,7 +79,12 @@ def plan_of(folder: Path) -> Plan:
     """The plan of a study folder."""
     file = folder / "study.yaml"
     about = yaml.safe_load(file.read_text("utf-8")) if file.is_file() else {}
-    return Plan(list(about.get("runs", [])), about.get("family"))
+    return Plan(
+        list(about.get("runs", [])),
+        about.get("family"),
+        about.get("primary", ""),
+        about.get("smallest_effect"),
+    )
 
 
 def overview(runs: Sequence[Run]) -> pd.DataFrame:

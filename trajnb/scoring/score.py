@@ -9,12 +9,16 @@ SCORES = ("canonical", "string", "name", "parsed", "opened_name")
 # measure -> (heading, share of calls in percent or nats a token); in all of them higher is better
 MEASURES = {
     "canonical": ("exact call (canonical)", "%"),
-    "string": ("exact text", "%"),
+    "novel": ("exact call, novel target", "%"),
     "name": ("right API", "%"),
+    "logp": ("gold log-likelihood", "nats/token"),
+    "string": ("exact text", "%"),
     "parsed": ("a call at all", "%"),
     "opened_name": ("opens with the right API", "%"),
-    "logp": ("gold log-likelihood", "nats/token"),
 }
+"""`novel` is `canonical` on the items whose gold call is no training target, letter for letter; the
+others are passed over. It is the primary measure of new studies: what was seen can be copied.
+"""
 OUTCOMES = ("exact", "other arguments", "other API", "no call")  # see `outcome`
 
 

@@ -14,11 +14,12 @@ from trajnb.scoring.crossing import effects
 from trajnb.scoring.paired import ITEM, comparisons
 from trajnb.scoring.tables import rate
 
-DECOMPOSED = ("training", "prompt", "interaction")
+DECOMPOSED = ("training@stripped", "training@full", "prompt@full", "interaction")
 
 
 def strata(table: pd.DataFrame) -> list[dict[str, pd.Series]]:
-    """Groups of strata, {stratum: which rows of `table` are of it}; the first holds all calls.
+    """Groups of strata, {stratum: which rows of `table` are of it}; the first holds all calls, the
+    second tells targets that training showed from novel ones.
 
     Steps are cut at the median item and prompts at its tertiles, so that a stratum may be empty.
     """
@@ -32,13 +33,13 @@ def strata(table: pd.DataFrame) -> list[dict[str, pd.Series]]:
     unnamed = ~table.answerable & table.name_response_only
     return [
         {"all calls": pd.Series(True, table.index)},
+        {"gold call seen in training": table.seen_target, "novel gold call": ~table.seen_target},
         {"same prompt in every condition": table.same_prompt, "prompts differ": ~table.same_prompt},
         {
             "answerable from the stripped prompt": table.answerable,
             "a value only in stripped responses": ~table.answerable & ~unnamed,
             "the API's name only there": unnamed,
         },
-        {"gold call seen in training": table.seen_target, "novel gold call": ~table.seen_target},
         {"first call of its turn": table.ordinal <= 1, "later call of its turn": table.ordinal > 1},
         {f"early, step 0 to {step:.0f}": table.step <= step, "later step": table.step > step},
         {
@@ -73,9 +74,11 @@ def cut(table: pd.DataFrame) -> Iterator[Stratum]:
 def scores(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """A measure by stratum (rows) and arm (columns, `zero` and `final`), see `tables.rate`.
 
-    Before the arms stand `items`, `dialogues` and `ceiling`: the percent of items that a stripped
-    prompt can answer, the best that any model can reach there by knowing rather than guessing. For
-    the API's name alone it is higher than for the whole call. Empty strata are left out.
+    Before the arms stand `items`, `dialogues` and `ceiling`: the percent of items none of whose
+    values (for the API's name alone: whose name) stands only in a response, word for word. It is an
+    upper bound on what a stripped prompt can answer, and only on what is read verbatim: a value
+    that has to be computed from a response counts as answerable, and one that is known by heart can
+    be right above it. Empty strata are left out.
     """
     found = {}
     for stratum in cut(table):
@@ -100,9 +103,9 @@ def by_stratum(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
     Where arms were asked in their own condition only, the gap between them at the end takes their
     place. `table` holds one of the `crossing.combinations`. Columns: `effect, group, stratum,
-    items, mean, low, high`; empty strata are left out.
+    items, mean, low, high, p, pairs`; empty strata are left out.
     """
-    is_crossed = effects(table, [measure], which=["training"])["items"].any()
+    is_crossed = effects(table, [measure], which=["training@full"])["items"].any()
     parts = []
     for stratum in cut(table):
         if is_crossed:
@@ -111,7 +114,7 @@ def by_stratum(table: pd.DataFrame, measure: str) -> pd.DataFrame:
         else:
             found = _own_gaps(stratum, measure)
         parts.append(found.assign(group=stratum.group, stratum=stratum.name))
-    columns = ["effect", "group", "stratum", "items", "mean", "low", "high"]
+    columns = ["effect", "group", "stratum", "items", "mean", "low", "high", "p", "pairs"]
     return pd.concat(parts, ignore_index=True)[columns]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from trajnb.records import Run
@@ -18,34 +19,52 @@ def frame(runs: Iterable[Run]) -> pd.DataFrame:
 
     Adds:
         run, condition, strategy, match_tokens, seed: of the run; `order`: its blocks in the order
-            learnt, a tuple.
+            learnt, a tuple; `fold`: the part of the dialogues that it holds out, of `folds`, -1 of
+            1 being the corpus's own split.
         trained: the `Arm` of its training; `variant`: what of it is neither condition nor strategy.
         arm: the same and, where any run was asked in another condition than its own, the one asked.
         learnt: the stage that learnt the item's block; nan where none did.
         last: whether this stage counts as final: the run's last one, or, with an adapter for every
             block, the stage of the item's own.
-        logp: nats a token; `outcome`: one word, see `score.outcome`.
+        logp: nats a token, nan for what has no likelihood; `outcome`: one word, see
+            `score.outcome`.
+        novel: `canonical` where the gold call is no training target, else nan.
 
     Raises:
-        ValueError: a prediction has no item.
+        ValueError: a prediction has no item, or runs of one arm deal dialogues into different
+            numbers of folds.
     """
     runs = in_order(runs)
     arms = arms_of([run.record.parameters for run in runs])
     table = pd.concat(map(_answers, runs, arms), ignore_index=True)
+    _check_folds(table)
     if (table.condition != table.eval_condition).any():
         pairs = list(zip(table.trained, table.eval_condition, strict=True))
         asked = {pair: replace(pair[0], asked=pair[1]) for pair in set(pairs)}
         table["arm"] = [asked[pair] for pair in pairs]
-    table["logp"] = -table.gold_nll / table.gold_tokens
+    table["logp"] = -table.gold_nll.astype(float) / table.gold_tokens
+    table["novel"] = table.canonical.astype(float).where(~table.seen_target.astype(bool))
     scores = table[["canonical", "name", "parsed"]].to_dict("records")
     table["outcome"] = [outcome(row) for row in scores]
     return table
+
+
+def _check_folds(table: pd.DataFrame) -> None:
+    """Fold 1 of 5 is not fold 1 of 10, nor are either of them a corpus's own split."""
+    for arm, counts in table.groupby("trained", sort=False).folds.unique().items():
+        if len(counts) > 1:
+            dealt = ", ".join("the corpus's own split" if n == 1 else f"{n} folds" for n in counts)
+            raise ValueError(
+                f"runs of {arm} hold out dialogues in different ways ({dealt}), so they cannot be "
+                "averaged; keep them in studies of their own"
+            )
 
 
 def _answers(run: Run, arm: Arm) -> pd.DataFrame:
     """The rows of one run."""
     strategy, stages = strategy_of(run.record.parameters), run.record.stages
     rows = _with_items(run)
+    fold = run.record.parameters.get("fold", -1)
     stage_of = {}
     for stage, blocks in enumerate(stages, 1):
         stage_of |= dict.fromkeys(blocks, stage)
@@ -60,6 +79,8 @@ def _answers(run: Run, arm: Arm) -> pd.DataFrame:
         match_tokens=run.record.parameters["match_tokens"],
         seed=run.record.parameters["seed"],
         order=_all(tuple(run.record.blocks), rows),
+        fold=fold,
+        folds=run.record.parameters.get("folds", 1) if fold >= 0 else 1,
         learnt=learnt.astype(float),
         last=rows.stage == (learnt if strategy.own_adapters else len(stages)),
     )
@@ -95,7 +116,7 @@ class HeadlineRow:
     label: str
     unit: str
     n: int
-    """Items times runs."""
+    """Items that have the measure, times runs."""
     zero: float
     zero_right: object
     final: float
@@ -104,7 +125,10 @@ class HeadlineRow:
     change: float
     low: float
     high: float
-    """Of the change, with its 95 % interval."""
+    p: float
+    pairs: int
+    covers: tuple[str, ...]
+    """Of the change, as in `stats.Estimate`."""
     dialogues: int
     runs: int
     paper_zero: float
@@ -136,7 +160,7 @@ def _headline(
         measure=measure,
         label=label,
         unit=unit,
-        n=len(final),
+        n=int(final[measure].notna().sum()),
         zero=rate(zero, measure),
         zero_right=int(zero[measure].sum()) if counted else pd.NA,
         final=rate(final, measure),
@@ -144,6 +168,9 @@ def _headline(
         change=shift.mean,
         low=shift.low,
         high=shift.high,
+        p=shift.p,
+        pairs=shift.pairs,
+        covers=shift.covers,
         dialogues=final.dialogue_id.nunique(),
         runs=final.run.nunique(),
         paper_zero=paper_zero,
@@ -152,9 +179,12 @@ def _headline(
 
 
 def rate(rows: pd.DataFrame, measure: str) -> float:
-    """Percent of right rows, or for `logp` the mean log-likelihood of a gold token (nats)."""
+    """Percent of right rows, or for `logp` the mean log-likelihood of a gold token (nats); nan
+    where no row has the measure.
+    """
     if measure == "logp":
-        return float(-rows.gold_nll.sum() / rows.gold_tokens.sum())
+        rows = rows[rows.logp.notna()]
+        return float((rows.logp * rows.gold_tokens).sum() / (rows.gold_tokens.sum() or np.nan))
     return float(100 * rows[measure].mean())
 
 

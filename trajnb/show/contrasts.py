@@ -22,6 +22,7 @@ from trajnb.scoring.answers import unit_of
 from trajnb.scoring.arms import Arm, words
 from trajnb.scoring.matrices import Difference
 from trajnb.scoring.score import MEASURES
+from trajnb.scoring.stats import direction
 from trajnb.show.plots import (
     CONDITION_COLOURS,
     condition_colours,
@@ -127,8 +128,8 @@ def differences(panels: Mapping[str, Difference], score: str) -> Figure:
 
 
 def forest(effects: pd.DataFrame, measure: str) -> Figure:
-    """Effects by stratum with 95 % intervals, one panel per effect; a dot is filled where zero is
-    excluded.
+    """Effects by stratum with 95 % intervals, one panel per effect; a dot is filled where a result
+    may be called higher or lower, see `scoring.stats.direction`.
 
     `effects`: `scoring.strata.by_stratum`.
     """
@@ -140,7 +141,7 @@ def forest(effects: pd.DataFrame, measure: str) -> Figure:
     figure, axes = subplots(1, len(names), figsize=size, sharey=True, sharex=True)
     for ax, name in zip(axes[0], names, strict=True):
         shown = effects[effects.effect == name].merge(rows[["stratum", "y"]])
-        _dots(ax, shown.rename(columns={"mean": "level"}), measure)
+        _dots(ax, shown, measure)
         ax.set_title(name)
     least, most = (0.05, np.inf) if measure == "logp" else (5, 100)
     widest = effects[["mean", "low", "high"]].abs().max(axis=None)
@@ -153,11 +154,11 @@ def forest(effects: pd.DataFrame, measure: str) -> Figure:
 
 
 def _dots(ax: Axes, rows: pd.DataFrame, measure: str) -> None:
-    """One panel of `forest`; `rows` have `y`, `level`, `low` and `high`."""
+    """One panel of `forest`; `rows` have `y` and the columns of `scoring.strata.by_stratum`."""
     unit, digits = unit_of(measure)
     aligned = {"ha": "right", "va": "center", "fontsize": "small"}
-    for row in rows.itertuples():
-        sure = row.low > 0 or row.high < 0
+    for row in rows.assign(level=rows["mean"]).itertuples():
+        sure = direction(row) != 0
         ax.plot([row.low, row.high], [row.y, row.y], color=INK, lw=2, alpha=1 if sure else 0.45)
         ax.plot(row.level, row.y, "o", color=INK, mfc=INK if sure else "white", ms=6)
         ax.annotate(

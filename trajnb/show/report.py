@@ -23,7 +23,8 @@ from trajnb.records import Run
 from trajnb.scoring import crossing
 from trajnb.scoring.answers import answers
 from trajnb.scoring.arms import Arm, arms_of
-from trajnb.scoring.caveats import caveats
+from trajnb.scoring.caveats import caveats, covered
+from trajnb.scoring.overview import Plan, plan_of
 from trajnb.scoring.tables import frame, headline
 from trajnb.show.results import answers_html, headline_html
 
@@ -106,7 +107,7 @@ def write_index(
         progress=f"{list(states.values()).count('finished')} of {len(states)} runs finished",
         facts=_facts(finished),
         pages=[(page, label) for page, label in PAGES.items() if (folder / page).is_file()],
-        **(_results(finished, study.get("family")) if finished else {}),
+        **(_results(finished, plan_of(folder)) if finished else {}),
         runs=[
             _row(folder, name, state, runs.get(name), arms.get(name))
             for name, state in states.items()
@@ -116,21 +117,23 @@ def write_index(
     return folder / "index.html"
 
 
-def _results(runs: Sequence[Run], family: dict | None) -> dict:
-    """Answers, what they cannot carry, the headline of the plain arms, and how many `others` there
-    are.
+def _results(runs: Sequence[Run], plan: Plan) -> dict:
+    """Answers, what they cannot carry, the headline of the plain arms, what its intervals cover,
+    and how many `others` there are.
     """
     table = frame(runs)
     plain = crossing.plain(table)
     try:
-        found = crossing.effects(table, (family or {}).get("measures", ["canonical"]), family)
-        sentences = answers(table, found)
-        sentences += caveats(table, found, family, [run.record.started for run in runs])
+        found = crossing.effects(table, plan.measures(), plan.family)
+        sentences = [*plan.declaration(), *answers(table, found)]
+        sentences += caveats(table, found, plan.family, [run.record.started for run in runs])
     except ValueError as error:  # runs that cannot be compared: a study under way goes on
         sentences = [f"No answer: {error}."]
+    first = headline(plain)
     return {
         "answers": answers_html(sentences),
-        "headline": headline_html(headline(plain)),
+        "headline": headline_html(first),
+        "covered": covered(list(first.covers)),
         "others": table.trained.nunique() - plain.trained.nunique(),
     }
 

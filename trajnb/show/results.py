@@ -15,7 +15,7 @@ from trajnb.scoring import paper
 from trajnb.scoring.answers import unit_of
 from trajnb.scoring.arms import words
 from trajnb.scoring.score import MEASURES
-from trajnb.scoring.stats import Interval
+from trajnb.scoring.stats import Estimate, Interval, direction
 
 
 def answers_html(sentences: Iterable[str]) -> str:
@@ -28,17 +28,23 @@ def answers_html(sentences: Iterable[str]) -> str:
 
 
 def effects_html(effects: pd.DataFrame) -> str:
-    """The table of `trajnb.scoring.crossing.effects`, without what was not measured."""
+    """The table of `trajnb.scoring.crossing.effects`, without what was not measured; the last two
+    columns are descriptions.
+    """
     titles = (
         "measure",
         "effect",
         "95 % interval",
+        "corrected",
         "p",
         "Holm",
-        "detectable",
+        "run pairs",
+        "interval covers other",
+        "items",
+        "sign flips",
         "right in one arm alone",
     )
-    heads = "".join(f"<th>{title}</th>" for title in (*titles, "items", "seeds × orders"))
+    heads = "".join(f"<th>{title}</th>" for title in titles)
     rows = []
     measured = effects[effects["items"] > 0].rename(columns={"mean": "level"})
     for (variant, measure), part in measured.groupby(["variant", "measure"], sort=False):
@@ -62,28 +68,34 @@ def _row_group(head: str, rows: list[str]) -> list[str]:
 
 
 def _direction(row) -> str:
-    """The class of a cell: where its interval lies."""
-    return "up" if row.low > 0 else "down" if row.high < 0 else "unclear"
+    """The class of a cell: what may be said of its row."""
+    return ("unclear", "up", "down")[direction(row)]
 
 
 def _mark(row) -> str:
-    """What stands before a number whose interval excludes zero."""
-    return "▲ " if row.low > 0 else "▼ " if row.high < 0 else ""
+    """What stands before a number that may be called higher or lower."""
+    return ("", "▲ ", "▼ ")[direction(row)]
 
 
 def _effect(row, digits: int) -> str:
     alone = f"{row.left_only} : {row.right_only} <small>p {_number(row.mcnemar, 3)}</small>"
+    wide = Interval(row.level, row.corrected_low, row.corrected_high)
     cells = [
+        "" if isnan(wide.low) else _span(wide, digits),
         _number(row.p, 3),
         f"<b>{_number(row.holm, 3)}</b>" if row.declared else _number(row.holm, 3),
-        _number(row.detectable, digits),
-        "" if isnan(row.mcnemar) else alone,
+        str(row.pairs),
+        escape(", ".join(row.covers)),
         f"{row.items} <small>in {row.dialogues} dialogues</small>",
-        f"{row.seeds} × {row.orders}" if row.seeds else "",
+        f"<small>p {_number(row.flip, 3)}</small>",
+        "" if isnan(row.mcnemar) else alone,
     ]
-    level = f"{row.level:+z.{digits}f}{_span(row, digits)}"
+    p = row.holm if row.declared else row.p
+    judged = Estimate(row.level, row.low, row.high, p, row.pairs, row.covers)
+    floor = " <small>floor</small>" if row.floor else ""
+    level = f"{row.level:+z.{digits}f}{_span(row, digits)}{floor}"
     others = "".join(f'<td class="n">{cell}</td>' for cell in cells)
-    return f'<td>{escape(row.effect)}</td><td class="n {_direction(row)}">{level}</td>{others}'
+    return f'<td>{escape(row.effect)}</td><td class="n {_direction(judged)}">{level}</td>{others}'
 
 
 def _span(row, digits: int) -> str:
@@ -121,7 +133,7 @@ def _interval(found: object, digits: int, signed: bool) -> str:
     if not isinstance(found, Interval) or isnan(found.mean):
         return ""
     form = f"{'+' if signed else ''}z.{digits}f"
-    level = f"{_mark(found) if signed else ''}{found.mean:{form}}"
+    level = f"{found.mean:{form}}"
     if isnan(found.low):
         return level
     return f"{level} <small>{found.low:{form}} to {found.high:{form}}</small>"
@@ -129,10 +141,11 @@ def _interval(found: object, digits: int, signed: bool) -> str:
 
 def headline_html(headline: pd.DataFrame) -> str:
     """The table of `trajnb.scoring.tables.headline`: one row per arm and measure, counts beside
-    percent.
+    percent. Measures that an arm does not have are left out.
     """
     rows = []
-    for arm, part in headline.groupby("arm", sort=False):
+    headline = headline.rename(columns={"change": "mean"})
+    for arm, part in headline[headline.final.notna()].groupby("arm", sort=False):
         lines = list(part.itertuples())
         rows += _row_group(escape(str(arm)) + _basis(lines[0]), list(map(_headline, lines)))
     return (
@@ -166,7 +179,7 @@ def _level(row, when: str) -> str:
 
 def _change(row) -> str:
     digits = 1 if row.unit == "%" else 2
-    return f"{_mark(row)}{row.change:+z.{digits}f}{_span(row, digits)}"
+    return f"{_mark(row)}{row.mean:+z.{digits}f}{_span(row, digits)}"
 
 
 def _paper(row) -> str:

@@ -19,6 +19,8 @@ from trajnb.scoring.score import has_holes
 from trajnb.study.engines import say
 from trajnb.study.params import Study
 
+DECISIVE = ("primary", "smallest_effect")
+
 
 def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
     """Make `out` the folder of this study, or raise ValueError where it is already something
@@ -41,20 +43,25 @@ def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
         )
     (out / "runs").mkdir(parents=True, exist_ok=True)
     content = {"name": study.name, "title": study.title, "description": study.description}
+    decisive = {"primary": study.primary, "smallest_effect": study.smallest_effect}
+    decisive = {name: value for name, value in decisive.items() if value}
     if study.family:
-        content["family"] = _declared(study.family, about)
+        content["family"] = _declared(study.family, decisive, about)
+    content |= decisive
     content["runs"] = runs
     content = json.loads(json.dumps(content))  # lists that runs share would become YAML anchors
     write_bytes(about, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
-def _declared(family: dict, about: Path) -> dict:
-    """The family of tests with the time at which this study's folder first named it."""
-    before = (
-        yaml.safe_load(about.read_text(encoding="utf-8")).get("family") if about.is_file() else None
-    )
-    same = before and {name: before.get(name) for name in family} == family
-    return {**family, "declared": before["declared"] if same else now()}
+def _declared(family: dict, decisive: dict, about: Path) -> dict:
+    """The family of tests with the time at which this study's folder first named it, and with it
+    what is decisive.
+    """
+    before = yaml.safe_load(about.read_text(encoding="utf-8")) if about.is_file() else {}
+    named = before.get("family") or {}
+    same = {name: named.get(name) for name in family} == family
+    same = same and {name: before.get(name) for name in DECISIVE if name in before} == decisive
+    return {**family, "declared": named["declared"] if same else now()}
 
 
 def adopt_kept(out: Path, runs: dict[str, dict], kept: Path) -> None:

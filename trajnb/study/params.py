@@ -5,8 +5,10 @@ A params file is one study::
     title: Stripped against full                # optional, shown on top of the report
     description: One sentence on what it asks.  # optional
     common: {corpus: bfcl, learning_rate: 2e-4} # what all runs share
-    family: {measures: [canonical], effects: [training, prompt]}  # optional: tested together, see
+    family: {measures: [novel], effects: [training@full]}  # optional: tested together, see
         the report
+    primary: novel                              # optional: the measure of the family that decides
+    smallest_effect: 4.4                        # optional: what of it can be found, in points
     runs:                                       # grids; their union is the study
       - condition: [stripped, full]             # in a grid a list is an axis
         seed: [0, 1, 2]
@@ -33,7 +35,7 @@ from trajnb.known import check_known, nearest
 from trajnb.run.settings import FOLDERS, asked_with, check_played
 from trajnb.strategies import strategy_of
 
-TOP_LEVEL = ("title", "description", "family", "common", "runs")
+TOP_LEVEL = ("title", "description", "family", "primary", "smallest_effect", "common", "runs")
 KINDS = ("int", "float", "bool", "str", "list[str]")  # annotations of a parameters cell
 
 
@@ -77,6 +79,10 @@ class Study:
     family: dict | None = (
         None  # measures and effects whose tests are corrected together; None: not declared
     )
+    primary: str = ""
+    """The measure of the family that decides; empty: not declared."""
+    smallest_effect: float | None = None
+    """The smallest true effect on it that the study can find, in points; None: not declared."""
 
 
 def notebook_parameters(notebook: Path) -> Parameters:
@@ -142,7 +148,11 @@ def read_params(file: Path, parameters: Parameters, settings: Sequence[str] = ()
     common |= _read_settings(settings, grids, parameters)
     title, description = (str(content.get(key) or "") for key in ("title", "description"))
     family = _family(file, content["family"]) if content.get("family") is not None else None
-    return Study(file.stem, title or file.stem, description, common, grids, family)
+    primary = _primary(file, content, family)
+    effect = _smallest_effect(file, content, primary)
+    return Study(
+        file.stem, title or file.stem, description, common, grids, family, primary, effect
+    )
 
 
 def read_run(file: Path, parameters: Parameters) -> dict:
@@ -282,9 +292,9 @@ def _orders(file: Path, place: str, value: object) -> int | list:
 def _family(file: Path, value: object) -> dict[str, list[str]]:
     """The comparisons that are tested together: every effect on every measure."""
     from trajnb.scoring.crossing import EFFECTS
-    from trajnb.scoring.score import SCORES
+    from trajnb.scoring.score import MEASURES
 
-    known = {"measures": SCORES, "effects": EFFECTS}
+    known = {"measures": MEASURES, "effects": EFFECTS}
     if not isinstance(value, dict) or sorted(value) != sorted(known):
         raise ValueError(
             f"{file}: family must map measures and effects to lists, not {_shown(value)}"
@@ -299,6 +309,41 @@ def _family(file: Path, value: object) -> dict[str, list[str]]:
                     f"{file}: family.{part}: unknown {word!r}{hint}; known: {', '.join(words)}"
                 )
     return value
+
+
+def _primary(file: Path, content: dict, family: dict | None) -> str:
+    """The measure that decides, one of the family's."""
+    from trajnb.scoring.score import MEASURES
+
+    primary = content.get("primary")
+    if primary is None:
+        return ""
+    if not isinstance(primary, str) or primary not in MEASURES:
+        hint = nearest(str(primary), MEASURES)
+        raise ValueError(
+            f"{file}: unknown primary {primary!r}{hint}; known: {', '.join(MEASURES)}"
+        )
+    if family is None or primary not in family["measures"]:
+        raise ValueError(
+            f"{file}: primary is {primary}, but family.measures does not name it, so no test of it "
+            "would be declared"
+        )
+    return primary
+
+
+def _smallest_effect(file: Path, content: dict, primary: str) -> float | None:
+    """A positive number of points of the primary measure."""
+    value = content.get("smallest_effect")
+    if value is None:
+        return None
+    number = _convert(value, "float")
+    if number is None or number <= 0:
+        raise ValueError(
+            f"{file}: smallest_effect must be a positive number of points, not {_shown(value)}"
+        )
+    if not primary:
+        raise ValueError(f"{file}: smallest_effect is of the primary measure: declare one")
+    return number
 
 
 def _checked(
