@@ -147,7 +147,8 @@ def without_targets_of(
 ) -> tuple[tuple[Dialogue, ...], int]:
     """The dialogues with the training calls that are also held out no longer targets, and how many these were.
 
-    Prompts still show them; they are not learnt, and so no call of the training side is asked for.
+    Prompts still show them; they are not learnt, and so no call of the training side is asked for. An API that
+    has no arguments, whose calls are all alike, may then not be learnt at all.
     """
     asked = {call for dialogue in dialogues if dialogue.id in held_out for call in _targets(dialogue).values()}
     found, taken = [], 0
