@@ -104,11 +104,11 @@ def intervals(
     Each metric is that of a run (or of the runs that share seed, fold and order), in its own block
     order, averaged over runs. Dialogues are drawn within their block (the blocks are fixed), seeds
     and orders as in `crossed_bootstrap`; of runs that hold out several folds, which share no
-    dialogue, the interval is Student's t over the means of folds. nan for low and high where a block
-    has fewer than two dialogues, nan throughout for metrics that a single block does not have, or
-    that rest on what not all runs were asked. A stage without the items of a block that it asks
-    about (`score.is_asked`) is a ValueError. Forgetting takes the maximum of noisy scores and so is
-    a little too high, in every draw as in the matrix itself.
+    dialogue, the interval is Student's t over the means of folds. nan for low and high where a
+    block has fewer than two dialogues, nan throughout for metrics that a single block does not
+    have, or that rest on what not all runs were asked. A stage without the items of a block that it
+    asks about (`score.is_asked`) is a ValueError. Forgetting takes the maximum of noisy scores and
+    so is a little too high, in every draw as in the matrix itself.
     """
     found = _intervals([rows], measure, level=level, resamples=resamples, seed=seed)
     if measure == "logp":
@@ -130,8 +130,8 @@ def difference_intervals(
 ) -> dict[str, Interval]:
     """METRICS of arm `left` minus those of arm `right`, in points (nats a token for `logp`).
 
-    Paired by (seed, order), fold and item: what only one arm has is left out, and runs and dialogues
-    are drawn for both at once. Arms without a run or an item in common are a ValueError.
+    Paired by (seed, order), fold and item: what only one arm has is left out, and runs and
+    dialogues are drawn for both at once. Arms without a run or an item in common are a ValueError.
     """
     left, right = _with_fold(left), _with_fold(right)
     for key in (["seed", "order"], ["seed", "fold", "order"], ["dialogue_id", "step"]):
@@ -297,8 +297,8 @@ def _check_asked(there: np.ndarray, design: _Design) -> None:
             lacks = next(block for block in order if block not in asked)
             raise ValueError(
                 f"seed {seed}, order {order_words(order)}: no rows of {lacks} at stage {stage}; "
-                f"metrics need every block at every stage from 0 to {len(order)}, or in between that "
-                "alone which was just learnt"
+                f"metrics need every block at every stage from 0 to {len(order)}, or in between "
+                "that alone which was just learnt"
             )
 
 

@@ -83,8 +83,8 @@ def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
 
 
 def is_finished(folder: Path, run: dict) -> bool:
-    """Whether `folder` holds the record of `run` with every evaluation that the run asks for, at the
-    stages that it asks for.
+    """Whether `folder` holds the record of `run` with every evaluation that the run asks for, at
+    the stages that it asks for.
     """
     record = folder / "record.json"
     try:
