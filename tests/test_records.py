@@ -170,12 +170,12 @@ def deal(file, fold, folds, sha256):
 def test_folds_of_one_dealing_are_pooled_and_no_others(study):
     full, stripped = (study / "runs" / name / "record.json" for name in ("full-s0", "stripped-s0"))
     deal(full, 0, 5, "2" * 64)
-    with pytest.raises(ValueError, match="full-s0 holds out one of 5 folds, stripped-s0 the corpus's own split"):
+    with pytest.raises(ValueError, match="holds out one of 5 folds, stripped-s0 the corpus's own split"):
         records.read_study(study)
     deal(stripped, 1, 5, "3" * 64)
     assert [run.record.parameters["fold"] for run in records.read_study(study)] == [0, 1]
     deal(stripped, 1, 10, "3" * 64)
-    with pytest.raises(ValueError, match="item by item: full-s0 holds out one of 5 folds, stripped-s0 one of 10"):
+    with pytest.raises(ValueError, match="item by item: full-s0 holds out one of 5 folds.* one of 10"):
         records.read_study(study)
     deal(stripped, 0, 5, "3" * 64)
     with pytest.raises(ValueError, match="corpus hash"):

@@ -315,9 +315,9 @@ def _check_folds(runs: Sequence[Run]) -> None:
         first, before = found.setdefault(json.dumps(asked), (run, dealt))
         if dealt != before:
             raise ValueError(
-                f"runs that cannot be compared item by item: {first.folder.name} holds out {before}, "
-                f"{run.folder.name} {dealt}, so that some dialogues would count twice; keep them in two "
-                "folders"
+                "runs that cannot be compared item by item: "
+                f"{first.folder.name} holds out {before}, {run.folder.name} {dealt}, "
+                "so that some dialogues would count twice; keep them in two folders"
             )
 
 

@@ -224,5 +224,5 @@ def test_a_file_of_ones_own_has_folds_unless_it_says_what_is_held_out(tmp_path):
     assert sorted(held_out) == ["0", "1", "2", "3"]
     own = own_dialogues(tmp_path / "says.jsonl", held_out=[1, 3])
     assert load_corpus(**own).held_out == {"1", "3"}
-    with pytest.raises(ValueError, match="2 dialogues of .*says.jsonl say that they are held out: leave fold out"):
+    with pytest.raises(ValueError, match="2 dialogues of .*says.jsonl say that they are held out: leave"):
         load_corpus(**own, fold=0, folds=2)

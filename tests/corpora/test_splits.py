@@ -99,6 +99,13 @@ def test_folds_depend_on_ids_alone():
     assert 0 < len(folds_of(DIALOGUES)[0] & firsts) < 12, "dealt in file order"
 
 
+def test_twins_are_held_out_together():
+    twins = [replace(d, id=f"{d.id}-twin") for d in DIALOGUES[:40]]
+    for fold in folds_of([*DIALOGUES, *twins]):
+        for twin in twins:
+            assert (twin.id in fold) == (twin.id.removesuffix("-twin") in fold)
+
+
 def test_gold_disjoint_folds_keep_groups_whole():
     for fold in folds_of(DIALOGUES, "gold-disjoint"):
         sides = [[d for d in DIALOGUES if (d.id in fold) is side] for side in (False, True)]
@@ -138,6 +145,6 @@ def test_what_cannot_be_dealt(dialogues, fold, folds, culprit):
 
 def test_groups_that_leave_a_fold_empty_name_the_block():
     few = [replace(dialogue(index, gold=str(index // 3)), block="few") for index in range(6)]
-    with pytest.raises(ValueError, match="block 'few'.*leave a fold without any of its 6: lower folds"):
+    with pytest.raises(ValueError, match="block 'few'.*leave a fold without any of its 6: lower"):
         splits.deal([*few, *DIALOGUES[60:]], "gold-disjoint", 0, 3)
     assert splits.deal([*few, *DIALOGUES[60:]], "gold-disjoint", 0, 2)

@@ -4,7 +4,6 @@ import pytest
 from trajnb import machine, records
 from trajnb.run import answer, learn
 
-
 ROWS = [{"dialogue_id": name, "step": step, "block": name} for name in "ab" for step in (0, 1)]
 
 

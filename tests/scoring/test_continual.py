@@ -169,7 +169,8 @@ def test_rates_stay_between_0_and_100():
 
 def ends(table):
     """The rows of all stages but, between the ends, those of the block just learnt."""
-    own = [order[stage - 1] if 0 < stage <= len(order) else "" for order, stage in zip(table.order, table.stage)]
+    pairs = zip(table.order, table.stage, strict=True)
+    own = [order[stage - 1] if 0 < stage <= len(order) else "" for order, stage in pairs]
     return table[table.stage.isin([0, table.stage.max()]) | (table.block == own)]
 
 

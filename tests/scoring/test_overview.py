@@ -40,10 +40,10 @@ def test_what_was_declared_is_said(tmp_path):
     assert overview.Plan([], None).measures() == ["canonical", "novel", "name", "logp"]
 
 
-def test_runs_of_a_fold_are_asked_the_same(eight_runs):
+def test_eight_folds_are_asked_for_all_there_is(eight_runs):
     asked = overview.items_of(eight_runs(folds=8))
     assert asked.alike and asked.items == 640 and asked.dialogues == 64
-    assert asked.words() == "All runs of one of 8 folds were asked for the same calls."
+    assert asked.words() == "8 folds are held out; all runs of a fold were asked for the same calls."
 
 
 def test_whether_all_runs_were_asked_the_same(read):

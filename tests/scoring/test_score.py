@@ -78,6 +78,7 @@ def test_between_the_ends_a_stage_may_be_asked_about_its_own_block_alone():
     assert found["full"]["name"] == [[1, 1, 1], [1, None, None], [None, 1, None], [1, 1, 1]]
     assert found["full"]["gold_nll"][1] == [1.0, None, None]
     assert has_holes(found) and not has_holes(matrix(rows[:3], blocks))
+    assert not has_holes({"full": {"name": [[1, 1]], "gold_nll": [[None, None]]}})
     with pytest.raises(ValueError, match="stage 1, block b: 0 predictions"):
         matrix([*rows, row("c", 1)], blocks)  # neither all nor its own
     with pytest.raises(ValueError, match="stage 1, block a: 0 predictions"):

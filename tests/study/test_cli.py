@@ -78,8 +78,8 @@ def test_corpus_prints_its_account(trajnb):
     assert account["dialogues"] == 12 and account["examples"] > 0 and len(account["hash"]) == 64
     assert "dialogues: 12" in trajnb("corpus", "sample").output
     assert "did you mean 'sample'" in trajnb("corpus", "smaple").output
-    parts = [json.loads(trajnb("corpus", "sample", "--fold", k, "--folds", "3", "--json").output) for k in "012"]
-    assert len({part["hash"] for part in parts}) == 3
+    parts = [trajnb("corpus", "sample", "--fold", fold, "--folds", "3", "--json") for fold in (0, 1, 2)]
+    assert len({json.loads(part.output)["hash"] for part in parts}) == 3
     assert "targets_not_learnt: 2" in trajnb("corpus", "sample", "--split", "gold-disjoint").output
     assert "fresh_ids is for the corpus 'bfcl'" in trajnb("corpus", "sample", "--fresh-ids").output
 

@@ -220,7 +220,7 @@ def test_axes_can_be_tied(read):
 @pytest.mark.parametrize(
     "grid, words",
     [
-        ("together: {seed: [0, 1], learning_rate: [1e-4]}", "equally long, but seed has 2, learning_rate has 1"),
+        ("together: {seed: [0, 1], learning_rate: [1e-4]}", "long, but seed has 2, learning_rate has 1"),
         ("together: {seed: [0, 1], sed: [0, 1]}", "runs.0..together.sed: unknown parameter.*'seed'"),
         ("seed: [5], together: {seed: [0, 1], orders: 2}", "seed stands beside together too"),
         ("together: {seed: [0, 1], order: [[a], [b]], orders: 2}", "order and orders both say"),

@@ -139,8 +139,8 @@ def _fold(
     """The ids that a fold holds out; ValueError where a file of one's own says it already."""
     if stated and choice.corpus == "jsonl":
         raise ValueError(
-            f"fold is {choice.fold}, but {len(stated)} dialogues of {choice.corpus_path} say that they "
-            "are held out: leave fold out, or take held_out out of the file"
+            f"fold is {choice.fold}, but {len(stated)} dialogues of {choice.corpus_path} say that "
+            "they are held out: leave fold out, or take held_out out of the file"
         )
     return splits.deal(dialogues, choice.split, choice.fold, choice.folds)
 

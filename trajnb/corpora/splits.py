@@ -1,7 +1,7 @@
 """The two sides of a split, and which dialogues are held out where the corpus does not say.
 
-Of a split without folds a dialogue's side follows from what it says, so that data added later moves none that
-was there. Folds are dealt from all dialogues at once: each is held out in one of them.
+Of a split without folds a dialogue's side follows from what it says, so that data added later moves
+none that was there. Folds are dealt from all dialogues at once: each is held out in one of them.
 """
 
 import hashlib
@@ -68,31 +68,32 @@ def hold_out(dialogues: Sequence[Dialogue], split: str, share: float) -> frozens
 
 
 def deal(dialogues: Sequence[Dialogue], split: str, fold: int, folds: int) -> frozenset[str]:
-    """The ids that fold `fold` of `folds` (from 0) holds out; every dialogue is in exactly one fold.
+    """The ids that fold `fold` of `folds` (from 0) holds out; each dialogue is in exactly one fold.
 
-    A permutation of the dialogues that depends on nothing but their ids is dealt round, each to the fold that
-    has fewest of its block, so that folds differ by at most one dialogue in a block, and what a corpus shows
-    or calls (`documents`, `fresh_ids`) moves none.
+    A permutation of the dialogues that depends on nothing but their ids is dealt round, each to the
+    fold that has fewest of its block, so that folds differ by at most one dialogue in a block, and
+    what a corpus shows or calls (`documents`, `fresh_ids`) moves none. Dialogues that say the same
+    are dealt as one, the largest such groups first; rows are not.
 
-    "gold-disjoint" deals whole groups of dialogues that share a call, the largest first, so that its folds
-    differ by more. Groups that are too large, see `too_large`, are dealt dialogue by dialogue; what
+    "gold-disjoint" deals groups of dialogues that share a call, so that its folds differ by more.
+    Groups that are too large, see `too_large`, are dealt dialogue by dialogue; what
     `without_targets_of` then takes away keeps the sides apart.
 
     Raises:
-        ValueError: fewer than two folds, a fold that is none of them, an unknown split, or a block that has
-            not a dialogue for every fold.
+        ValueError: fewer than two folds, a fold that is none of them, an unknown split, or a block
+            that has not a dialogue for every fold.
     """
     check_known("split", split, SPLITS)
     check_fold(fold, folds)
     sizes = Counter(dialogue.block for dialogue in dialogues)
     for block, size in sizes.items():
         if size < folds:
-            raise ValueError(f"block {block!r} has {size} dialogues, too few for {folds} folds: lower folds")
+            raise ValueError(
+                f"block {block!r} has {size} dialogues, too few for {folds} folds: lower folds"
+            )
     shuffled = sorted(dialogues, key=lambda dialogue: dialogue.id)
     random.Random(FOLD_SEED).shuffle(shuffled)
-    groups = [[dialogue] for dialogue in shuffled]
-    if split == "gold-disjoint":
-        groups = sorted(_whole_or_single(shuffled, folds), key=len, reverse=True)
+    groups = sorted(_dealt_as_one(shuffled, split, folds), key=len, reverse=True)
     held_out: list[set[str]] = [set() for _ in range(folds)]
     counts: list[Counter[str]] = [Counter() for _ in range(folds)]
     for group in groups:
@@ -103,8 +104,8 @@ def deal(dialogues: Sequence[Dialogue], split: str, fold: int, folds: int) -> fr
     for block in sizes:
         if not all(count[block] for count in counts):
             raise ValueError(
-                f"block {block!r}: dialogues that share a call leave a fold without any of its "
-                f"{sizes[block]}: lower folds ({folds}), or take split 'dialogue'"
+                f"block {block!r}: dialogues that stand together (split {split!r}) leave a fold "
+                f"without any of its {sizes[block]}: lower folds ({folds}), or take another split"
             )
     return frozenset(held_out[fold])
 
@@ -112,10 +113,13 @@ def deal(dialogues: Sequence[Dialogue], split: str, fold: int, folds: int) -> fr
 def check_fold(fold: int, folds: int) -> None:
     """Raise ValueError for a number of folds that is none, or a fold that is not among them."""
     if folds < 2:
-        raise ValueError(f"folds is {folds}: it takes at least two, one held out and the rest to learn from")
+        raise ValueError(
+            f"folds is {folds}: it takes at least two, one held out and the rest to learn from"
+        )
     if not 0 <= fold < folds:
         raise ValueError(
-            f"fold is {fold}: {folds} folds are numbered 0 to {folds - 1}, and -1 is the corpus's own split"
+            f"fold is {fold}: {folds} folds are numbered 0 to {folds - 1}, and -1 is the corpus's "
+            "own split"
         )
 
 
@@ -125,8 +129,8 @@ def _load(count: Counter[str], blocks: Collection[str]) -> tuple[int, int]:
 
 
 def too_large(group: Sequence[Dialogue], dialogues: Sequence[Dialogue], folds: int) -> bool:
-    """Whether a group cannot be held out as a whole: it has more than one of `folds` parts of all dialogues,
-    or leaves less than a dialogue of a block to each other fold.
+    """Whether a group cannot be held out as a whole: it has more than one of `folds` parts of all
+    dialogues, or leaves less than a dialogue of a block to each other fold.
     """
     if len(group) * folds > len(dialogues):
         return True
@@ -135,7 +139,15 @@ def too_large(group: Sequence[Dialogue], dialogues: Sequence[Dialogue], folds: i
     return any(rest[block] < folds - 1 for block in {dialogue.block for dialogue in group})
 
 
-def _whole_or_single(dialogues: Sequence[Dialogue], folds: int) -> list[list[Dialogue]]:
+def _dealt_as_one(dialogues: Sequence[Dialogue], split: str, folds: int) -> list[list[Dialogue]]:
+    """The dialogues in groups that one fold holds out."""
+    if split == "row":
+        return [[dialogue] for dialogue in dialogues]
+    if split == "dialogue":
+        said: dict[str, list[Dialogue]] = {}
+        for dialogue in dialogues:
+            said.setdefault(repr(dialogue.turns), []).append(dialogue)
+        return list(said.values())
     groups = by_gold(dialogues)
     whole = [group for group in groups if not too_large(group, dialogues, folds)]
     kept = {dialogue.id for group in whole for dialogue in group}
@@ -145,11 +157,14 @@ def _whole_or_single(dialogues: Sequence[Dialogue], folds: int) -> list[list[Dia
 def without_targets_of(
     dialogues: Sequence[Dialogue], held_out: Collection[str]
 ) -> tuple[tuple[Dialogue, ...], int]:
-    """The dialogues with the training calls that are also held out no longer targets, and how many these were.
+    """The dialogues with the training calls that are also held out no longer targets, and how many
+    these were.
 
     Prompts still show them; they are not learnt, and so no call of the training side is asked for.
+    An API that has no arguments, whose calls are all alike, may then not be learnt at all.
     """
-    asked = {call for dialogue in dialogues if dialogue.id in held_out for call in _targets(dialogue).values()}
+    others = [dialogue for dialogue in dialogues if dialogue.id in held_out]
+    asked = {call for dialogue in others for call in _targets(dialogue).values()}
     found, taken = [], 0
     for dialogue in dialogues:
         targets = {} if dialogue.id in held_out else _targets(dialogue)

@@ -224,8 +224,8 @@ def kept(
     blocks: Collection[str],
     measure: Callable[[Sequence[Mapping]], list[dict]],
 ) -> list[dict]:
-    """The lines of `path`, in the order of `rows`; of those rows that are of `blocks` the lines that
-    are not there yet are measured and added.
+    """The lines of `path`, in the order of `rows`; of those rows that are of `blocks` the lines
+    that are not there yet are measured and added.
     """
     rows = list(rows)
     found = {_item(line): line for line in records.read_lines(path)} if path.exists() else {}

@@ -15,7 +15,8 @@ FOLDERS = ("run_folder", "zero_shot_folder")
 """Where a run is kept."""
 
 NOT_IDENTITY = (*FOLDERS, "eval_conditions", "eval_stages")
-"""Where a run is kept and what it is asked, when, change no weight; everything else is its identity.
+"""Where a run is kept, what it is asked and when change no weight; everything else is its
+identity.
 """
 
 EVAL_STAGES = ("all", "ends")

@@ -132,8 +132,8 @@ def difference_intervals(
 ) -> dict[str, Interval]:
     """METRICS of arm `left` minus those of arm `right`, in points (nats a token for `logp`).
 
-    Paired by (seed, order), fold and item: what only one arm has is left out, and runs and dialogues
-    are drawn for both at once. Arms without a run or an item in common are a ValueError.
+    Paired by (seed, order), fold and item: what only one arm has is left out, and runs and
+    dialogues are drawn for both at once. Arms without a run or an item in common are a ValueError.
     """
     left, right = _with_fold(left), _with_fold(right)
     for key in (["seed", "order"], ["seed", "fold", "order"], ["dialogue_id", "step"]):
@@ -299,8 +299,8 @@ def _check_asked(there: np.ndarray, design: _Design) -> None:
             lacks = next(block for block in order if block not in asked)
             raise ValueError(
                 f"seed {seed}, order {order_words(order)}: no rows of {lacks} at stage {stage}; "
-                f"metrics need every block at every stage from 0 to {len(order)}, or in between that "
-                "alone which was just learnt"
+                f"metrics need every block at every stage from 0 to {len(order)}, or in between "
+                "that alone which was just learnt"
             )
 
 

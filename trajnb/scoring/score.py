@@ -119,9 +119,11 @@ def is_asked(there: Collection[str], blocks: Sequence[str], stage: int, last: in
 
 
 def has_holes(matrices: Mapping[str, Mapping[str, list[list]]]) -> bool:
-    """Whether a matrix of a record, by condition and score, lacks a block at some stage."""
-    tables = [rows for scores in matrices.values() for rows in scores.values()]
-    return any(None in row for rows in tables for row in rows)
+    """Whether a matrix of a record, by condition and score, lacks a block at some stage. What has no
+    log-likelihood has its counts.
+    """
+    counted = [scores.get(name, []) for scores in matrices.values() for name in SCORES]
+    return any(None in row for rows in counted for row in rows)
 
 
 def _check(cell: list[Mapping], first: list[Mapping], where: str) -> None:

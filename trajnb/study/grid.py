@@ -15,8 +15,8 @@ def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
 
     Axes under `together` are walked in step, each step crossed with the grid's other axes, so that
     a study that is cut has whole steps; `orders` among them come round again where there are more
-    steps. The union: a run that two grids name is one run, evaluated under the conditions and at the
-    stages of both. A run that cannot be is a ValueError that names its grid.
+    steps. The union: a run that two grids name is one run, evaluated under the conditions and at
+    the stages of both. A run that cannot be is a ValueError that names its grid.
     """
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     runs: dict[str, dict] = {}
@@ -57,12 +57,13 @@ def _steps(tied: dict[str, list]) -> list[dict]:
     are.
     """
     axes = {name: values for name, values in tied.items() if name != "orders"}
-    return [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)] or [{}]
+    steps = zip(*axes.values(), strict=True)
+    return [dict(zip(axes, values, strict=True)) for values in steps] or [{}]
 
 
 def _orders_of(run: dict, grid: dict, tied: dict, number: int) -> list[list[str]]:
-    """The block orders of a run at step `number`: all that the grid asks for, or, of tied ones, that
-    of the step; none where the run's own `order` says it.
+    """The block orders of a run at step `number`: all that the grid asks for, or, of tied ones,
+    that of the step; none where the run's own `order` says it.
 
     The corpus's own order is the default, and a run in it the same run.
     """

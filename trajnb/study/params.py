@@ -258,7 +258,9 @@ def _together(file: Path, where: str, tied: object, free: dict, parameters: Para
             f"{file}: {where}: {both[0]} stands beside together too: an axis is tied or free"
         )
     if "order" in tied and "orders" in tied:
-        raise ValueError(f"{file}: {where}: order and orders both say the order of blocks: give one")
+        raise ValueError(
+            f"{file}: {where}: order and orders both say the order of blocks: give one"
+        )
     lengths = {name: len(values) for name, values in axes.items() if name != "orders"}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
