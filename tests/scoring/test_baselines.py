@@ -45,12 +45,18 @@ def test_intransigence_needs_a_joint_arm_of_the_same_condition(read):
 
 
 def test_intervals_hold_their_figure(read):
-    runs = [read(f"s{seed}", seed=seed) for seed in (0, 1)]
-    runs.append(read("joint", strategy="joint"))
+    five = {"dialogues": continual.FEW_DIALOGUES}
+    runs = [read(f"s{seed}", seed=seed, **five) for seed in (0, 1)]
+    runs.append(read("joint", strategy="joint", **five))
     found = baselines(tables.frame(runs), "name")
     known = found.dropna(subset=["low"])
     assert len(known) and (known.low <= known["mean"]).all() and (known["mean"] <= known.high).all()
     assert set(found[found.low.isna()].trained.map(str)) == {"full"}, "three dialogues a block"
+
+
+def test_fewer_than_five_dialogues_a_block_give_no_continual_interval(read):
+    found = baselines(tables.frame([read("a", dialogues=4)]), "name")
+    assert found["mean"].notna().all() and found.low.isna().all()
 
 
 def test_both_conditions_are_held_against_each_other_at_the_same_prompts(read):

@@ -139,6 +139,17 @@ def test_runs_of_other_folds_are_not_compared_item_by_item(crossed_table):
         crossing.effects(pd.concat(apart), ["canonical"], which=["training@stripped"])
 
 
+def test_a_control_with_folds_of_its_own_leaves_the_crossing_alone(eight_runs, crossed_table):
+    right = {("none", "stripped"): 0, ("none", "full"): 2}
+    placebo = {("placebo", "stripped"): 2, ("placebo", "full"): 5}
+    control = crossed_table(right | placebo, {}, {"placebo": range(5)}, trains=["placebo"], folds=5)
+    rows = crossing.effects(pd.concat([eight_runs(folds=8), control]), ["canonical"])
+    rows = rows.set_index("effect")
+    assert "0, 1, 2, 3, 4, 5, 6, 7 of 8 against fold 0, 1, 2, 3, 4 of 5" in rows.note["content"]
+    assert rows.loc["training@full", "mean"] == pytest.approx(40)
+    assert rows.loc["prompt@none", "pairs"] == 8, "of the crossing's own folds"
+
+
 def test_novel_calls_are_those_that_training_did_not_show(eight_runs):
     table = eight_runs()
     novel = crossing.effects(table, ["novel"]).set_index("effect")
@@ -212,7 +223,8 @@ def test_only_plain_arms_enter(crossed_table):
         crossed_table(dict.fromkeys(plain_cells(), 9), variant=(("fresh_ids", True),)),
     ]
     table = pd.concat([plain, *others], ignore_index=True)
-    pd.testing.assert_frame_equal(crossing.effects(table), crossing.effects(plain))
+    found, expected = (crossing.effects(rows, ["canonical"]) for rows in (table, plain))
+    pd.testing.assert_frame_equal(found, expected)
     assert list(map(str, crossing.left_out(table))) == [
         f"{condition}, {what}"
         for what in ("strategy joint", "fresh_ids True")

@@ -245,6 +245,30 @@ def test_a_study_whose_runs_cannot_be_compared_still_has_its_index(tmp_path, wri
     )
 
 
+def test_index_of_a_study_of_folds_says_what_it_rests_on(tmp_path, write_run):
+    both = {"eval_conditions": ["stripped", "full"], "folds": 5, "dialogues": 1}
+    for fold in range(5):
+        for condition in ("stripped", "full"):
+            folder = tmp_path / "runs" / f"{condition}-f{fold}"
+            write_run(folder, condition=condition, seed=fold, fold=fold, **both)
+    (tmp_path / "study.yaml").write_text(
+        "runs: {}\nprimary: novel\nsmallest_effect: 4.4\n"
+        "family: {measures: [novel, name], effects: [training@stripped, training@full]}\n"
+    )
+    write_index(tmp_path, read_study(tmp_path))
+    html = (tmp_path / "index.html").read_text("utf-8")
+    for words in (
+        "the primary measure is exact call, novel target, and 4.4 points the smallest effect",
+        "points of exact calls on novel targets (95 % interval",
+        ", corrected ",
+        "; 5 run pairs)",
+        "Runs hold out folds of their own: an interval is Student&#x27;s t over them.",
+        "neither speaks about other training sets",
+        "Intervals speak about other dialogues and seeds; not about other block orders or training",
+    ):
+        assert words in html, words
+
+
 def test_index_of_published_records(tmp_path, write_run):
     write_run(tmp_path / "records" / "full-s0")
     write_index(tmp_path, read_study(tmp_path))

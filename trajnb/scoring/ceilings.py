@@ -30,8 +30,9 @@ def ceiling_of_steps(steps: Iterable[Step]) -> list[int]:
 
 
 def ceilings(parts: dict[str, list[int]]) -> pd.DataFrame:
-    """A line for each of `parts`, and the ceiling: the best share of exact calls for a reader of
-    stripped prompts who remembers nothing.
+    """A line for each of `parts`, and the ceiling: an upper bound on the share of exact calls for a
+    reader of stripped prompts who remembers nothing. It knows of values that stand in a response
+    word for word; one that has to be computed from a response counts as readable.
     """
     table = pd.DataFrame.from_dict(parts, orient="index", columns=NAMES[:-1])
     table["ceiling"] = 1 - table["either"] / table["calls"]

@@ -79,9 +79,10 @@ def _area(curve: np.ndarray) -> np.ndarray:
 
 
 def intransigence(R, joint) -> float:
-    """What learning in sequence held back (Chaudhry 2018): the scores `joint` (T,) of a model
-    trained on all blocks at once, minus those of each block right after it was learnt, mean of
-    blocks; may be negative."""
+    """What learning in sequence held back (after Chaudhry 2018, whose reference for block k is
+    trained on blocks 1 to k; ours on all T): the scores `joint` (T,) of a model trained on all
+    blocks at once, minus those of each block right after it was learnt, mean of blocks; may be
+    negative."""
     return (np.asarray(joint, float) - _own(_square(R))).mean(-1)
 
 

@@ -73,6 +73,8 @@ CONTRASTS = {
     "content": {("full", "full"): 1, ("placebo", "full"): -1},
 }
 EFFECTS = tuple(CONTRASTS)
+CROSSED = {"none", "stripped", "full"}
+"""What is trained and asked in every combination; other conditions are controls."""
 FLOOR = 5.0
 """Percent: where no side of a contrast comes so far, counts say nothing of a difference."""
 
@@ -196,8 +198,14 @@ def _effect(table: pd.DataFrame, variant: Pairs, effect: str, measure: str) -> E
     if effect == "same-prompt":
         table = table[table.same_prompt]
     contrast = CONTRASTS[effect]
-    check_folds([_side(table, *cell) for cell in contrast], f"{effect}: the runs to compare")
-    scores = {cell: score(table, *cell, measure) for cell in contrast}
+    sides = {cell: _side(table, *cell) for cell in contrast}
+    try:
+        check_folds(list(sides.values()), f"{effect}: the runs to compare")
+    except ValueError as error:
+        if {train for train, _ in contrast} <= CROSSED:
+            raise
+        return Effect(variant, effect, measure, note=str(error))  # a control with folds of its own
+    scores = {cell: by_cell(rows, measure) for cell, rows in sides.items()}
     if note := _missing(scores, effect, measure):
         return Effect(variant, effect, measure, note=note)
     # what all sides have, a column each; by place, for pandas would take a pair for two levels
@@ -211,7 +219,8 @@ def _effect(table: pd.DataFrame, variant: Pairs, effect: str, measure: str) -> E
         alone = mcnemar(*(together[place].to_numpy() > 0 for place in (0, 1)))
     highest = max(float(together[place].mean()) for place in together)
     index = {name: differences.index.get_level_values(name) for name in CELL}
-    wide = _corrected(table, differences, weights)
+    folds = int(sides[next(iter(contrast))].folds.iloc[0])
+    wide = _corrected(differences, weights, folds)
     return Effect(
         variant,
         effect,
@@ -237,13 +246,11 @@ def _effect(table: pd.DataFrame, variant: Pairs, effect: str, measure: str) -> E
     )
 
 
-def _corrected(
-    table: pd.DataFrame, differences: pd.Series, weights: np.ndarray | None
-) -> Interval:
+def _corrected(differences: pd.Series, weights: np.ndarray | None, folds: int) -> Interval:
     """Nadeau and Bengio's interval; nan where runs do not hold out folds of their own."""
     if differences.index.get_level_values("fold").nunique() < FEW_RUNS:
         return by_run.NOTHING
-    return by_run.corrected(fold_means(differences, weights), int(table.folds.max()))[0]
+    return by_run.corrected(fold_means(differences, weights), folds)[0]
 
 
 def score(table: pd.DataFrame, train: str, asked: str, measure: str) -> pd.Series:
@@ -258,7 +265,8 @@ def _side(table: pd.DataFrame, train: str, asked: str) -> pd.DataFrame:
     """The rows behind Y[train, asked]."""
     rows = table[table.eval_condition.isin(["stripped", "full"] if asked == "either" else [asked])]
     if train == "none":
-        rows = rows[rows.stage == 0]
+        ours = rows.condition.isin(CROSSED)  # a control may have folds of its own
+        rows = rows[(rows.stage == 0) & (ours | ~ours.any())]
         return rows.assign(seed=0, order=[()] * len(rows))
     return rows[rows["last"] & (rows.condition == train)]
 
