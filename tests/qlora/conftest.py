@@ -30,7 +30,7 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def tiny_qwen2(tmp_path_factory):
     """A random Qwen2: as many heads as the 0.5B's, biases that do something, an output matrix of
-    its own, and the real ones' template.
+    its own, and a template that writes a system text where there is none.
     """
     folder = tmp_path_factory.mktemp("tiny-qwen2")
     tokenizer = load_tokenizer("tiny")
