@@ -6,6 +6,7 @@ from scipy import stats
 from trajnb.scoring import crossing
 from trajnb.scoring.arms import words
 
+
 def by_effect(found: pd.DataFrame, column: str, measure: str = "canonical") -> dict:
     return found[found.measure == measure].set_index("effect")[column].to_dict()
 

@@ -240,7 +240,7 @@ def test_a_study_whose_runs_cannot_be_compared_still_has_its_index(tmp_path, wri
         elsewhere(row)
     items.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     write_index(tmp_path, read_study(tmp_path))
-    assert "No answer: training: the runs to compare share no held-out item" in (
+    assert "No answer: training@stripped: the runs to compare share no held-out item" in (
         (tmp_path / "index.html").read_text("utf-8")
     )
 
