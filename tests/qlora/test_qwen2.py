@@ -194,7 +194,7 @@ def test_the_real_one_is_read_whole(coder):
     ],
 )
 def test_24_answers_to_api_bank(coder, api_bank_files, condition, shots, exact, names, calls):
-    """Of the untrained 0.5B, to every fifth held-out dialogue: 2026-11-24, float32, two CPU cores."""
+    """Of the untrained 0.5B, to every fifth held-out dialogue, as measured in float32 on a CPU."""
     tokenizer, model = coder
     corpus = load_corpus(
         "api-bank", documents="used", corpus_path=str(api_bank_files), levels=("1", "2")
