@@ -164,7 +164,7 @@ def _cached_bfcl(documents: str, fresh_ids: bool) -> tuple[tuple[Dialogue, ...],
         return read_dialogues(path)
     except (FileNotFoundError, ValueError):
         dialogues, held_out = bfcl.build_bfcl(documents, fresh_ids)
-    write_dialogues(path, dialogues, held_out, ASSETS["bfcl"].requirement)
+    write_dialogues(path, dialogues, held_out, ASSETS["bfcl"].revision)
     return dialogues, held_out
 
 
