@@ -68,6 +68,7 @@ def _answers(run: Run, arm: Arm) -> pd.DataFrame:
 def _with_items(run: Run) -> pd.DataFrame:
     """The predictions of a run with the columns of their items."""
     rows, items = pd.DataFrame(run.predictions), pd.DataFrame(run.items)
+    items = items.drop(columns="cut_turns")  # one number for every condition
     items = items[[*ITEM, *items.columns.difference(rows.columns)]]
     rows = rows.merge(items, on=ITEM, how="left", validate="many_to_one", indicator="known")
     unknown = rows[rows.known != "both"]
