@@ -1,13 +1,18 @@
+import gzip
 import json
+import re
 
+import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from trajnb import records
 from trajnb.machine import ROOT
+from trajnb.scoring import beside, continual, crossing, strata, tables
 from trajnb.study.cli import main
-from trajnb.study.folder import adopt_kept, is_finished
+from trajnb.study.folder import adopt_kept, check_can_go_on, is_finished, run_states
+from trajnb.world.unpassable import UNPASSABLE
 
 
 @pytest.fixture
@@ -186,3 +191,135 @@ def test_an_older_record_has_its_own_split_and_all_stages(study):
     for run in records.read_study(study):
         told = run.record.parameters
         assert (told["fold"], told["folds"], told["eval_stages"]) == (-1, 5, "all")
+
+
+def strip(write_run, tmp_path):
+    """A study of two conditions and both prompts, rolled out and asked for stops, with its records
+    kept without texts.
+    """
+    both = {"eval_conditions": ["stripped", "full"]}
+    for condition in ("stripped", "full"):
+        folder = write_beside(write_run(tmp_path / "s" / "runs" / condition, condition, **both))
+        told = json.loads((folder / "record.json").read_text())
+        told["parameters"] |= {"run_folder": "/home/me/runs/secret", "corpus_path": "/home/me/secret.jsonl"}
+        told["corpus"]["account"] = {"dropped": {"duplicate": 2}, "not_extending": ["secret row", "secret too"]}
+        (folder / "record.json").write_text(json.dumps(told))
+    kept = tmp_path / "kept"
+    told = CliRunner().invoke(main, ["records", str(tmp_path / "s"), str(kept), "--scores-only"])
+    assert told.exit_code == 0, told.output
+    return records.read_study(tmp_path / "s"), records.read_study(kept), kept
+
+
+def write_beside(folder):
+    where = {"block": "file_system", "stage": 4, "train_condition": "full", "eval_condition": "full"}
+    for name, right in (("multi_turn_base_1", 1.0), (sorted(UNPASSABLE)[0], 0.0)):
+        call = {"turn": 0, "text": "[secret()]", "response": "secret", "failed": False}
+        line = where | {"dialogue_id": name, "ends": "oracle", "calls": [call], "gold": [["[secret()]"]]}
+        line |= {"figures": {"success": right, "made": 1}}
+        with (folder / "rollouts.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    stop = where | {"dialogue_id": "multi_turn_base_1", "step": 1, "prediction": "secret", "canonical": True}
+    (folder / "stops.jsonl").write_text(json.dumps(stop) + "\n")
+    (folder / "rollout.json").write_text(json.dumps({"parameters": {"rollout_dialogues": 1}}))
+    return folder
+
+
+def test_without_texts_every_table_is_the_same(write_run, tmp_path):
+    before, after, _ = strip(write_run, tmp_path)
+    full, bare = tables.frame(before), tables.frame(after)
+    assert bare.gold.isna().all() and bare.prediction.isna().all() and full.gold.notna().all()
+    shared = [name for name in full if name not in ("dialogue_id", "gold", "prediction", "trained", "arm")]
+    assert full[shared].astype(str).equals(bare[shared].astype(str))
+    for made in (
+        tables.headline,
+        lambda table: crossing.effects(table, ["canonical"], which=["training", "interaction"]),
+        lambda table: strata.scores(table, "canonical"),
+        lambda table: pd.DataFrame(continual.intervals(one_arm(table), "canonical", resamples=200)),
+        tables.given_parse,
+    ):
+        pd.testing.assert_frame_equal(made(full), made(bare))
+    pd.testing.assert_frame_equal(beside.played(before), beside.played(after))
+    assert beside.played(after)["success, passable"].tolist() == [1.0, 1.0]
+    pd.testing.assert_frame_equal(beside.stops(before), beside.stops(after))
+
+
+def one_arm(table):
+    return table[table.arm == table.arm.iloc[0]]
+
+
+def test_without_texts_a_dialogue_has_one_name_and_its_own(write_run, tmp_path):
+    before, after, _ = strip(write_run, tmp_path)
+    names = {}
+    for there, here in zip(before, after, strict=True):
+        for one, other in zip(there.items, here.items, strict=True):
+            names.setdefault(one["dialogue_id"], set()).add(other["dialogue_id"])
+    assert all(len(found) == 1 for found in names.values())
+    assert len(set.union(*names.values())) == len(names) == 12
+    assert sorted(names, key=repr) == sorted(names, key=lambda name: min(names[name])), "in their order"
+
+
+def test_without_texts_no_text_id_or_folder_is_in_the_files(write_run, tmp_path):
+    before, after, kept = strip(write_run, tmp_path)
+    said = [one["gold"] for one in before[0].items] + [one["prediction"] for one in before[0].predictions]
+    said += [one["dialogue_id"] for one in before[0].items]
+    gone = set(re.findall(r"\w{4,}", " ".join(said))) | {"multi_turn", "/home"}
+    text = all_text(kept)
+    text = text.replace("secret.jsonl", "")  # the last name of the corpus's path, as in all records
+    assert [word for word in sorted(gone | {"secret"}) if re.search(rf"\b{word}\b", text)] == []
+    assert "multi_turn" not in text and "/home" not in text
+    assert after[0].record.corpus["account"] == {"dropped": {"duplicate": 2}, "not_extending": 2}
+    assert after[0].record.scores_only and not before[0].record.scores_only
+
+
+def all_text(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return "\n".join(
+        (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
+        for path in files
+    )
+
+
+def test_without_texts_twice_is_once(write_run, tmp_path):
+    _, once, kept = strip(write_run, tmp_path)
+    for name, more in (("a", {"scores_only": True}), ("b", {})):
+        records.keep(kept, tmp_path / name, **more)
+        twice = records.read_study(tmp_path / name)
+        assert [vars(run) | {"folder": ""} for run in twice] == [vars(run) | {"folder": ""} for run in once]
+        for beside_it in (kept / "records" / "full").glob("*.jsonl"):
+            if beside_it.name != "items.jsonl":
+                assert (tmp_path / name / "records" / "full" / beside_it.name).read_bytes() == beside_it.read_bytes()
+
+
+def test_runs_with_and_without_texts_are_not_pooled(write_run, tmp_path):
+    _, _, kept = strip(write_run, tmp_path)
+    write_run(kept / "records" / "other", "requests")
+    with pytest.raises(ValueError, match="full was kept with no texts, other with texts.*keep all of them"):
+        records.read_study(kept)
+
+
+def test_runs_kept_without_texts_at_other_times_are_not_pooled(write_run, tmp_path):
+    _, _, kept = strip(write_run, tmp_path)
+    write_run(tmp_path / "s" / "runs" / "more", "requests", dialogues=4)
+    records.keep(tmp_path / "s", tmp_path / "later", scores_only=True)
+    assert len(records.read_study(tmp_path / "later")) == 3
+    (kept / "records" / "full").rename(tmp_path / "later" / "records" / "earlier")
+    with pytest.raises(ValueError, match="earlier was kept with 0.* names; keep all of them at once"):
+        records.read_study(tmp_path / "later")
+
+
+def test_a_study_adopts_records_without_texts_if_it_is_whole(write_run, tmp_path):
+    _, _, kept = strip(write_run, tmp_path)
+    out = tmp_path / "out"
+    runs = {name: {"condition": name, "eval_conditions": ["full"]} for name in ("stripped", "full")}
+    adopt_kept(out, runs, kept)
+    assert (out / "runs" / "full" / "rollout.json").is_file()
+    states = run_states(out, runs)
+    check_can_go_on(out, states)
+    assert set(states.values()) == {"finished"} and len(records.read_study(out)) == 2
+    more = runs | {"requests": {"condition": "requests", "eval_conditions": []}}
+    with pytest.raises(ValueError, match="of stripped was kept without texts .* requests, which is to be run"):
+        check_can_go_on(out, run_states(out, more))
+    runs["full"]["eval_conditions"] = ["placebo"]
+    with pytest.raises(ValueError, match="nothing can be added to it, and full, which is to be run"):
+        check_can_go_on(out, run_states(out, runs))
+    check_can_go_on(tmp_path / "s", run_states(tmp_path / "s", more))

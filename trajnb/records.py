@@ -15,7 +15,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TypedDict, get_args
 
@@ -62,6 +62,12 @@ class Record:
     """Operations of training, estimated, see `qlora.plan`; None in an older record."""
     seconds: dict
     """`train`, `evaluate`, `total`."""
+    cut_turns: dict
+    """User turns that were cut from prompts to fit `max_length`: {"train": {condition: count},
+    "held_out": {evaluation condition: count}}, each prompt once; empty in an older record.
+    """
+    scores_only: bool
+    """It was kept without texts, see `without_texts`; False in an older record."""
     leaks: dict
     """{evaluation condition: {count}} of the held-out calls that a placebo helps, see
     `formatting.leaks`; empty without a placebo and in an older record.
@@ -86,9 +92,11 @@ class Item(TypedDict):
     """One held-out call."""
 
     dialogue_id: str
+    """Where texts were not kept, what `names_without_texts` makes of it."""
     step: int
     block: str
-    gold: str
+    gold: str | None
+    """None where texts were not kept."""
     turn: int
     """Its user turn, from 0."""
     ordinal: int
@@ -106,6 +114,10 @@ class Item(TypedDict):
     """Training dialogues of another block call its API too; None in an older record."""
     prompt_characters: int | None
     """Of the whole history with documents; None in an older record."""
+    cut_turns: dict[str, int] | None
+    """By evaluation condition, the oldest user turns that were cut from its prompt to fit
+    `max_length`; None in an older record.
+    """
 
 
 class Prediction(TypedDict):
@@ -121,7 +133,8 @@ class Prediction(TypedDict):
     generated_tokens: int
     stopped: bool
     """It ended by itself, not by `max_new_tokens`."""
-    prediction: str
+    prediction: str | None
+    """None where texts were not kept."""
     gold_nll: float
     """Negative log-likelihood of the gold call, nats, over its `gold_tokens`."""
     gold_tokens: int
@@ -163,6 +176,7 @@ _OLDER_PARAMETERS = {
     "folds": CorpusChoice.folds,
     "eval_stages": "all",
 }
+_LATER_KEYS = {"stages", "steps", "flops", "resumed", "cut_turns", "scores_only", "leaks"}
 _GONE_PARAMETERS = ("data_seed",)  # it was always the seed
 
 
@@ -176,6 +190,8 @@ def upgrade(record: Mapping) -> dict:
         "steps": None,
         "flops": None,
         "resumed": False,
+        "cut_turns": {},
+        "scores_only": False,
         "leaks": {},
     }
     today = condition_of_today(record["parameters"])
@@ -213,6 +229,7 @@ def _upgrade_item(item: Mapping, parameters: Mapping) -> Item:
         "answerable": not (item["response_only"] or named),
         "prompt_characters": None,
         "shared_api": None,
+        "cut_turns": None,
     }
     if parameters.get("prompt_format") == "paper":  # its stripped prompts lose the cue too
         return added | dict(item) | {"same_prompt": False}
@@ -240,7 +257,7 @@ def to_record(content: object) -> Record:
     """
     if not isinstance(content, dict):
         raise ValueError(f"a record is an object, not {type(content).__name__}")
-    needed = {field.name for field in fields(Record)} - {"stages", "steps", "flops", "leaks", "resumed"}
+    needed = {field.name for field in fields(Record)} - _LATER_KEYS
     if missing := sorted(needed - content.keys()):
         raise ValueError(f"it lacks {', '.join(missing)}")
     content = upgrade(content)
@@ -291,7 +308,8 @@ def read_study(folder: Path) -> list[Run]:
 def check_pool(runs: Sequence[Run]) -> None:
     """Raise ValueError, naming two runs, where runs that ask for the same were made from other
     things: another corpus hash, other model weights or revision, another major version of trajnb;
-    or where they hold out folds of different numbers, or folds and the corpus's own split.
+    or where they hold out folds of different numbers, or folds and the corpus's own split; or where
+    dialogues go by other names, see `names_without_texts`.
     """
     found: dict[tuple, tuple[Run, str]] = {}
     for run in runs:
@@ -303,6 +321,24 @@ def check_pool(runs: Sequence[Run]) -> None:
                     f"{run.folder.name} has {value}; keep them in two folders, or run one of them again"
                 )
     _check_folds(runs)
+    _check_names(runs)
+
+
+def _check_names(runs: Sequence[Run]) -> None:
+    """Raise ValueError, naming two runs, where a dialogue would not be known as the same in both."""
+    found: dict[str, tuple[Run, str]] = {}
+    for run in runs:
+        names = {"": "no texts" if run.record.scores_only else "texts"}
+        if run.record.scores_only:
+            names |= {_hash_in(item["dialogue_id"]): item["dialogue_id"] for item in run.items}
+        for key, name in names.items():
+            first, before = found.setdefault(key, (run, name))
+            if name != before:
+                raise ValueError(
+                    f"runs that cannot be compared item by item: {first.folder.name} was kept with "
+                    f"{before}, {run.folder.name} with {name}, so that their dialogues have other "
+                    "names; keep all of them at once from the folders that have their texts"
+                )
 
 
 def _check_folds(runs: Sequence[Run]) -> None:
@@ -352,10 +388,110 @@ def with_changes(folder: Path) -> list[str]:
     return found
 
 
-def keep(study: Path, out: Path, allow_changes: bool = False) -> list[str]:
+NO_TEXTS = "Not shown: these records were kept without texts (trajnb records --scores-only)."
+"""What a page says in place of what only texts can tell."""
+
+
+def names_without_texts(runs: Iterable[Run]) -> dict[tuple[str, str], str]:
+    """(corpus, dialogue id) -> what the dialogue is called where texts are not kept: its place
+    among all of the study, so that what is drawn at random from dialogues in their order stays the
+    same, and a hash.
+
+    The hash is of the corpus's name and the id, not of the corpus's hash, which differs by fold.
+    It has no salt: who has the corpus, or guesses an id, can tell which dialogue it is.
+    """
+    known = {(run.record.corpus["name"], name) for run in runs for name in _dialogues_of(run)}
+    places = enumerate(sorted(known, key=repr))
+    return {key: f"{place:05d}-{hash_of_dialogue(*key)}" for place, key in places}
+
+
+def hash_of_dialogue(corpus: str, dialogue_id: str) -> str:
+    """64 bits in hexadecimal."""
+    return digest([corpus, dialogue_id])[:16]
+
+
+def _hash_in(name: str) -> str:
+    return name.rpartition("-")[2]
+
+
+def is_dialogue(name: str, corpus: str, dialogue_ids: Iterable[str]) -> bool:
+    """Whether a dialogue, by its id or by its name without texts, is one of `dialogue_ids`."""
+    ids = set(dialogue_ids)
+    return name in ids or _hash_in(name) in {hash_of_dialogue(corpus, one) for one in ids}
+
+
+def _dialogues_of(run: Run) -> set[str]:
+    lines = [line for file in _FIGURES for line in _lines_beside(run.folder, file)]
+    return {line["dialogue_id"] for line in [*run.items, *lines]}
+
+
+def _lines_beside(folder: Path, name: str) -> list[dict]:
+    return read_lines(folder / name) if (folder / name).is_file() else []
+
+
+def without_texts(run: Run, names: Mapping[tuple[str, str], str]) -> Run:
+    """A run without a text of its corpus or its model, the ids of its dialogues and the folders of
+    its machine; `names`: of `names_without_texts`. A run that has none comes back as it is.
+    """
+    if run.record.scores_only:
+        return run
+    record, of = run.record, run.record.corpus["name"]
+    told = _without_folders(record.parameters)
+    corpus = record.corpus | {"account": _counts_of(record.corpus["account"])}
+    model = record.model | {"id": _name_of_model(record.model["id"])}
+    return Run(
+        run.folder,
+        replace(record, parameters=told, corpus=corpus, model=model, scores_only=True),
+        [_figures(item, Item.__annotations__, names[of, item["dialogue_id"]]) for item in run.items],
+        [
+            _figures(line, Prediction.__annotations__, names[of, line["dialogue_id"]])
+            for line in run.predictions
+        ],
+    )
+
+
+_FIGURES = {
+    "stops.jsonl": tuple(Prediction.__annotations__),
+    "rollouts.jsonl": (
+        *("block", "stage", "train_condition", "eval_condition", "ends"),
+        *("success", "turns", "progress", "cut", "figures"),
+    ),
+}
+"""What is kept without texts of the lines beside the records."""
+
+
+def _figures(line: Mapping, keys: Iterable[str], name: str) -> dict:
+    """These keys of a line, but its texts, which are None, and its dialogue, which is `name`."""
+    kept = {key: line[key] for key in keys if key in line}
+    return kept | {key: None for key in ("gold", "prediction") if key in kept} | {"dialogue_id": name}
+
+
+def _counts_of(account: object) -> object:
+    """What a corpus counts, with lists of what was counted replaced by how many they are."""
+    if isinstance(account, Mapping):
+        return {key: _counts_of(value) for key, value in account.items()}
+    return len(account) if isinstance(account, list) else account
+
+
+def _without_folders(parameters: Mapping) -> dict:
+    """The parameters without any folder of this machine."""
+    gone = {key: "" for key in ("run_folder", "zero_shot_folder") if key in parameters}
+    model = {"model": _name_of_model(parameters["model"])} if "model" in parameters else {}
+    return _at_home(dict(parameters)) | gone | model
+
+
+def _name_of_model(model: str) -> str:
+    """The last name of a folder; any other model as it is called."""
+    return Path(model).name if Path(model).is_absolute() or Path(model).is_dir() else model
+
+
+def keep(
+    study: Path, out: Path, allow_changes: bool = False, scores_only: bool = False
+) -> list[str]:
     """Copy the finished runs of a study folder to `out` as records, predictions compressed, with
     the study's own description; returns their names. `out` is what `trajnb run --records` and
     `trajnb report` take, on any machine; of the path of a corpus only the last name is kept.
+    `scores_only`: `without_texts`, and of what lies beside the records the figures.
 
     Raises:
         ValueError: records made from a tree with uncommitted changes, without `allow_changes`.
@@ -369,20 +505,37 @@ def keep(study: Path, out: Path, allow_changes: bool = False) -> list[str]:
             f"({named}). Commit the changes, delete the folder of each such run, or rollout.json "
             "where it is that alone, and run the study again; --allow-changes takes them as they are"
         )
+    names = names_without_texts(runs) if scores_only else {}
+    at_home = _without_folders if scores_only else _at_home
     for run in runs:
         folder = out / "records" / run.folder.name
-        record = asdict(run.record)
-        write_json(folder / "record.json", record | {"parameters": _at_home(record["parameters"])})
-        write_lines(folder / "items.jsonl", run.items)
-        write_lines(folder / "predictions.jsonl.gz", run.predictions)
-        _copy_beside(run.folder, folder)
+        kept = without_texts(run, names) if scores_only else run
+        record = asdict(kept.record)
+        write_json(folder / "record.json", record | {"parameters": at_home(record["parameters"])})
+        write_lines(folder / "items.jsonl", kept.items)
+        write_lines(folder / "predictions.jsonl.gz", kept.predictions)
+        if kept is run:
+            _copy_beside(run.folder, folder)
+        else:
+            _keep_figures(run, folder, names)
     if (study / "study.yaml").is_file():
         about = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
         runs_of = about["runs"].items()
-        about["runs"] = {name: _at_home(upgrade_parameters(run)) for name, run in runs_of}
+        about["runs"] = {name: at_home(upgrade_parameters(run)) for name, run in runs_of}
         text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
         write_bytes(out / "study.yaml", text.encode())
     return [run.folder.name for run in runs]
+
+
+def _keep_figures(run: Run, folder: Path, names: Mapping[tuple[str, str], str]) -> None:
+    """Write to `folder` what lies beside the records of a run, without texts."""
+    of = run.record.corpus["name"]
+    for file, keys in _FIGURES.items():
+        if lines := _lines_beside(run.folder, file):
+            lines = [_figures(line, keys, names[of, line["dialogue_id"]]) for line in lines]
+            write_lines(folder / file, lines)
+    if (run.folder / "rollout.json").is_file():  # figures and parameters alone
+        write_bytes(folder / "rollout.json", (run.folder / "rollout.json").read_bytes())
 
 
 def _at_home(parameters: dict) -> dict:

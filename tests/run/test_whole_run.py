@@ -1,6 +1,7 @@
 """A run without a kernel: resumed, claimed, recorded; and the same as 02_train gives."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict, fields, replace
@@ -16,6 +17,7 @@ from trajnb.run.finish import finish
 from trajnb.run.play import ways_to_play
 from trajnb.run.settings import Settings
 from trajnb.run.train import train
+from trajnb.scoring import errors
 from trajnb.study.cli import main
 from trajnb.study.folder import is_finished
 from trajnb.study.job import hold
@@ -177,6 +179,54 @@ def test_a_run_holds_out_its_fold(tmp_path):
     assert [len(part) for part in held_out] == [4, 4, 4] and len(set.union(*held_out)) == 12
     assert set(runs[0].material.learnt["dialogue_id"]) == held_out[1] | held_out[2]
     assert len({json.dumps(learn.shaping(run)) for run in runs}) == 3
+
+
+def test_turns_that_were_cut_are_recorded(tmp_path):
+    shape = {"condition": "stripped", "eval_conditions": ["full", "stripped"], "max_new_tokens": 4}
+    shape |= {"train_dialogues": 1, "held_out_dialogues": 1}
+    run = prepare.prepare(settings(tmp_path / "run", **shape, strategy="joint", max_length=2100))
+    table = prepare.examples_table(run.settings, run.material)["turns cut to fit max_length"]
+    record = train(run, lambda _: None)
+    kept = records.read_run(tmp_path / "run").items
+    held_out = {name: sum(item["cut_turns"][name] for item in kept) for name in ("full", "stripped")}
+    assert record.cut_turns == {"train": {"stripped": table.iloc[0]}, "held_out": held_out}
+    assert held_out == dict(zip(run.place.tested, table.iloc[1:], strict=True)) and held_out["full"] > 0
+    assert not record.scores_only
+
+
+WORDS = re.compile(r"[^\W_]{4,}")
+
+
+def test_records_without_texts_hold_no_word_of_the_corpus(whole, tmp_path):
+    run = records.read_run(whole[0])
+    source = prepare.find_source(settings(whole[0]))
+    records.keep(whole[0].parent, tmp_path / "kept", allow_changes=True, scores_only=True)
+    kept = tmp_path / "kept" / "records" / "whole"
+    lines = records.read_lines(kept / "items.jsonl") + records.read_lines(kept / "predictions.jsonl.gz")
+    said = [turn.text for one in source.corpus.dialogues for turn in one.turns]
+    said += [item["gold"] for item in run.items] + [line["prediction"] for line in run.predictions]
+    names = {one.id for one in source.corpus.dialogues}
+    assert len(lines) == len(run.items) + len(run.predictions) and len(said) > 100
+    ours = {*run.record.blocks, "full", *errors.KINDS}
+    told = {value for line in lines for value in line.values() if isinstance(value, str)} - ours
+    assert all(re.fullmatch(r"\d{5}-[0-9a-f]{16}", value) for value in told)
+    keys = {name for line in lines for name in line}
+    assert keys <= {*records.Item.__annotations__, *records.Prediction.__annotations__}
+    plain = json.dumps([asdict(replace(run.record, parameters={}, corpus={})), DEFAULTS])
+    ours = set(WORDS.findall(plain + " ".join([*keys, *ours, *run.record.corpus, "true"])))
+    ours |= set(WORDS.findall(json.dumps(source.corpus.account)))  # counts, by our words and blocks
+    text = " ".join(map(json.dumps, lines)) + (kept / "record.json").read_text()
+    found = set(WORDS.findall(" ".join([*said, *names]))) & set(WORDS.findall(text))
+    assert found <= ours and not any(name in text for name in names)
+    assert str(whole[0].parent) not in text
+
+
+def test_nothing_is_added_to_a_record_without_texts(whole, tmp_path):
+    records.keep(whole[0].parent, tmp_path / "kept", allow_changes=True, scores_only=True)
+    records.adopt(tmp_path / "whole", tmp_path / "kept" / "records" / "whole")
+    assert is_finished(tmp_path / "whole", {"condition": "full", "eval_conditions": []})
+    with pytest.raises(ValueError, match="kept without texts, so nothing can be added to it"):
+        prepare.prepare(settings(tmp_path / "whole", eval_conditions=["stripped"]))
 
 
 def test_an_order_that_is_none_is_refused(tmp_path):

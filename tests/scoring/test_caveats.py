@@ -72,6 +72,18 @@ def test_limits_are_what_a_study_says_nothing_about(read):
     assert not set(said) & set(caveats(table, found))
 
 
+def test_turns_that_were_cut_are_told(read):
+    runs = [read("a", condition="stripped"), read("b")]
+    table = tables.frame(runs)
+    for run, cut in zip(runs, (0, 3), strict=True):
+        run.record.cut_turns.update({"train": {"full": cut}, "held_out": {"full": 2 * cut}})
+    told = limits(table, crossing.effects(table), runs, Plan([], None))
+    assert (
+        "Oldest user turns cut to fit max_length, all runs: training prompts 3 (full); "
+        "held-out prompts 6 (full)." in told
+    )
+
+
 def test_limits_fall_away_with_what_was_done(read):
     both = {"eval_conditions": ["stripped", "full"]}
     order = ("travel", "trading", "vehicle_control", "file_system")

@@ -33,15 +33,24 @@ def finish(
         ValueError: an item was not answered at a stage and under a condition that ask for it, or
             it was answered twice.
     """
-    folder = run.place.folder
+    folder, asked = run.place.folder, _cut_turns(run)
     _check_answers(run, answered)
-    items = [{key: row[key] for key in ITEM} for row in run.material.items]
+    cut = [dict(zip(asked, counts, strict=True)) for counts in zip(*asked.values(), strict=True)]
+    items = [
+        {key: row[key] for key in ITEM} | {"cut_turns": counts}
+        for row, counts in zip(run.material.items, cut, strict=True)
+    ]
     records.write_lines(folder / "items.jsonl", items)
     records.write_lines(folder / "predictions.jsonl", answered.predictions)
     if run.settings.stop_targets:
         records.write_lines(folder / "stops.jsonl", answered.stops)
     records.write_json(folder / "record.json", asdict(make_record(run, config, trained, answered)))
     return records.read_run(folder).record
+
+
+def _cut_turns(run: Prepared) -> dict[str, list[int]]:
+    """How many user turns were cut from the prompt of every item, by evaluation condition."""
+    return {name: list(run.material.asked[name]["cut_turns"]) for name in run.place.tested}
 
 
 def _check_answers(run: Prepared, answered: Answered) -> None:
@@ -98,6 +107,11 @@ def make_record(
             "evaluate": answered.seconds,
             "total": time.monotonic() - run.place.began,
         },
+        cut_turns={
+            "train": {run.settings.condition: sum(run.material.learnt["cut_turns"])},
+            "held_out": {name: sum(counts) for name, counts in _cut_turns(run).items()},
+        },
+        scores_only=False,
         leaks={name: asdict(leaks(held, name)) for name in run.place.tested if name in PLACEBOS},
         resumed=any(account["resumed"] for account in trained.values()),
         peak_memory_mb=machine.peak_memory_mb(),

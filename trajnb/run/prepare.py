@@ -126,7 +126,11 @@ def prepare(settings: Settings) -> Prepared:
 
 
 def find_place(settings: Settings) -> Place:
-    """The folders of a run; relative ones start at the clone."""
+    """The folders of a run; relative ones start at the clone.
+
+    Raises:
+        ValueError: what is there was kept without texts.
+    """
     now = machine.now()
     by_hand = f"runs/by-hand/{settings.condition}-{now.replace(':', '')}"
     folder = machine.resolve(settings.run_folder or by_hand)
@@ -134,6 +138,11 @@ def find_place(settings: Settings) -> Place:
     zero_shot = machine.resolve(shared) if shared else folder / "zero_shot"
     record = folder / "record.json"
     before = json.loads(record.read_text()) if record.is_file() else {"matrix": {}}
+    if before.get("scores_only"):
+        raise ValueError(
+            f"{folder} holds a record that was kept without texts, so nothing can be added to it: "
+            "run the study in another folder, without it"
+        )
     today = condition_of_today(before.get("parameters", {}))
     tested = dict.fromkeys([*asked_with(vars(settings)), *map(today, before["matrix"])])
     return Place(folder, zero_shot, tuple(tested), started=now)

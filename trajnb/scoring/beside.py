@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from trajnb.records import Run, read_lines
+from trajnb.records import Run, is_dialogue, read_lines
 from trajnb.scoring import dialogues
 from trajnb.scoring.arms import arms_of
 from trajnb.world.unpassable import UNPASSABLE
@@ -22,7 +22,8 @@ def played(runs: Sequence[Run]) -> pd.DataFrame:
     table = dialogues.table(lines).assign(arm=[line["arm"] for line in lines])
     by = ["arm", "eval_condition", "ends"]
     found = dialogues.summary(table, by)
-    passable = table[~table.dialogue_id.isin(UNPASSABLE)]
+    origin = zip(table.dialogue_id, [line["corpus"] for line in lines], strict=True)
+    passable = table[[not is_dialogue(name, corpus, UNPASSABLE) for name, corpus in origin]]
     found.insert(2, "success, passable", dialogues.summary(passable, by).success)
     return found
 
@@ -41,11 +42,13 @@ def stops(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _lines(runs: Sequence[Run], name: str) -> list[dict]:
-    """The lines of a file beside the records, where there is one, with the arm of their run."""
+    """The lines of a file beside the records, where there is one, with the arm and the corpus of
+    their run.
+    """
     found = []
     arms = arms_of([run.record.parameters for run in runs])
     for run, arm in zip(runs, arms, strict=True):
         file = run.folder / name
         if file.is_file():
-            found += [{**line, "arm": arm} for line in read_lines(file)]
+            found += [{**line, "arm": arm, "corpus": run.record.corpus["name"]} for line in read_lines(file)]
     return found

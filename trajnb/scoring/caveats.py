@@ -1,5 +1,6 @@
 """What numbers cannot carry, in sentences generated from them, for every page that shows them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
@@ -136,6 +137,22 @@ def limits(table: pd.DataFrame, found: pd.DataFrame, runs: Sequence[Run], plan: 
             "Next calls on recorded histories: nothing here was executed with the model's own "
             "earlier calls."
         )
+    said += _of_cuts(runs)
     models = ", ".join(sorted({run.record.model["id"] for run in runs}))
     corpora = ", ".join(sorted({run.record.corpus["name"] for run in runs}))
     return [*said, f"This is {models} on {corpora}; other models and corpora may differ."]
+
+
+def _of_cuts(runs: Sequence[Run]) -> list[str]:
+    """What `max_length` took from prompts, where records say so."""
+    learnt, asked = Counter(), Counter()
+    for run in runs:
+        learnt.update(run.record.cut_turns.get("train", {}))
+        asked.update(run.record.cut_turns.get("held_out", {}))
+    if not learnt.total() + asked.total():
+        return []
+    sides = [
+        f"{where} {', '.join(f'{count} ({name})' for name, count in counts.items())}"
+        for where, counts in (("training prompts", learnt), ("held-out prompts", asked))
+    ]
+    return [f"Oldest user turns cut to fit max_length, all runs: {'; '.join(sides)}."]

@@ -89,6 +89,7 @@ def _answers(run: Run, arm: Arm) -> pd.DataFrame:
 def _with_items(run: Run) -> pd.DataFrame:
     """The predictions of a run with the columns of their items."""
     rows, items = pd.DataFrame(run.predictions), pd.DataFrame(run.items)
+    items = items.drop(columns="cut_turns")  # one number for every condition
     items = items[[*ITEM, *items.columns.difference(rows.columns)]]
     rows = rows.merge(items, on=ITEM, how="left", validate="many_to_one", indicator="known")
     unknown = rows[rows.known != "both"]
@@ -186,6 +187,22 @@ def rate(rows: pd.DataFrame, measure: str) -> float:
         rows = rows[rows.logp.notna()]
         return float((rows.logp * rows.gold_tokens).sum() / (rows.gold_tokens.sum() or np.nan))
     return float(100 * rows[measure].mean())
+
+
+def given_parse(table: pd.DataFrame) -> pd.DataFrame:
+    """By arm, before training and at the end (rows): how many calls open with the right API, can be
+    read, and are exact, and the percent of exact ones among those that can be read (nan of none).
+    """
+    rows = {}
+    for arm, part in table.groupby("arm", sort=False):
+        for when, answers in (("zero-shot", part[part.stage == 0]), ("final", part[part["last"]])):
+            right = answers[["opened_name", "parsed", "name", "canonical"]].astype(bool).sum()
+            rows[arm, when] = {"calls": len(answers), **right}
+    found = pd.DataFrame.from_dict(rows, orient="index")
+    share = 100 * found.canonical / found.parsed
+    words = {"opened_name": "open with the right API", "parsed": "can be read"}
+    words |= {"name": "right API", "canonical": "exact"}
+    return found.rename(columns=words).assign(**{"exact given parse, %": share})
 
 
 def given_parse(table: pd.DataFrame) -> pd.DataFrame:

@@ -137,20 +137,26 @@ def report(folder: Path) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--allow-changes", is_flag=True, help="Take runs of an uncommitted tree too.")
-def keep_records(folder: Path, out: Path, allow_changes: bool) -> None:
+@click.option(
+    "--scores-only", is_flag=True, help="Without texts: no calls, answers, dialogue ids, folders."
+)
+def keep_records(folder: Path, out: Path, allow_changes: bool, scores_only: bool) -> None:
     """Copy what the finished runs of FOLDER measured to OUT: to commit, or to carry to another machine.
 
     Runs made from a tree with uncommitted changes are refused: nobody can have that tree again.
+    With --scores-only, for a corpus that is not to be passed on, all tables and plots can be made again but
+    those that show texts; dialogues are then known by a hash, and nothing can be added to the study.
 
     \b
     Examples:
       trajnb records runs/bfcl kept/bfcl
+      trajnb records runs/api-bank kept/api-bank --scores-only
       trajnb run params/bfcl.yaml --records kept/bfcl
     """
     with _told():
         from trajnb import records
 
-        names = records.keep(folder, out, allow_changes)
+        names = records.keep(folder, out, allow_changes, scores_only)
         if not names:
             raise ValueError(f"{folder} holds no finished run: there is no record.json in it")
         changed = {name: records.with_changes(records.runs_folder(folder) / name) for name in names}

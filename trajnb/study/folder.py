@@ -1,6 +1,7 @@
 """The folder of a study: whose it is, what of it is finished, what is taken over from elsewhere."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -84,6 +85,20 @@ def adopt_kept(out: Path, runs: dict[str, dict], kept: Path) -> None:
                 f"{name}: the record in {kept} lacks an evaluation that is asked for, so it runs anew"
             )
     read_study(out)  # whether all of it can be pooled
+
+
+def check_can_go_on(out: Path, states: Mapping[str, str]) -> None:
+    """Raise ValueError where runs that are to be done would stand beside records without texts."""
+    waiting = [name for name, state in states.items() if state != "finished"]
+    for name, state in states.items():
+        content = _content(out / "runs" / name) or {}
+        if waiting and content.get("scores_only"):
+            raise ValueError(
+                f"the record of {name} was kept without texts (trajnb records --scores-only): "
+                f"nothing can be added to it, and {waiting[0]}, which is to be run, could not be "
+                "compared with it item by item. Take the records with texts, or run the study in "
+                "another folder without --records"
+            )
 
 
 def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from trajnb.records import read_study, upgrade_parameters
 from trajnb.run.settings import asked_with
 from trajnb.study import engines
 from trajnb.study.engines import Slots, say, slots, visible_gpus
-from trajnb.study.folder import adopt_kept, claim_folder, count, is_finished, run_states
+from trajnb.study.folder import adopt_kept, check_can_go_on, claim_folder, count, is_finished, run_states
 from trajnb.study.job import Job
 from trajnb.study.params import Parameters, Study, notebook_parameters
 
@@ -197,6 +197,7 @@ def run_study(
     if kept:
         adopt_kept(place.out, runs, kept)
     states = run_states(place.out, runs)
+    check_can_go_on(place.out, states)
     write_index(place.out, states)
     say(f"{study.title}: {count(states)}; {len(slots(jobs))} at a time; into {place.out}")
     errors: dict[str, str] = {}
