@@ -90,7 +90,7 @@ def adopt_kept(out: Path, runs: dict[str, dict], kept: Path) -> None:
 def check_can_go_on(out: Path, states: Mapping[str, str]) -> None:
     """Raise ValueError where runs that are to be done would stand beside records without texts."""
     waiting = [name for name, state in states.items() if state != "finished"]
-    for name, state in states.items():
+    for name in states:
         content = _content(out / "runs" / name) or {}
         if waiting and content.get("scores_only"):
             raise ValueError(
