@@ -51,8 +51,10 @@ def interval(cells: pd.Series, weights: np.ndarray | None = None) -> Interval:
 
 
 def change(table: pd.DataFrame, measure: str) -> Interval:
-    """Final stage minus stage 0 on the same items, in points (nats a token for `logp`)."""
-    gained = values(table, measure, "gain")
+    """Final stage minus stage 0 on the same items, in points (nats a token for `logp`); nan where
+    answers have no probabilities.
+    """
+    gained = values(table, measure, "gain").dropna()
     return interval(gained, token_weights(table, gained.index, measure))
 
 

@@ -74,7 +74,7 @@ def matrix(
     learnt.
 
     Beside the scores stands `gold_nll`, the summed negative log-likelihood of the gold calls
-    (nats). The rows may come in any order; the sums do not depend on it. None stands where a stage
+    (nats), None where answers have no probabilities. The rows may come in any order; the sums do not depend on it. None stands where a stage
     between stage 0 and the last one was asked only about the block that it had just learnt
     (`eval_stages` "ends"). Any other stage that was evaluated on other items than stage 0 is a
     ValueError: its counts could not be compared.
@@ -115,8 +115,11 @@ def is_asked(there: Collection[str], blocks: Sequence[str], stage: int, last: in
 
 
 def has_holes(matrices: Mapping[str, Mapping[str, list[list]]]) -> bool:
-    """Whether a matrix of a record, by condition and score, lacks a block at some stage."""
-    tables = [rows for scores in matrices.values() for rows in scores.values()]
+    """Whether a matrix of a record, by condition and score, lacks a block at some stage. Counts say
+    so; where answers have no probabilities, `gold_nll` lacks every block.
+    """
+    counts = [scores.items() for scores in matrices.values()]
+    tables = [rows for scores in counts for name, rows in scores if name != "gold_nll"]
     return any(None in row for rows in tables for row in rows)
 
 
@@ -133,7 +136,9 @@ def _right(cell: list[Mapping], name: str) -> int:
     return sum(row[name] for row in cell)
 
 
-def _nats(cell: list[Mapping]) -> float:
+def _nats(cell: list[Mapping]) -> float | None:
+    if any(row["gold_nll"] is None for row in cell):
+        return None
     return fsum(row["gold_nll"] for row in cell)
 
 

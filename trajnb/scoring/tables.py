@@ -24,7 +24,7 @@ def frame(runs: Iterable[Run]) -> pd.DataFrame:
         learnt: the stage that learnt the item's block; nan where none did.
         last: whether this stage counts as final: the run's last one, or, with an adapter for every
             block, the stage of the item's own.
-        logp: nats a token; `outcome`: one word, see `score.outcome`.
+        logp: nats a token, nan where answers have no probabilities; `outcome`: one word, see `score.outcome`.
 
     Raises:
         ValueError: a prediction has no item.
@@ -68,6 +68,7 @@ def _answers(run: Run, arm: Arm) -> pd.DataFrame:
 def _with_items(run: Run) -> pd.DataFrame:
     """The predictions of a run with the columns of their items."""
     rows, items = pd.DataFrame(run.predictions), pd.DataFrame(run.items)
+    rows = rows.astype({"gold_nll": float})  # None where answers have no probabilities
     items = items[[*ITEM, *items.columns.difference(rows.columns)]]
     rows = rows.merge(items, on=ITEM, how="left", validate="many_to_one", indicator="known")
     unknown = rows[rows.known != "both"]
@@ -152,9 +153,11 @@ def _headline(
 
 
 def rate(rows: pd.DataFrame, measure: str) -> float:
-    """Percent of right rows, or for `logp` the mean log-likelihood of a gold token (nats)."""
+    """Percent of right rows, or for `logp` the mean log-likelihood of a gold token (nats),
+    nan where answers have no probabilities.
+    """
     if measure == "logp":
-        return float(-rows.gold_nll.sum() / rows.gold_tokens.sum())
+        return float(-rows.gold_nll.sum(skipna=False) / rows.gold_tokens.sum())
     return float(100 * rows[measure].mean())
 
 

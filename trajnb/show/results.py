@@ -208,7 +208,7 @@ def _sample(row, before: str) -> str:
         "call": f"{row.ordinal} of user turn {row.turn}",
         "run": row.run,
         "prompt": f"{row.prompt_tokens} tokens",
-        "gold log-likelihood": f"{row.logp:.2f} nats/token",
+        "gold log-likelihood": _nats(row.logp),
         "zero-shot said": before.strip() or "(nothing)",
     }
     more = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
@@ -218,6 +218,10 @@ def _sample(row, before: str) -> str:
         f"<code>{_marked(row.gold, row.prediction) or '(nothing)'}</code></span></summary>"
         f"<dl>{more}</dl></details>"
     )
+
+
+def _nats(logp: float) -> str:
+    return "no probabilities" if isnan(logp) else f"{logp:.2f} nats/token"
 
 
 _WORDS = re.compile(r"\w+|\s+|.", re.DOTALL)

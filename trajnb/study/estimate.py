@@ -27,6 +27,7 @@ TRAIN_TOKENS_PER_SECOND = 230
 READ_TOKENS_PER_SECOND = 560
 SECONDS_PER_ANSWER = 0.2  # decoding alone
 TOKENS_PER_SHOT = 200
+SECONDS_OF_COPYING = 60  # reading a corpus, and counting its tokens
 ADAPTER_BYTES_PER_RANK = 4 * 4_900_000 / 16
 
 
@@ -45,6 +46,8 @@ class Estimate:
 def estimate(run: dict) -> Estimate:
     """The cost of `run` from start to end, whatever of it is done already."""
     corpus, strategy = CorpusChoice.of(run), strategy_of(run)
+    if strategy.recalls:  # no model reads or learns anything
+        return Estimate(0, 0, SECONDS_OF_COPYING, 0)
     shared = run["packing"] == "trie"
     blocks = len(corpus_of(run).blocks)
     trained = round(
