@@ -123,6 +123,8 @@ def comparisons(
         for asked, one, other in _sides(table, left, right):
             moments = ("zero", "final", "gain") if asked == OWN else ("final",)
             for measure, when in product(measures, moments):
+                if one[measure].isna().all() or other[measure].isna().all():
+                    continue  # an arm that copies has no likelihood
                 gap = compare(one, other, measure, when)
                 rows.append(Comparison(left, right, asked, measure, when, *gap))
     columns = [field.name for field in fields(Comparison)]
