@@ -64,7 +64,7 @@ def _write_run(
     from trajnb.scoring.score import matrix, score
 
     eval_conditions = list(eval_conditions) or [condition]
-    stages = {"joint": [list(order)], "few-shot": [[]]}.get(
+    stages = {"joint": [list(order)], "few-shot": [[]], "lookup": [[]]}.get(
         more.get("strategy"), [[block] for block in order]
     )
     items = [

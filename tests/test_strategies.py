@@ -46,7 +46,17 @@ def test_few_shot_trains_nothing():
     assert not stage.examples and not stage.blocks
 
 
+@pytest.mark.parametrize("name", ["lookup", "most-frequent"])
+def test_copying_trains_nothing(name):
+    (stage,) = run(name)
+    strategy = STRATEGIES[name]
+    assert not stage.examples and not stage.blocks and strategy.recalls
+    assert not strategy.trains and not strategy.ends_with_one_model
+    assert {one.name for one in STRATEGIES.values() if one.recalls} == {"lookup", "most-frequent"}
+
+
 def test_an_unknown_strategy_is_named():
     with pytest.raises(ValueError, match="unknown strategy 'rehearsal'; known: sequential"):
         run("rehearsal")
-    assert {"sequential", "joint", "independent", "replay", "few-shot"} == set(STRATEGIES)
+    trained = {"sequential", "joint", "independent", "replay"}
+    assert {*trained, "few-shot", "lookup", "most-frequent"} == set(STRATEGIES)

@@ -27,6 +27,7 @@ RUNS = [
     {"strategy": "joint", "epochs": 3},
     {"strategy": "independent"},
     {"strategy": "few-shot", "shots": 2, "eval_conditions": [["stripped", "full"]]},
+    {"strategy": "lookup", "eval_conditions": [["stripped", "full"]]},
     {
         "strategy": "replay", "replay_share": 0.5, "match_tokens": "stripped", "stop_targets": True,
         "rollout_dialogues": 1, "rollout_calls": 3,
@@ -75,6 +76,18 @@ def test_few_shot_trains_nothing_and_shows_more(runs):
         lengths[line["stage"], line["eval_condition"]] += line["prompt_tokens"]
     more = {name: lengths[1, name] - lengths[0, name] for name in ("stripped", "full")}
     assert more["full"] > more["stripped"] > 0, "shots are of the condition that is asked"
+
+
+def test_lookup_answers_without_a_model(runs):
+    run, few_shot = runs["lookup"], runs["few-shot"]
+    assert run.record.stages == [[]] and stages_of(run) == [0, 1] and run.items == few_shot.items
+    assert not (run.folder / "adapters").exists() and {line["gold_nll"] for line in run.predictions} == {None}
+    assert all(line["prediction"] == "" for line in run.predictions if line["stage"] == 0)
+    assert all(line["parsed"] for line in run.predictions if line["stage"] == 1)
+    before = [line for line in few_shot.predictions if line["stage"] == 0]
+    assert any(line["prediction"] for line in before), "what models say before training is theirs"
+    page = (run.folder.parents[1] / "03_evaluate.html").read_text(encoding="utf-8")
+    assert "no probabilities" in page and "strategy lookup" in page
 
 
 def test_replay_learns_earlier_blocks_again(runs):

@@ -50,7 +50,8 @@ class Record:
     """{evaluation condition: {score: [stage][block]}}, stage 0 being before training: counts of
     right answers for `canonical`, `string`, `name`, `parsed` and, but for older records,
     `opened_name`, see `scoring.score`, and `gold_nll`, the summed negative log-likelihood of the
-    right call (nats); None where a block was not asked about, see `eval_stages`.
+    right call (nats); None where a block was not asked about, see `eval_stages`, and of `gold_nll`
+    where answers have no probabilities.
     """
     tokens: dict
     """`train_total`, `train_supervised`, `by_block`, all epochs; `train_computed` is what was left
@@ -135,8 +136,10 @@ class Prediction(TypedDict):
     """It ended by itself, not by `max_new_tokens`."""
     prediction: str | None
     """None where texts were not kept."""
-    gold_nll: float
-    """Negative log-likelihood of the gold call, nats, over its `gold_tokens`."""
+    gold_nll: float | None
+    """Negative log-likelihood of the gold call, nats, over its `gold_tokens`; None of an answer that
+    no model gave.
+    """
     gold_tokens: int
     calls: int
     """How many the text holds: the first one is scored."""

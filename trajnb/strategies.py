@@ -64,6 +64,10 @@ class Strategy:
     """Every block has an adapter of its own: final for a block is the stage that learnt it."""
     with_shots: bool = False
     """Prompts hold worked examples."""
+    recalls: str = ""
+    """What answers are copied from training examples, where no model gives them: those of the
+    "nearest" example, or the "commonest" of a block, see `run.recall`.
+    """
     learnt_passes: Callable[[int, float], float] = lambda blocks, replay_share: 1.0
     """(blocks, replay share) -> how often an epoch learns the training examples of a block, on
     average.
@@ -114,6 +118,10 @@ def _few_shot(examples: Examples) -> list[Stage]:
     return [Stage("few-shot", (), ())]
 
 
+def _recall(examples: Examples) -> list[Stage]:
+    return [Stage("recall", (), ())]
+
+
 _ALL = (  # in the order in which tables and figures show them
     Strategy(
         "sequential",
@@ -149,6 +157,22 @@ _ALL = (  # in the order in which tables and figures show them
         trains=False,
         one_stage=True,
         with_shots=True,
+    ),
+    Strategy(
+        "lookup",
+        "no model: the target of the most similar training example is copied",
+        _recall,
+        trains=False,
+        one_stage=True,
+        recalls="nearest",
+    ),
+    Strategy(
+        "most-frequent",
+        "no model: the commonest call of the block's training examples is copied",
+        _recall,
+        trains=False,
+        one_stage=True,
+        recalls="commonest",
     ),
 )
 STRATEGIES: Mapping[str, Strategy] = {strategy.name: strategy for strategy in _ALL}

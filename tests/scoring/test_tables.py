@@ -1,8 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from trajnb.scoring import paired, tables
 from trajnb.scoring.arms import Arm, arms_of, in_order
+from trajnb.scoring.score import has_holes
+from trajnb.show.results import headline_html
 
 
 def test_the_headline_counts_what_the_matrix_counts(read):
@@ -21,6 +24,26 @@ def test_the_headline_counts_what_the_matrix_counts(read):
         row = headline[(headline.arm == Arm(arm)) & (headline.measure == "logp")].iloc[0]
         assert row.final == pytest.approx(-sum(counts["gold_nll"][-1]) / (20 * row.n))
         assert row.change == pytest.approx(row.final - row.zero)
+
+
+def test_an_arm_without_probabilities_has_every_other_measure(read):
+    def copied(row):
+        row["gold_nll"] = None
+
+    runs = [read("a"), read("b", strategy="lookup", tamper=copied)]
+    counts = runs[1].record.matrix["full"]
+    assert counts["gold_nll"] == [[None] * 4] * 2 and not has_holes(runs[1].record.matrix)
+    found = tables.headline(tables.frame(runs))
+    strategies = [arm.strategy for arm in found.arm]
+    headline = found.set_index([pd.Index(strategies), "measure"])
+    row = headline.loc["lookup", "logp"]
+    assert row[["zero", "final", "change", "low", "high"]].isna().all()
+    assert headline.loc["lookup", "canonical"].final_right == sum(counts["canonical"][-1])
+    plain = tables.headline(tables.frame(runs[:1])).set_index("measure").loc["logp"]
+    same = headline.loc["sequential", "logp"]
+    assert (same.zero, same.final, same.change) == (plain.zero, plain.final, plain.change)
+    page = headline_html(found)
+    assert page.count("no probabilities") == 2 and "nan" not in page
 
 
 def test_seeds_and_orders_share_an_arm_and_anything_else_sets_apart(read):

@@ -108,6 +108,10 @@ def test_evaluation_of_seeds_orders_and_crossed_conditions_of_an_unfinished_stud
     assert html.index("The answer") < html.index("Headline: final against zero-shot")
 
 
+def _without_probabilities(row):
+    row["gold_nll"] = None
+
+
 def test_evaluation_of_strategies_and_controls(tmp_path, write_run):
     both = {"dialogues": 2, "eval_conditions": ["stripped", "full"]}
     for condition in ("stripped", "full"):
@@ -115,12 +119,16 @@ def test_evaluation_of_strategies_and_controls(tmp_path, write_run):
     for strategy in ("joint", "independent", "few-shot", "replay"):
         write_run(tmp_path / "runs" / strategy, strategy=strategy, **both)
     write_run(tmp_path / "runs" / "placebo", condition="placebo", **both)
+    for condition in ("stripped", "full"):
+        copied = {"condition": condition, "strategy": "lookup", "tamper": _without_probabilities}
+        write_run(tmp_path / "runs" / f"{condition}-lookup", **copied, **both)
     (tmp_path / "study.yaml").write_text(
         "runs: {}\nfamily: {measures: [name], effects: [training, prompt]}\n"
     )
     html, details = evaluate(tmp_path)
     for words in ("compared in the details: placebo; full, strategy replay", "of right APIs"):
         assert words in html, words
+    assert "no probabilities" in html and ">nan" not in html
     for words in ("intransigence", "placebo minus stripped"):
         assert words in details, words
     assert (

@@ -63,6 +63,8 @@ def test_a_cost_grows_with_what_is_trained_and_read(params):
     assert ends.read == pytest.approx(one.read * 2.75 / 5, rel=0.01) and ends.trained == one.trained
     joint = full | {"strategy": "joint"}
     assert estimate(joint | {"eval_stages": "ends"}) == estimate(joint)
+    copied = estimate(full | {"strategy": "lookup"})
+    assert copied.trained == copied.read == copied.disk == 0 and 0 < copied.seconds < 120
     assert one.seconds is None  # nothing is known of the tiny model's speed
     real = estimate(full | {"model": "smollm2-135m"})
     assert 0 < real.seconds < 600 and 0 < real.disk < 1e9

@@ -155,6 +155,9 @@ def test_what_a_strategy_does_not_heed_makes_no_other_run(real):
         ({"match_tokens": ["full"], "strategy": ["few-shot"]}, "nothing is trained"),
         ({"match_tokens": ["full"], "truncation": ["paper"]}, "whole examples"),
         ({"rollout_dialogues": [1], "strategy": ["independent"]}, "ends with no one model"),
+        ({"rollout_dialogues": [1], "strategy": ["lookup"]}, "'lookup' ends with no one model"),
+        ({"match_tokens": ["full"], "strategy": ["most-frequent"]}, "nothing is trained"),
+        ({"truncation": ["paper"], "strategy": ["lookup"]}, "'lookup' reads prompts line by line"),
         ({"rollout_dialogues": [1], "eval_conditions": [["stripped+values"]]}, "what the right call needs"),
     ],
 )

@@ -19,6 +19,7 @@ from trajnb.formatting.examples import build_examples
 from trajnb.formatting.shots import with_shots
 from trajnb.machine import say as aloud
 from trajnb.qlora import chat, generate
+from trajnb.run import recall
 from trajnb.run.prepare import Prepared
 from trajnb.scoring import errors, score
 
@@ -42,7 +43,7 @@ class Answered:
 
 
 def ask(
-    network: PreTrainedModel,
+    network: PreTrainedModel | None,
     run: Prepared,
     stage: int,
     answered: Answered,
@@ -50,7 +51,7 @@ def ask(
 ) -> None:
     """Ask the held-out examples after `stage` under every evaluation condition, all or those that
     `eval_stages` wants there; what is kept already is read, wanted or not. The lines are added to
-    `answered`.
+    `answered`. Without a network answers are copied, see `run.recall`.
     """
     began = time.monotonic()
     for name in run.place.tested:
@@ -65,7 +66,7 @@ def _calls(network, run: Prepared, stage: int, condition: str, say) -> list[dict
     scored = score_calls({one.id: apis_of(one.documents) for one in run.source.corpus.dialogues})
     path = run.place.folder / "stages" / f"{stage}-{_in_files(condition)}.jsonl"
     rows = run.material.asked[condition]
-    if stage == 0:
+    if stage == 0 and not run.settings.plan_of_learning.recalls:
         path = run.place.zero_shot / f"{condition}-{_same_question(run, rows)[:16]}.jsonl"
 
     question = _with_shots(run, rows, condition) if stage > 0 else rows
@@ -125,6 +126,8 @@ def _stops(network, run: Prepared, stage: int, condition: str, say) -> list[dict
 
 
 def _predict(network, run: Prepared, rows, scored, stage: int, condition: str, say) -> list[dict]:
+    if run.settings.plan_of_learning.recalls:
+        return _copy(run, rows, scored, stage, condition, say)
     return predict(
         network,
         run.source.tokenizer,
@@ -171,28 +174,59 @@ def predict(
         text = tokenizer.decode(
             answer.tokens[: -1 if answer.stopped else None], skip_special_tokens=True
         )
-        line = {
-            "dialogue_id": row["dialogue_id"],
-            "step": row["step"],
-            "block": row["block"],
-            "stage": stage,
-            "train_condition": train_condition,
-            "eval_condition": eval_condition,
-            "prompt_tokens": example.prompt,
+        said = {
             "generated_tokens": len(answer.tokens),
             "stopped": answer.stopped,
             "prediction": text,
             "gold_nll": answer.gold_nll,
-            "gold_tokens": len(example.completion),
-            **scored(text, row),
         }
-        lines.append(line)
-    seconds = time.monotonic() - began
-    right = sum(line["canonical"] for line in lines)
-    say(
-        f"stage {stage} · {eval_condition} prompts · {right} of {len(lines)} exact · {seconds:.0f} s"
-    )
+        asked = _asked(row, example, stage, train_condition, eval_condition)
+        lines.append(asked | said | _against_gold(text, row, example, scored))
+    say(f"stage {stage} · {eval_condition} prompts · {_right(lines, began)}")
     return lines
+
+
+def _copy(run: Prepared, rows, scored, stage: int, condition: str, say) -> list[dict]:
+    """The same lines as `predict` has, but for what only a model can give."""
+    encoded = chat.encode_all(run.source.tokenizer, rows, run.material.cut)
+    began, lines = time.monotonic(), []
+    answers = recall.copy(run, rows, stage)
+    for row, example, answer in zip(rows, encoded, answers, strict=True):
+        said = {
+            "generated_tokens": answer.tokens,
+            "stopped": True,
+            "prediction": answer.text,
+            "gold_nll": None,
+        }
+        asked = _asked(row, example, stage, run.settings.condition, condition)
+        lines.append(asked | said | _against_gold(answer.text, row, example, scored))
+    say(f"stage {stage} · {condition} prompts · {_right(lines, began)}")
+    return lines
+
+
+def _asked(
+    row: Mapping, example: chat.Encoded, stage: int, train_condition: str, eval_condition: str
+) -> dict:
+    """What was asked, after which stage and under which conditions."""
+    return {
+        "dialogue_id": row["dialogue_id"],
+        "step": row["step"],
+        "block": row["block"],
+        "stage": stage,
+        "train_condition": train_condition,
+        "eval_condition": eval_condition,
+        "prompt_tokens": example.prompt,
+    }
+
+
+def _against_gold(text: str, row: Mapping, example: chat.Encoded, scored) -> dict:
+    return {"gold_tokens": len(example.completion), **scored(text, row)}
+
+
+def _right(lines: Sequence[Mapping], began: float) -> str:
+    """How many of the answers are exact, and what they took since `began`, for people."""
+    right = sum(line["canonical"] for line in lines)
+    return f"{right} of {len(lines)} exact · {time.monotonic() - began:.0f} s"
 
 
 def score_calls(apis: Mapping[str, Mapping[str, Api]]) -> Callable[[str, Mapping], dict]:

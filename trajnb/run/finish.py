@@ -22,12 +22,16 @@ ITEM = ("dialogue_id", "step", "block", "gold", *STRATA)
 
 
 def finish(
-    run: Prepared, config: PreTrainedConfig, trained: Mapping[str, Mapping], answered: Answered
+    run: Prepared,
+    config: PreTrainedConfig | None,
+    trained: Mapping[str, Mapping],
+    answered: Answered,
 ) -> Record:
     """Write items, predictions, stops and, last, the record: from then on the run counts as
     finished.
 
-    `trained`: what each stage took, by its name, see `learn.learn`; `config`: of the model.
+    `trained`: what each stage took, by its name, see `learn.learn`; `config`: of the model,
+    None where there was none.
 
     Raises:
         ValueError: an item was not answered at a stage and under a condition that ask for it, or
@@ -73,7 +77,10 @@ def _check_answers(run: Prepared, answered: Answered) -> None:
 
 
 def make_record(
-    run: Prepared, config: PreTrainedConfig, trained: Mapping[str, Mapping], answered: Answered
+    run: Prepared,
+    config: PreTrainedConfig | None,
+    trained: Mapping[str, Mapping],
+    answered: Answered,
 ) -> Record:
     """The record as it stands now; arguments as of `finish`."""
     blocks = list(run.source.order)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from trajnb import records
 from trajnb.machine import say as aloud
@@ -20,20 +20,36 @@ from trajnb.run.settings import Settings, identity
 
 @dataclass(frozen=True)
 class Learner:
-    """A model with an adapter in training."""
+    """A model with an adapter in training; no model where answers are copied, see `run.recall`."""
 
-    network: PeftModel
+    network: PeftModel | None
     initial: dict[str, Tensor]
     """The adapter's weights before any training: where a fresh one begins."""
 
+    @property
+    def config(self) -> PreTrainedConfig | None:
+        """Of the model."""
+        return self.network.config if self.network else None
 
-def load_untrained(run: Prepared) -> PreTrainedModel:
-    """The model before training, and the folder of the run claimed for it.
+    @property
+    def words(self) -> str:
+        """How much of it is trained, for people."""
+        if not self.network:
+            return "No model: answers are copied from training examples."
+        trained, total = self.network.get_nb_trainable_parameters()
+        return f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})."
+
+
+def load_untrained(run: Prepared) -> PreTrainedModel | None:
+    """The model before training, and the folder of the run claimed for it; None where answers are
+    copied.
 
     Raises:
         ValueError: the folder holds a run that other things shape.
     """
     claim(run.place.folder, shaping(run))
+    if run.settings.plan_of_learning.recalls:
+        return None
     return models.load_base(run.source.files, run.settings.quantization)
 
 
@@ -68,8 +84,10 @@ def claim(folder: Path, shaping: dict) -> None:
         )
 
 
-def add_adapter(network: PreTrainedModel, settings: Settings) -> Learner:
+def add_adapter(network: PreTrainedModel | None, settings: Settings) -> Learner:
     """A fresh adapter on `network`, drawn by the run's seed."""
+    if network is None:
+        return Learner(None, {})
     adapted = models.add_adapter(
         network,
         rank=settings.lora_rank,

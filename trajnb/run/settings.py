@@ -105,6 +105,7 @@ class Settings:
         for name in settings.conditions():
             check_known("condition", name, CONDITIONS)
         check_known("cue", settings.cue, CUES)
+        check_recalled(values)
         return settings
 
     def conditions(self) -> list[str]:
@@ -135,6 +136,15 @@ def check_played(conditions: Iterable[str]) -> None:
     for name in conditions:
         if name in NOT_PLAYED:
             raise ValueError(f"no rollout under {name}: {NOT_PLAYED[name]}; leave it out")
+
+
+def check_recalled(parameters: Mapping) -> None:
+    """Raise ValueError where answers are to be copied by prompts that are cut within a line."""
+    if strategy_of(parameters).recalls and parameters["truncation"] == "paper":
+        raise ValueError(
+            f"strategy {parameters['strategy']!r} reads prompts line by line: it needs truncation "
+            "'turns', not 'paper', which cuts tokens"
+        )
 
 
 def identity(parameters: Mapping) -> dict:

@@ -24,7 +24,7 @@ def train(run: Prepared, say: Callable[[str], None] = aloud) -> Record:
         if account:
             trained[planned.stage.name] = account
         ask(learner.network, run, planned.number, answered, say)
-    record = finish(run, learner.network.config, trained, answered)
+    record = finish(run, learner.config, trained, answered)
     seconds, memory = record.seconds["total"], record.peak_memory_mb / 1000
     say(f"finished in {seconds:.0f} s, peak memory {memory:.1f} GB")
     return record

@@ -124,6 +124,8 @@ def changes(
     own = table[table.condition == table.eval_condition]
     for arm, part in own.groupby("arm", sort=False):
         for measure in measures:
+            if part[measure].isna().all():
+                continue  # an arm that copies has no likelihood
             what = f"{arm}, {MEASURES[measure][0]}, final against zero-shot"
             sentences.append(reading(what, change(part, measure), *unit_of(measure)))
     return sentences or ["No arm was asked in its own condition."]

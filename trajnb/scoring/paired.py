@@ -103,8 +103,10 @@ def _known(seeds: pd.Index, orders: pd.Index, units: pd.Index) -> tuple[str, ...
 
 
 def change(table: pd.DataFrame, measure: str) -> Estimate:
-    """Final stage minus stage 0 on the same items, in points (nats a token for `logp`)."""
-    gained = values(table, measure, "gain")
+    """Final stage minus stage 0 on the same items, in points (nats a token for `logp`); nan where
+    answers have no probabilities.
+    """
+    gained = values(table, measure, "gain").dropna()
     return estimate(gained, token_weights(table, gained.index, measure))
 
 

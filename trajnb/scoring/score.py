@@ -78,7 +78,7 @@ def matrix(
     learnt.
 
     Beside the scores stands `gold_nll`, the summed negative log-likelihood of the gold calls
-    (nats). The rows may come in any order; the sums do not depend on it. None stands where a stage
+    (nats), None where answers have no probabilities. The rows may come in any order; the sums do not depend on it. None stands where a stage
     between stage 0 and the last one was asked only about the block that it had just learnt
     (`eval_stages` "ends"). Any other stage that was evaluated on other items than stage 0 is a
     ValueError: its counts could not be compared.
@@ -139,7 +139,9 @@ def _right(cell: list[Mapping], name: str) -> int:
     return sum(row[name] for row in cell)
 
 
-def _nats(cell: list[Mapping]) -> float:
+def _nats(cell: list[Mapping]) -> float | None:
+    if any(row["gold_nll"] is None for row in cell):
+        return None
     return fsum(row["gold_nll"] for row in cell)
 
 

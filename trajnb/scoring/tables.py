@@ -90,6 +90,7 @@ def _with_items(run: Run) -> pd.DataFrame:
     """The predictions of a run with the columns of their items."""
     rows, items = pd.DataFrame(run.predictions), pd.DataFrame(run.items)
     items = items.drop(columns="cut_turns")  # one number for every condition
+    rows = rows.astype({"gold_nll": float})  # None where answers have no probabilities
     items = items[[*ITEM, *items.columns.difference(rows.columns)]]
     rows = rows.merge(items, on=ITEM, how="left", validate="many_to_one", indicator="known")
     unknown = rows[rows.known != "both"]

@@ -106,12 +106,13 @@ def _changes(ax: Axes, rows: pd.DataFrame, measure: str, palette: Mapping[Arm, s
         ax.plot(row.change, y, "o", color=colour, ms=8, mec="white")
         note = f"{row.zero_right} → {row.final_right} of {row.n}"
         if measure == "logp":
-            note = f"{row.zero:.2f} → {row.final:.2f}"
+            known = not np.isnan(row.final)
+            note = f"{row.zero:.2f} → {row.final:.2f}" if known else "no probabilities"
         above = {"textcoords": "offset points", "ha": "center", "fontsize": "small"}
-        ax.annotate(note, (row.change, y), (0, 8), **above)
+        ax.annotate(note, (np.nan_to_num(row.change), y), (0, 8), **above)
     ax.axvline(0, color="0.3", lw=1)
     ax.set(title=label, xlabel="change, points" if unit == "%" else f"change, {unit}")
-    ends = [0.0, *rows[["change", "low", "high"]].stack()]
+    ends = [0.0, *rows[["change", "low", "high"]].stack().dropna()]
     least = 5 if unit == "%" else 0.05  # also where nothing changed
     room = max(0.25 * (max(ends) - min(ends)), least)
     ax.set_xlim(min(ends) - room, max(ends) + room)

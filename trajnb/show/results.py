@@ -172,12 +172,16 @@ def _basis(row) -> str:
 
 def _level(row, when: str) -> str:
     value = getattr(row, when)
+    if isnan(value):
+        return "<small>no probabilities</small>"
     if row.unit != "%":
         return f"{value:.2f} <small>{row.unit}</small>"
     return f"{value:.1f} % <small>{getattr(row, f'{when}_right')} of {row.n}</small>"
 
 
 def _change(row) -> str:
+    if isnan(row.final):
+        return "–"
     digits = 1 if row.unit == "%" else 2
     return f"{_mark(row)}{row.mean:+z.{digits}f}{_span(row, digits)}"
 
@@ -221,7 +225,7 @@ def _sample(row, before: str) -> str:
         "call": f"{row.ordinal} of user turn {row.turn}",
         "run": row.run,
         "prompt": f"{row.prompt_tokens} tokens",
-        "gold log-likelihood": f"{row.logp:.2f} nats/token",
+        "gold log-likelihood": _nats(row.logp),
         "zero-shot said": before.strip() or "(nothing)",
     }
     more = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
@@ -231,6 +235,10 @@ def _sample(row, before: str) -> str:
         f"<code>{_marked(row.gold, row.prediction) or '(nothing)'}</code></span></summary>"
         f"<dl>{more}</dl></details>"
     )
+
+
+def _nats(logp: float) -> str:
+    return "no probabilities" if isnan(logp) else f"{logp:.2f} nats/token"
 
 
 _WORDS = re.compile(r"\w+|\s+|.", re.DOTALL)

@@ -29,6 +29,7 @@ TRAIN_TOKENS_PER_SECOND = 230
 READ_TOKENS_PER_SECOND = 560
 SECONDS_PER_ANSWER = 0.2  # decoding alone
 TOKENS_PER_SHOT = 200
+SECONDS_OF_COPYING = 60  # reading a corpus, and counting its tokens
 MEASURED = "smollm2-135m"
 
 
@@ -47,6 +48,8 @@ class Estimate:
 def estimate(run: dict) -> Estimate:
     """The cost of `run` from start to end, whatever of it is done already."""
     corpus, strategy = CorpusChoice.of(run), strategy_of(run)
+    if strategy.recalls:  # no model reads or learns anything
+        return Estimate(0, 0, SECONDS_OF_COPYING, 0)
     shared = run["packing"] == "trie"
     blocks = len(corpus_of(run).blocks)
     trained = round(

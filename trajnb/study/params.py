@@ -32,7 +32,7 @@ from pathlib import Path
 import yaml
 
 from trajnb.known import check_known, nearest
-from trajnb.run.settings import FOLDERS, asked_with, check_played
+from trajnb.run.settings import FOLDERS, asked_with, check_played, check_recalled
 from trajnb.strategies import strategy_of
 
 TOP_LEVEL = ("title", "description", "family", "primary", "smallest_effect", "common", "runs")
@@ -429,6 +429,7 @@ def _check_strategy(run: dict) -> None:
         raise ValueError(
             f"match_tokens is about training, and under strategy {run['strategy']!r} nothing is trained"
         )
+    check_recalled(run)
     if run["match_tokens"] and run["truncation"] == "paper":
         raise ValueError(
             "match_tokens counts whole examples: it needs truncation 'turns', not 'paper'"
