@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from trajnb.scoring import crossing
+from trajnb.scoring import crossing, tables
 from trajnb.scoring.arms import words
 
 
@@ -184,6 +184,13 @@ def test_items_of_one_side_only_are_left_out_and_counted(crossed_table):
     gone = (table.condition == "full") & (table.dialogue_id == "d0") & (table.step < 5)
     found = crossing.effects(table[~gone], ["canonical"], which=["training"]).iloc[0]
     assert found["items"] == 75 and found.left_out == "5 of 80 items"
+
+
+def test_memory_stands_beside_what_is_plain(read):
+    runs = [read("a"), read("b", strategy="lookup"), read("c", strategy="joint")]
+    table = tables.frame(runs)
+    assert set(crossing.plain(table).run) == {"a"}
+    assert set(crossing.with_memory(table).run) == {"a", "b"}
 
 
 def test_arms_without_a_common_item_are_an_error(crossed_table):

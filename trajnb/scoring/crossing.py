@@ -42,7 +42,7 @@ from trajnb.scoring.paired import (
 )
 from trajnb.scoring.resampling import FEW_RUNS
 from trajnb.scoring.stats import Interval, McNemar, holm, mcnemar, sign_flip
-from trajnb.strategies import PLAIN
+from trajnb.strategies import PLAIN, STRATEGIES
 
 # effect -> {(train, asked): weight}; asked `either`: stripped or full, the prompt being the same
 CONTRASTS = {
@@ -134,6 +134,15 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of all `combinations`; where there are none, all rows."""
     found = combinations(table)
     return pd.concat(found.values()) if found else table
+
+
+def with_memory(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `plain` and of the arms that copy from training examples, which is what any
+    model that learns has to beat.
+    """
+    copying = [name for name, strategy in STRATEGIES.items() if strategy.recalls]
+    shown = table.run.isin(plain(table).run) | table.strategy.isin(copying)
+    return table[shown]
 
 
 def left_out(table: pd.DataFrame) -> list[Arm]:

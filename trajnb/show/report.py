@@ -118,23 +118,23 @@ def write_index(
 
 
 def _results(runs: Sequence[Run], plan: Plan) -> dict:
-    """Answers, what they cannot carry, the headline of the plain arms, what its intervals cover,
-    and how many `others` there are.
+    """Answers, what they cannot carry, the headline of the plain arms and of memory, what its
+    intervals cover, and how many `others` there are.
     """
     table = frame(runs)
-    plain = crossing.plain(table)
+    leading = crossing.with_memory(table)
     try:
         found = crossing.effects(table, plan.measures(), plan.family)
         sentences = [*plan.declaration(), *answers(table, found)]
         sentences += caveats(table, found, plan.family, [run.record.started for run in runs])
     except ValueError as error:  # runs that cannot be compared: a study under way goes on
         sentences = [f"No answer: {error}."]
-    first = headline(plain)
+    first = headline(leading)
     return {
         "answers": answers_html(sentences),
         "headline": headline_html(first),
         "covered": covered(list(first.covers)),
-        "others": table.trained.nunique() - plain.trained.nunique(),
+        "others": table.trained.nunique() - leading.trained.nunique(),
     }
 
 

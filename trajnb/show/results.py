@@ -172,16 +172,12 @@ def _basis(row) -> str:
 
 def _level(row, when: str) -> str:
     value = getattr(row, when)
-    if isnan(value):
-        return "<small>no probabilities</small>"
     if row.unit != "%":
         return f"{value:.2f} <small>{row.unit}</small>"
     return f"{value:.1f} % <small>{getattr(row, f'{when}_right')} of {row.n}</small>"
 
 
 def _change(row) -> str:
-    if isnan(row.final):
-        return "–"
     digits = 1 if row.unit == "%" else 2
     return f"{_mark(row)}{row.mean:+z.{digits}f}{_span(row, digits)}"
 
