@@ -4,6 +4,7 @@ import pytest
 from trajnb.scoring import crossing, tables
 from trajnb.scoring.answers import FIRST, QUESTIONS, answers, changes
 from trajnb.scoring.caveats import caveats
+from trajnb.scoring.paired import comparisons
 
 FAMILY = {"measures": ["canonical"], "effects": list(FIRST)}
 
@@ -158,3 +159,10 @@ def test_each_arm_is_held_against_what_it_knew_before(read):
     assert sentences[0].startswith("stripped, right API, final against zero-shot: ")
     nobody = changes(table.assign(condition="requests"))
     assert nobody == ["No arm was asked in its own condition."]
+
+
+def test_an_arm_without_probabilities_is_not_read_by_them(crossed_table):
+    table = crossed_table().assign(logp=float("nan"))
+    sentences = changes(table)
+    assert len(sentences) == 2 * 2 and not any("log-likelihood" in one for one in sentences)
+    assert set(comparisons(table).measure) == {"canonical", "name"}
