@@ -5,6 +5,8 @@
 - `predictions.jsonl` has one `Prediction` a line, for every item, stage and evaluation condition;
 - `BESIDE` lists what only some runs have.
 
+Records can be kept without any text, see `without_texts`; they then say so (`scores_only`).
+
 Every file appears whole or not at all. Keys are only ever added; what an older record lacks is
 filled in once, on reading, by `upgrade`. Figures and tables read these files and nothing else.
 """

@@ -184,7 +184,7 @@ def test_a_run_holds_out_its_fold(tmp_path):
 def test_turns_that_were_cut_are_recorded(tmp_path):
     shape = {"condition": "stripped", "eval_conditions": ["full", "stripped"], "max_new_tokens": 4}
     shape |= {"train_dialogues": 1, "held_out_dialogues": 1}
-    run = prepare.prepare(settings(tmp_path / "run", **shape, strategy="joint", max_length=2100))
+    run = prepare.prepare(settings(tmp_path / "run", **shape, strategy="joint", max_length=2300))
     table = prepare.examples_table(run.settings, run.material)["turns cut to fit max_length"]
     record = train(run, lambda _: None)
     kept = records.read_run(tmp_path / "run").items

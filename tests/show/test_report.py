@@ -128,7 +128,7 @@ def test_evaluation_of_strategies_and_controls(tmp_path, write_run):
     html, details = evaluate(tmp_path)
     for words in ("compared in the details: placebo; full, strategy replay", "of right APIs"):
         assert words in html, words
-    assert "no probabilities" in html and ">nan" not in html
+    assert "strategy lookup" in html and ">nan" not in html
     for words in ("intransigence", "placebo minus stripped"):
         assert words in details, words
     assert (
