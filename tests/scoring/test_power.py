@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import yaml
 from scipy.stats import ttest_1samp
 
+from trajnb.machine import ROOT
 from trajnb.scoring.power import smallest_effect
 
 
@@ -26,3 +28,12 @@ def test_more_runs_find_less_and_fewer_calls_more():
 def test_one_run_has_no_variance():
     with pytest.raises(ValueError, match="runs is 1"):
         smallest_effect(1, 20)
+
+
+@pytest.mark.parametrize("name, dialogues", [("bfcl", 20), ("crossing", 20), ("crossing_api_bank", 26)])
+def test_studies_declare_what_they_can_find(name, dialogues):
+    study = yaml.safe_load((ROOT / "params" / f"{name}.yaml").read_text("utf-8"))
+    tests = len(study["family"]["measures"]) * len(study["family"]["effects"])
+    runs = len(study["runs"][0]["together"]["fold"])
+    found = smallest_effect(runs, dialogues, counted=0.5, tests=tests)
+    assert study["smallest_effect"] == pytest.approx(found, abs=0.05)
