@@ -24,7 +24,8 @@ def frame(runs: Iterable[Run]) -> pd.DataFrame:
         learnt: the stage that learnt the item's block; nan where none did.
         last: whether this stage counts as final: the run's last one, or, with an adapter for every
             block, the stage of the item's own.
-        logp: nats a token, nan where answers have no probabilities; `outcome`: one word, see `score.outcome`.
+        logp: nats a token, nan where answers have no probabilities; `outcome`: one word, see
+            `score.outcome`.
 
     Raises:
         ValueError: a prediction has no item.
