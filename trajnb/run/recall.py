@@ -12,9 +12,9 @@ strategy says (`Strategy.recalls`):
   model sees it in the documents.
 
 Of equals, the first in corpus order is taken. Prompts are read as text, as a model reads them, so
-that what a condition hides, a cut leaves out or a plain cue does not say is never used. Memory holds
-the calls that a model would learn and, with `stop_targets`, the ends of turns; no responses, for no
-cue of a held-out call asks for one. Seeds and orders change nothing.
+that what a condition hides, a cut leaves out or a plain cue does not say is never used. Memory
+holds the calls that a model would learn and, with `stop_targets`, the ends of turns; no responses,
+for no cue of a held-out call asks for one. Seeds and orders change nothing.
 
 Before training memory is empty. There is nothing to copy then, so that every answer of stage 0 is
 empty, and wrong.
@@ -31,7 +31,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from trajnb.run.prepare import Prepared
 
 _OPENINGS = re.compile(
-    r"^(User|AI|API-Request|API-Response|Known values|Generate AI Response|Generate API Request ?\d*):",
+    r"^(User|AI|API-Request|API-Response|Known values"
+    r"|Generate AI Response|Generate API Request ?\d*):",
     re.MULTILINE,
 )
 _NONE = "none"
@@ -111,7 +112,8 @@ def commonest(memory: Sequence[Mapping], rows: Sequence[Mapping]) -> list[int]:
             f"block {without[0]!r} has no training call to copy: raise train_dialogues, or choose "
             "another split"
         )
-    most = {block: max(count, key=count.get) for block, count in counts.items()}  # the first of equals
+    # max takes the first of equals
+    most = {block: max(count, key=count.get) for block, count in counts.items()}
     return [first[row["block"], most[row["block"]]] for row in rows]
 
 
