@@ -317,9 +317,9 @@ def test_a_study_adopts_records_without_texts_if_it_is_whole(write_run, tmp_path
     check_can_go_on(out, states)
     assert set(states.values()) == {"finished"} and len(records.read_study(out)) == 2
     more = runs | {"requests": {"condition": "requests", "eval_conditions": []}}
-    with pytest.raises(ValueError, match="of stripped was kept without texts .* requests, which is to be run"):
+    with pytest.raises(ValueError, match="of stripped was kept without texts .* but requests is still"):
         check_can_go_on(out, run_states(out, more))
     runs["full"]["eval_conditions"] = ["placebo"]
-    with pytest.raises(ValueError, match="nothing can be added to it, and full, which is to be run"):
+    with pytest.raises(ValueError, match="nothing can be added to it, .* but full is still to be run"):
         check_can_go_on(out, run_states(out, runs))
     check_can_go_on(tmp_path / "s", run_states(tmp_path / "s", more))

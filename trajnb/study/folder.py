@@ -95,8 +95,8 @@ def check_can_go_on(out: Path, states: Mapping[str, str]) -> None:
         if waiting and content.get("scores_only"):
             raise ValueError(
                 f"the record of {name} was kept without texts (trajnb records --scores-only): "
-                f"nothing can be added to it, and {waiting[0]}, which is to be run, could not be "
-                "compared with it item by item. Take the records with texts, or run the study in "
+                "nothing can be added to it, and no run with texts be compared with it item by item, "
+                f"but {waiting[0]} is still to be run or asked. Take the records with texts, or run the study in "
                 "another folder without --records"
             )
 
