@@ -202,7 +202,8 @@ def strip(write_run, tmp_path):
         folder = write_beside(write_run(tmp_path / "s" / "runs" / condition, condition, **both))
         told = json.loads((folder / "record.json").read_text())
         told["parameters"] |= {"run_folder": "/home/me/runs/secret", "corpus_path": "/home/me/secret.jsonl"}
-        told["corpus"]["account"] = {"dropped": {"duplicate": 2}, "not_extending": ["secret row", "secret too"]}
+        secrets = ["secret row", "secret too"]
+        told["corpus"]["account"] = {"dropped": {"duplicate": 2}, "not_extending": secrets}
         (folder / "record.json").write_text(json.dumps(told))
     kept = tmp_path / "kept"
     told = CliRunner().invoke(main, ["records", str(tmp_path / "s"), str(kept), "--scores-only"])
@@ -287,7 +288,8 @@ def test_without_texts_twice_is_once(write_run, tmp_path):
         assert [vars(run) | {"folder": ""} for run in twice] == [vars(run) | {"folder": ""} for run in once]
         for beside_it in (kept / "records" / "full").glob("*.jsonl"):
             if beside_it.name != "items.jsonl":
-                assert (tmp_path / name / "records" / "full" / beside_it.name).read_bytes() == beside_it.read_bytes()
+                copied = tmp_path / name / "records" / "full" / beside_it.name
+                assert copied.read_bytes() == beside_it.read_bytes()
 
 
 def test_runs_with_and_without_texts_are_not_pooled(write_run, tmp_path):

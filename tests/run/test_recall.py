@@ -59,7 +59,10 @@ def test_the_user_the_response_and_the_number_count_alike():
     memory = [
         example("User: lock the door\nGenerate API Request 1:"),
         example("User: start the engine\nGenerate API Request 2:"),
-        example("User: start the engine\nAPI-Request: [f()]\nAPI-Response: fuel low\nGenerate API Request 2:"),
+        example(
+            "User: start the engine\nAPI-Request: [f()]\nAPI-Response: fuel low\n"
+            "Generate API Request 2:"
+        ),
     ]
     asked = [
         example("User: please lock the door\nGenerate API Request 1:"),

@@ -78,10 +78,10 @@ def matrix(
     learnt.
 
     Beside the scores stands `gold_nll`, the summed negative log-likelihood of the gold calls
-    (nats), None where answers have no probabilities. The rows may come in any order; the sums do not depend on it. None stands where a stage
-    between stage 0 and the last one was asked only about the block that it had just learnt
-    (`eval_stages` "ends"). Any other stage that was evaluated on other items than stage 0 is a
-    ValueError: its counts could not be compared.
+    (nats), None where answers have no probabilities. The rows may come in any order; the sums do
+    not depend on it. None stands where a stage between stage 0 and the last one was asked only
+    about the block that it had just learnt (`eval_stages` "ends"). Any other stage that was
+    evaluated on other items than stage 0 is a ValueError: its counts could not be compared.
     """
     cells: dict[tuple[str, int, str], list[Mapping]] = {}
     for row in predictions:

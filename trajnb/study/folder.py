@@ -96,8 +96,8 @@ def check_can_go_on(out: Path, states: Mapping[str, str]) -> None:
             raise ValueError(
                 f"the record of {name} was kept without texts (trajnb records --scores-only): "
                 "nothing can be added to it, and no run with texts be compared with it item by item, "
-                f"but {waiting[0]} is still to be run or asked. Take the records with texts, or run the study in "
-                "another folder without --records"
+                f"but {waiting[0]} is still to be run or asked. Take the records with texts, or run "
+                "the study in another folder without --records"
             )
 
 
