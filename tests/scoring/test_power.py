@@ -30,7 +30,10 @@ def test_one_run_has_no_variance():
         smallest_effect(1, 20)
 
 
-@pytest.mark.parametrize("name, dialogues", [("bfcl", 20), ("crossing", 20), ("crossing_api_bank", 26)])
+STUDIES = [("bfcl", 20), ("crossing", 20), ("api_bank", 26), ("crossing_api_bank", 26)]
+
+
+@pytest.mark.parametrize("name, dialogues", STUDIES)
 def test_studies_declare_what_they_can_find(name, dialogues):
     study = yaml.safe_load((ROOT / "params" / f"{name}.yaml").read_text("utf-8"))
     tests = len(study["family"]["measures"]) * len(study["family"]["effects"])
