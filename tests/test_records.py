@@ -225,6 +225,10 @@ def write_beside(folder):
     return folder
 
 
+DRAWN = ("low", "high", "p", "holm", "flip")
+"""What is drawn at random from dialogues in the order of their names."""
+
+
 def test_without_texts_every_table_is_the_same(write_run, tmp_path):
     before, after, _ = strip(write_run, tmp_path)
     full, bare = tables.frame(before), tables.frame(after)
@@ -238,7 +242,12 @@ def test_without_texts_every_table_is_the_same(write_run, tmp_path):
         lambda table: pd.DataFrame(continual.intervals(one_arm(table), "canonical", resamples=200)),
         tables.given_parse,
     ):
-        pd.testing.assert_frame_equal(made(full), made(bare))
+        one, other = made(full), made(bare)
+        drawn = [name for name in one if name in DRAWN]
+        pd.testing.assert_frame_equal(one.drop(columns=drawn), other.drop(columns=drawn))
+        for name in drawn:  # bounds in points, p below 1
+            far = 2 if name in ("low", "high") else 0.05
+            pd.testing.assert_series_equal(one[name], other[name], rtol=0, atol=far)
     pd.testing.assert_frame_equal(beside.played(before), beside.played(after))
     assert beside.played(after)["success, passable"].tolist() == [1.0, 1.0]
     pd.testing.assert_frame_equal(beside.stops(before), beside.stops(after))
@@ -256,7 +265,6 @@ def test_without_texts_a_dialogue_has_one_name_and_its_own(write_run, tmp_path):
             names.setdefault(one["dialogue_id"], set()).add(other["dialogue_id"])
     assert all(len(found) == 1 for found in names.values())
     assert len(set.union(*names.values())) == len(names) == 12
-    assert sorted(names, key=repr) == sorted(names, key=lambda name: min(names[name])), "in their order"
 
 
 def test_without_texts_no_text_id_or_folder_is_in_the_files(write_run, tmp_path):
@@ -292,36 +300,30 @@ def test_without_texts_twice_is_once(write_run, tmp_path):
                 assert copied.read_bytes() == beside_it.read_bytes()
 
 
-def test_runs_with_and_without_texts_are_not_pooled(write_run, tmp_path):
-    _, _, kept = strip(write_run, tmp_path)
-    write_run(kept / "records" / "other", "requests")
-    with pytest.raises(ValueError, match="full was kept with no texts, other with texts.*keep all of them"):
-        records.read_study(kept)
+def test_runs_with_and_without_texts_are_paired(write_run, tmp_path):
+    before, after, kept = strip(write_run, tmp_path)
+    write_run(kept / "records" / "more", "requests")
+    mixed = records.read_study(kept)
+    assert [run.record.scores_only for run in mixed] == [True] * 3
+    table = tables.frame(mixed)
+    assert table.prediction.isna().all() and table.dialogue_id.nunique() == 12
+    assert [run.items for run in mixed if run.folder.name != "more"] == [run.items for run in after]
+    records.keep(kept, tmp_path / "again", scores_only=True)
+    assert records.read_study(tmp_path / "again")[1].items == mixed[1].items
 
 
-def test_runs_kept_without_texts_at_other_times_are_not_pooled(write_run, tmp_path):
-    _, _, kept = strip(write_run, tmp_path)
-    write_run(tmp_path / "s" / "runs" / "more", "requests", dialogues=4)
-    records.keep(tmp_path / "s", tmp_path / "later", scores_only=True)
-    assert len(records.read_study(tmp_path / "later")) == 3
-    (kept / "records" / "full").rename(tmp_path / "later" / "records" / "earlier")
-    with pytest.raises(ValueError, match="earlier was kept with 0.* names; keep all of them at once"):
-        records.read_study(tmp_path / "later")
-
-
-def test_a_study_adopts_records_without_texts_if_it_is_whole(write_run, tmp_path):
+def test_a_study_goes_on_beside_records_without_texts(write_run, tmp_path):
     _, _, kept = strip(write_run, tmp_path)
     out = tmp_path / "out"
     runs = {name: {"condition": name, "eval_conditions": ["full"]} for name in ("stripped", "full")}
     adopt_kept(out, runs, kept)
     assert (out / "runs" / "full" / "rollout.json").is_file()
-    states = run_states(out, runs)
-    check_can_go_on(out, states)
-    assert set(states.values()) == {"finished"} and len(records.read_study(out)) == 2
     more = runs | {"requests": {"condition": "requests", "eval_conditions": []}}
-    with pytest.raises(ValueError, match="of stripped was kept without texts .* but requests is still"):
-        check_can_go_on(out, run_states(out, more))
+    states = run_states(out, more)
+    check_can_go_on(out, states)
+    assert list(states.values()) == ["finished", "finished", "waiting"]
+    assert len(records.read_study(out)) == 2
     runs["full"]["eval_conditions"] = ["placebo"]
-    with pytest.raises(ValueError, match="nothing can be added to it, .* but full is still to be run"):
+    with pytest.raises(ValueError, match="record of full was .* nothing can be added to it"):
         check_can_go_on(out, run_states(out, runs))
     check_can_go_on(tmp_path / "s", run_states(tmp_path / "s", more))

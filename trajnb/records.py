@@ -303,8 +303,15 @@ def runs_folder(study: Path) -> Path:
 
 
 def read_study(folder: Path) -> list[Run]:
-    """The finished runs of a study folder, by name. Raises ValueError where they cannot be pooled.
+    """The finished runs of a study folder, by name; all of them `without_texts` where any of them
+    was kept so. Raises ValueError where they cannot be pooled.
     """
+    runs = _finished(folder)
+    return list(map(without_texts, runs)) if any(run.record.scores_only for run in runs) else runs
+
+
+def _finished(folder: Path) -> list[Run]:
+    """The finished runs of a study folder as they are, provided that they can be pooled."""
     runs = [read_run(path.parent) for path in sorted(runs_folder(folder).glob("*/record.json"))]
     check_pool(runs)
     return runs
@@ -326,24 +333,6 @@ def check_pool(runs: Sequence[Run]) -> None:
                     f"{run.folder.name} has {value}; keep them in two folders, or run one of them again"
                 )
     _check_folds(runs)
-    _check_names(runs)
-
-
-def _check_names(runs: Sequence[Run]) -> None:
-    """Raise ValueError, naming two runs, where a dialogue would not be known as the same in both."""
-    found: dict[str, tuple[Run, str]] = {}
-    for run in runs:
-        names = {"": "no texts" if run.record.scores_only else "texts"}
-        if run.record.scores_only:
-            names |= {_hash_in(item["dialogue_id"]): item["dialogue_id"] for item in run.items}
-        for key, name in names.items():
-            first, before = found.setdefault(key, (run, name))
-            if name != before:
-                raise ValueError(
-                    f"runs that cannot be compared item by item: {first.folder.name} was kept with "
-                    f"{before}, {run.folder.name} with {name}, so that their dialogues have other "
-                    "names; keep all of them at once from the folders that have their texts"
-                )
 
 
 def _check_folds(runs: Sequence[Run]) -> None:
@@ -397,46 +386,24 @@ NO_TEXTS = "Not shown: these records were kept without texts (trajnb records --s
 """What a page says in place of what only texts can tell."""
 
 
-def names_without_texts(runs: Iterable[Run]) -> dict[tuple[str, str], str]:
-    """(corpus, dialogue id) -> what the dialogue is called where texts are not kept: its place
-    among all of the study, so that what is drawn at random from dialogues in their order stays the
-    same, and a hash.
-
-    The hash is of the corpus's name and the id, not of the corpus's hash, which differs by fold.
-    It has no salt: who has the corpus, or guesses an id, can tell which dialogue it is.
-    """
-    known = {(run.record.corpus["name"], name) for run in runs for name in _dialogues_of(run)}
-    places = enumerate(sorted(known, key=repr))
-    return {key: f"{place:05d}-{hash_of_dialogue(*key)}" for place, key in places}
-
-
 def hash_of_dialogue(corpus: str, dialogue_id: str) -> str:
-    """64 bits in hexadecimal."""
+    """What a dialogue is called where texts are not kept: 64 bits in hexadecimal.
+
+    Of the corpus's name and the id, not of the corpus's hash, which differs by fold, so that runs
+    kept at any time can be paired. It has no salt: who has the corpus, or guesses an id, can tell
+    which dialogue it is.
+    """
     return digest([corpus, dialogue_id])[:16]
 
 
-def _hash_in(name: str) -> str:
-    return name.rpartition("-")[2]
-
-
 def is_dialogue(name: str, corpus: str, dialogue_ids: Iterable[str]) -> bool:
-    """Whether a dialogue, by its id or by its name without texts, is one of `dialogue_ids`."""
-    ids = set(dialogue_ids)
-    return name in ids or _hash_in(name) in {hash_of_dialogue(corpus, one) for one in ids}
+    """Whether a dialogue, by its id or by its hash, is one of `dialogue_ids`."""
+    return any(name in (one, hash_of_dialogue(corpus, one)) for one in dialogue_ids)
 
 
-def _dialogues_of(run: Run) -> set[str]:
-    lines = [line for file in _FIGURES for line in _lines_beside(run.folder, file)]
-    return {line["dialogue_id"] for line in [*run.items, *lines]}
-
-
-def _lines_beside(folder: Path, name: str) -> list[dict]:
-    return read_lines(folder / name) if (folder / name).is_file() else []
-
-
-def without_texts(run: Run, names: Mapping[tuple[str, str], str]) -> Run:
+def without_texts(run: Run) -> Run:
     """A run without a text of its corpus or its model, the ids of its dialogues and the folders of
-    its machine; `names`: of `names_without_texts`. A run that has none comes back as it is.
+    its machine. A run that has none comes back as it is.
     """
     if run.record.scores_only:
         return run
@@ -447,11 +414,8 @@ def without_texts(run: Run, names: Mapping[tuple[str, str], str]) -> Run:
     return Run(
         run.folder,
         replace(record, parameters=told, corpus=corpus, model=model, scores_only=True),
-        [_figures(item, Item.__annotations__, names[of, item["dialogue_id"]]) for item in run.items],
-        [
-            _figures(line, Prediction.__annotations__, names[of, line["dialogue_id"]])
-            for line in run.predictions
-        ],
+        [_figures(item, Item.__annotations__, of) for item in run.items],
+        [_figures(line, Prediction.__annotations__, of) for line in run.predictions],
     )
 
 
@@ -465,10 +429,11 @@ _FIGURES = {
 """What is kept without texts of the lines beside the records."""
 
 
-def _figures(line: Mapping, keys: Iterable[str], name: str) -> dict:
-    """These keys of a line, but its texts, which are None, and its dialogue, which is `name`."""
+def _figures(line: Mapping, keys: Iterable[str], corpus: str) -> dict:
+    """These keys of a line, but its texts, which are None, and its dialogue, which is a hash."""
     kept = {key: line[key] for key in keys if key in line}
-    return kept | {key: None for key in ("gold", "prediction") if key in kept} | {"dialogue_id": name}
+    kept |= {key: None for key in ("gold", "prediction") if key in kept}
+    return kept | {"dialogue_id": hash_of_dialogue(corpus, line["dialogue_id"])}
 
 
 def _counts_of(account: object) -> object:
@@ -501,7 +466,7 @@ def keep(
     Raises:
         ValueError: records made from a tree with uncommitted changes, without `allow_changes`.
     """
-    runs = read_study(study)
+    runs = _finished(study)
     changed = {run.folder.name: names for run in runs if (names := with_changes(run.folder))}
     if changed and not allow_changes:
         named = "; ".join(f"{name}: {', '.join(files)}" for name, files in changed.items())
@@ -510,11 +475,10 @@ def keep(
             f"({named}). Commit the changes, delete the folder of each such run, or rollout.json "
             "where it is that alone, and run the study again; --allow-changes takes them as they are"
         )
-    names = names_without_texts(runs) if scores_only else {}
     at_home = _without_folders if scores_only else _at_home
     for run in runs:
         folder = out / "records" / run.folder.name
-        kept = without_texts(run, names) if scores_only else run
+        kept = without_texts(run) if scores_only else run
         record = asdict(kept.record)
         write_json(folder / "record.json", record | {"parameters": at_home(record["parameters"])})
         write_lines(folder / "items.jsonl", kept.items)
@@ -522,7 +486,7 @@ def keep(
         if kept is run:
             _copy_beside(run.folder, folder)
         else:
-            _keep_figures(run, folder, names)
+            _keep_figures(run, folder)
     if (study / "study.yaml").is_file():
         about = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
         runs_of = about["runs"].items()
@@ -532,13 +496,14 @@ def keep(
     return [run.folder.name for run in runs]
 
 
-def _keep_figures(run: Run, folder: Path, names: Mapping[tuple[str, str], str]) -> None:
+def _keep_figures(run: Run, folder: Path) -> None:
     """Write to `folder` what lies beside the records of a run, without texts."""
-    of = run.record.corpus["name"]
     for file, keys in _FIGURES.items():
-        if lines := _lines_beside(run.folder, file):
-            lines = [_figures(line, keys, names[of, line["dialogue_id"]]) for line in lines]
-            write_lines(folder / file, lines)
+        if (run.folder / file).is_file():
+            lines = read_lines(run.folder / file)
+            write_lines(
+                folder / file, [_figures(line, keys, run.record.corpus["name"]) for line in lines]
+            )
     if (run.folder / "rollout.json").is_file():  # figures and parameters alone
         write_bytes(folder / "rollout.json", (run.folder / "rollout.json").read_bytes())
 

@@ -88,16 +88,13 @@ def adopt_kept(out: Path, runs: dict[str, dict], kept: Path) -> None:
 
 
 def check_can_go_on(out: Path, states: Mapping[str, str]) -> None:
-    """Raise ValueError where runs that are to be done would stand beside records without texts."""
-    waiting = [name for name, state in states.items() if state != "finished"]
-    for name in states:
-        content = _content(out / "runs" / name) or {}
-        if waiting and content.get("scores_only"):
+    """Raise ValueError where an evaluation would have to be added to a record without texts."""
+    for name in [name for name, state in states.items() if state != "finished"]:
+        if (_content(out / "runs" / name) or {}).get("scores_only"):
             raise ValueError(
-                f"the record of {name} was kept without texts (trajnb records --scores-only): "
-                "nothing can be added to it, and no run with texts be compared with it item by item, "
-                f"but {waiting[0]} is still to be run or asked. Take the records with texts, or run "
-                "the study in another folder without --records"
+                f"the record of {name} was kept without texts (trajnb records --scores-only), so "
+                "nothing can be added to it, and it lacks an evaluation that is asked for: take "
+                "the record with texts, or delete its folder, and it runs anew"
             )
 
 
