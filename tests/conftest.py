@@ -1,11 +1,15 @@
 """Fixtures that several parts of the tests share."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of each would be in the way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("trajnb", deadline=None)  # a busy machine is no failure
 settings.load_profile("trajnb")
