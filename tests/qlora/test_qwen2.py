@@ -23,7 +23,7 @@ from trajnb.qlora.model import find_model, load_base, load_tokenizer
 from trajnb.run.answer import predict, score_calls
 
 CODER = "qwen2.5-coder-0.5b"
-DEFAULT = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+DEFAULT = "You are a model of this test. You are helpful."
 
 
 @pytest.fixture
