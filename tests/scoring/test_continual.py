@@ -71,6 +71,7 @@ def rows(values, arm="full", orders=(("a", "b", "c"),), blocks=BLOCKS):
         {
             "arm": arm,
             "seed": seed,
+            "fold": -1,
             "order": [orders[place] for place in order],
             "stage": stage,
             "block": np.repeat(blocks, values.shape[3] // len(blocks))[dialogue],

@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from trajnb.formatting.dialogue import NO_FOLD
 from trajnb.scoring.arms import order_words
 from trajnb.scoring.resampling import half_width, run_codes
 from trajnb.scoring.score import is_asked
@@ -136,7 +135,6 @@ def difference_intervals(
     Paired by (seed, order), fold and item: what only one arm has is left out, and runs and
     dialogues are drawn for both at once. Arms without a run or an item in common are a ValueError.
     """
-    left, right = _with_fold(left), _with_fold(right)
     for key in (["seed", "order"], ["seed", "fold", "order"], ["dialogue_id", "step"]):
         left = left.merge(right[key].drop_duplicates(), on=key)
         right = right.merge(left[key].drop_duplicates(), on=key)
@@ -174,11 +172,6 @@ class _Design:
         return [np.ones((1, sum(strata))) for strata in self.factors()]
 
 
-def _with_fold(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a column `fold`, where they come without folds."""
-    return rows if "fold" in rows else rows.assign(fold=NO_FOLD)
-
-
 def _design(rows: pd.DataFrame) -> _Design:
     runs = list(dict.fromkeys(zip(rows.seed, rows.fold, rows.order, strict=True)))
     by_block = ["block", "dialogue_id"]
@@ -212,7 +205,6 @@ class _Cells:
 
 def _intervals(arms: list[pd.DataFrame], measure: str, **settings) -> dict[str, Interval]:
     """Of the only arm, or of the first minus the second; `settings` are those of `half_width`."""
-    arms = [_with_fold(arm) for arm in arms]
     design = _design(arms[0])
     cells = _alike([_cells(arm, measure, design) for arm in arms])
 

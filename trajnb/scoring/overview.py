@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from trajnb.formatting.dialogue import NO_FOLD
 from trajnb.machine import CHANGED
 from trajnb.records import Run
 from trajnb.scoring.arms import arms_of
@@ -146,10 +145,9 @@ class Asked:
 
 def items_of(table: pd.DataFrame) -> Asked:
     """What the runs of `tables.frame` were asked."""
-    fold = table.get("fold", pd.Series(NO_FOLD, table.index))
     sets = {
         key: frozenset(map(tuple, rows[ITEM].to_numpy()))
-        for key, rows in table.groupby([fold.rename("fold"), "run"])
+        for key, rows in table.groupby(["fold", "run"])
     }
     folds = {number for number, _ in sets}
     return Asked(

@@ -145,7 +145,7 @@ def keep_records(folder: Path, out: Path, allow_changes: bool, scores_only: bool
 
     Runs made from a tree with uncommitted changes are refused: nobody can have that tree again.
     With --scores-only, for a corpus that is not to be passed on, all tables and plots can be made again but
-    those that show texts; dialogues are then known by a hash, and nothing can be added to the study.
+    those that show texts; dialogues are then known by a hash, and no evaluation can be added to such a run.
 
     \b
     Examples:
