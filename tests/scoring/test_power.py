@@ -30,13 +30,24 @@ def test_one_run_has_no_variance():
         smallest_effect(1, 20)
 
 
-STUDIES = [("bfcl", 20), ("crossing", 20), ("api_bank", 26), ("crossing_api_bank", 26)]
+STUDIES = [
+    # name, held-out dialogues of a run, share of calls that are novel, variants that are tested
+    ("bfcl", 20, 0.5, 1),
+    ("crossing", 20, 0.5, 1),
+    ("api_bank", 26, 0.5, 1),
+    ("api_bank_disjoint", 52, 1.0, 1),
+    ("api_bank_controls", 52, 0.5, 1),
+    ("api_bank_strategies", 52, 0.5, 3),
+    ("api_bank_qwen", 52, 0.5, 1),
+    ("crossing_api_bank", 26, 0.5, 1),
+]
 
 
-@pytest.mark.parametrize("name, dialogues", STUDIES)
-def test_studies_declare_what_they_can_find(name, dialogues):
+@pytest.mark.parametrize("name, dialogues, novel, variants", STUDIES)
+def test_studies_declare_what_they_can_find(name, dialogues, novel, variants):
     study = yaml.safe_load((ROOT / "params" / f"{name}.yaml").read_text("utf-8"))
-    tests = len(study["family"]["measures"]) * len(study["family"]["effects"])
-    runs = len(study["runs"][0]["together"]["fold"])
-    found = smallest_effect(runs, dialogues, counted=0.5, tests=tests)
+    family = study["family"]
+    tests = variants * len(family["measures"]) * len(family["effects"])
+    runs = max(len(grid["together"]["fold"]) for grid in study["runs"])
+    found = smallest_effect(runs, dialogues, counted=novel, tests=tests)
     assert study["smallest_effect"] == pytest.approx(found, abs=0.05)
