@@ -111,6 +111,16 @@ def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
     }
 
 
+def planned_states(out: Path) -> dict[str, str] | None:
+    """The `run_states` of the runs that study.yaml names; None for a folder of records without it.
+    """
+    about = out / "study.yaml"
+    if not about.is_file():
+        return None
+    runs = yaml.safe_load(about.read_text(encoding="utf-8"))["runs"]
+    return run_states(out, {name: upgrade_parameters(run) for name, run in runs.items()})
+
+
 def is_finished(folder: Path, run: dict) -> bool:
     """Whether `folder` holds the record of `run` with every evaluation that the run asks for, at
     the stages that it asks for.

@@ -10,11 +10,19 @@ from pathlib import Path
 
 import yaml
 
-from trajnb.records import read_study, upgrade_parameters
+from trajnb.records import read_study
 from trajnb.run.settings import asked_with
 from trajnb.study import engines
 from trajnb.study.engines import Slots, say, slots, visible_gpus
-from trajnb.study.folder import adopt_kept, check_can_go_on, claim_folder, count, is_finished, run_states
+from trajnb.study.folder import (
+    adopt_kept,
+    check_can_go_on,
+    claim_folder,
+    count,
+    is_finished,
+    planned_states,
+    run_states,
+)
 from trajnb.study.job import Job
 from trajnb.study.params import Parameters, Study, notebook_parameters
 
@@ -271,10 +279,7 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
             f"runs/*/{part.notebook}" if part.per_run else part.notebook
         ):
             render_page(executed)
-    about = place.out / "study.yaml"
-    runs = yaml.safe_load(about.read_text(encoding="utf-8"))["runs"] if about.is_file() else {}
-    runs = {name: upgrade_parameters(run) for name, run in runs.items()}
-    write_index(place.out, run_states(place.out, runs) or None)
+    write_index(place.out, planned_states(place.out))
     return errors
 
 
