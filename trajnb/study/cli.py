@@ -336,8 +336,25 @@ def _told() -> Iterator[None]:
 def _end(errors: dict[str, str], out: Path) -> None:
     for name, error in errors.items():
         click.echo(f"{name} failed: {error}", err=True)
+    for line in _headline(out):
+        click.echo(line)
     click.echo(out.resolve() / "index.html")
     sys.exit(1 if errors else 0)
+
+
+def _headline(out: Path) -> list[str]:
+    """Where the plain arms began and where they ended, as a table; nothing where it cannot be told.
+    """
+    from trajnb.records import read_study
+    from trajnb.scoring import crossing
+    from trajnb.scoring.tables import frame, headline
+    from trajnb.show.results import headline_lines
+
+    try:
+        runs = read_study(out)
+        return headline_lines(headline(crossing.with_memory(frame(runs)))) if runs else []
+    except ValueError:  # the index page says why these runs give no table
+        return []
 
 
 def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
