@@ -10,8 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from trajnb.records import read_study, upgrade_parameters
+from trajnb.records import read_study
 from trajnb.run.settings import asked_with
+from trajnb.schema import upgrade_parameters
 from trajnb.study import engines
 from trajnb.study.engines import Slots, say, slots, visible_gpus
 from trajnb.study.folder import adopt_kept, check_can_go_on, claim_folder, count, is_finished, run_states
