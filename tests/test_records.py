@@ -7,7 +7,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from trajnb import records
+from trajnb import keeping, records
 from trajnb.machine import ROOT
 from trajnb.scoring import beside, continual, crossing, strata, tables
 from trajnb.study.cli import main
@@ -60,7 +60,7 @@ def test_records_of_a_tree_with_changes_are_refused_unless_allowed(study, tmp_pa
 def test_keeping_twice_gives_the_same_bytes(study, tmp_path):
     kept = []
     for name in ("one", "two"):
-        records.keep(study, tmp_path / name)
+        keeping.keep(study, tmp_path / name)
         kept.append({p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.*")})
     assert kept[0] == kept[1]
 
@@ -71,7 +71,7 @@ def test_a_folder_without_runs_is_an_error(tmp_path):
 
 
 def test_a_cut_archive_names_the_folder(study, tmp_path):
-    records.keep(study, tmp_path / "kept")
+    keeping.keep(study, tmp_path / "kept")
     packed = tmp_path / "kept" / "records" / "full-s0" / "predictions.jsonl.gz"
     packed.write_bytes(packed.read_bytes()[:-20])
     with pytest.raises(ValueError, match="full-s0 cannot be read"):
@@ -291,7 +291,7 @@ def all_text(folder):
 def test_without_texts_twice_is_once(write_run, tmp_path):
     _, once, kept = strip(write_run, tmp_path)
     for name, more in (("a", {"scores_only": True}), ("b", {})):
-        records.keep(kept, tmp_path / name, **more)
+        keeping.keep(kept, tmp_path / name, **more)
         twice = records.read_study(tmp_path / name)
         assert [vars(run) | {"folder": ""} for run in twice] == [vars(run) | {"folder": ""} for run in once]
         for beside_it in (kept / "records" / "full").glob("*.jsonl"):
@@ -308,7 +308,7 @@ def test_runs_with_and_without_texts_are_paired(write_run, tmp_path):
     table = tables.frame(mixed)
     assert table.prediction.isna().all() and table.dialogue_id.nunique() == 12
     assert [run.items for run in mixed if run.folder.name != "more"] == [run.items for run in after]
-    records.keep(kept, tmp_path / "again", scores_only=True)
+    keeping.keep(kept, tmp_path / "again", scores_only=True)
     assert records.read_study(tmp_path / "again")[1].items == mixed[1].items
 
 

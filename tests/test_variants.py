@@ -12,7 +12,8 @@ import papermill
 import pytest
 import yaml
 
-from trajnb import records
+from trajnb import keeping, records
+from trajnb.files import read_lines, write_lines
 from trajnb.machine import ROOT
 
 COMMON = {
@@ -100,7 +101,7 @@ def test_replay_learns_earlier_blocks_again(runs):
 
 def test_ends_of_turns_are_answered_apart_from_the_items(runs):
     run = runs["replay"]
-    stops = records.read_lines(run.folder / "stops.jsonl")
+    stops = read_lines(run.folder / "stops.jsonl")
     turns = {(line["dialogue_id"], line["step"]) for line in stops}
     assert len(stops) == 4 * len(turns) and all(isinstance(line["canonical"], bool) for line in stops)
     assert all(item["gold"] != "[]" for item in run.items)
@@ -108,7 +109,7 @@ def test_ends_of_turns_are_answered_apart_from_the_items(runs):
 
 def test_rollouts_are_played_both_ways_and_kept(runs, tmp_path):
     run = runs["replay"]
-    lines = records.read_lines(run.folder / "rollouts.jsonl")
+    lines = read_lines(run.folder / "rollouts.jsonl")
     assert [line["ends"] for line in lines] == ["oracle"] * 4 + ["model"] * 4
     assert {line["dialogue_id"] for line in lines} == {item["dialogue_id"] for item in run.items}
     for line in lines:
@@ -118,9 +119,9 @@ def test_rollouts_are_played_both_ways_and_kept(runs, tmp_path):
         else:
             assert max(made) <= 3
     assert (run.folder / "04_rollout.html").is_file()
-    records.keep(run.folder.parents[1], tmp_path, allow_changes=True)  # of who changes and tests
+    keeping.keep(run.folder.parents[1], tmp_path, allow_changes=True)  # of who changes and tests
     kept = tmp_path / "records" / run.folder.name
-    assert records.read_lines(kept / "rollouts.jsonl") == lines and (kept / "rollout.json").is_file()
+    assert read_lines(kept / "rollouts.jsonl") == lines and (kept / "rollout.json").is_file()
 
 
 def test_a_rollout_that_is_not_as_predicted_is_refused(runs, tmp_path):
@@ -130,7 +131,7 @@ def test_a_rollout_that_is_not_as_predicted_is_refused(runs, tmp_path):
     shutil.copytree(run.folder, tmp_path / "run")
     other = "API-Request: [pwd()]"
     tampered = [{**one, "prediction": other} for one in run.predictions]
-    records.write_lines(tmp_path / "run" / "predictions.jsonl", tampered)
+    write_lines(tmp_path / "run" / "predictions.jsonl", tampered)
     (tmp_path / "run" / "rollouts.jsonl").unlink()
     with pytest.raises(papermill.PapermillExecutionError, match="are not as predicted: dialogue"):
         papermill.execute_notebook(

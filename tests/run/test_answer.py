@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from trajnb import machine, records
+from trajnb.files import write_json
 from trajnb.run import answer, learn
 
 ROWS = [{"dialogue_id": name, "step": step, "block": name} for name in "ab" for step in (0, 1)]
@@ -77,9 +78,9 @@ def test_damaged_records_name_the_folder(tmp_path, write_run):
 
 def test_a_file_is_whole_or_not_there(tmp_path):
     path = tmp_path / "record.json"
-    records.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        records.write_json(path, {"a": object()})
+        write_json(path, {"a": object()})
     assert path.read_text() == '{\n "a": 1\n}\n'
     assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
 

@@ -7,6 +7,7 @@ import yaml
 from click.testing import CliRunner
 
 from trajnb import records
+from trajnb.files import read_lines
 from trajnb.formatting.calls import without_prefix
 from trajnb.formatting.examples import build_examples
 from trajnb.machine import ROOT
@@ -153,7 +154,7 @@ def test_a_whole_run_by_the_command_loads_no_model(tmp_path, strategy, monkeypat
     before = [line for line in run.predictions if line["stage"] == 0]
     assert {(line["prediction"], line["parsed"]) for line in before} == {("", False)}
     assert all(line["gold_nll"] is None and line["gold_tokens"] > 1 for line in run.predictions)
-    stops = records.read_lines(tmp_path / "run" / "stops.jsonl")
+    stops = read_lines(tmp_path / "run" / "stops.jsonl")
     assert {line["stage"] for line in stops} == {1} and any(line["canonical"] for line in stops) == (
         strategy == "lookup"
     ), "a call that is common is no end"

@@ -10,13 +10,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from trajnb import records
+from trajnb import keeping, records
+from trajnb.files import read_lines
 from trajnb.machine import ROOT
 from trajnb.run import answer, learn, prepare
 from trajnb.run.finish import finish
 from trajnb.run.play import ways_to_play
 from trajnb.run.settings import Settings
 from trajnb.run.train import train
+from trajnb.schema import Item, Prediction
 from trajnb.scoring import errors
 from trajnb.study.cli import main
 from trajnb.study.folder import is_finished
@@ -168,7 +170,7 @@ def test_stops_are_asked_at_the_same_stages(tmp_path, monkeypatch):
 
 def test_an_answer_that_is_there_twice_makes_no_record(whole):
     run = prepare.prepare(settings(whole[0], eval_stages="ends"))
-    lines = records.read_lines(whole[0] / "predictions.jsonl")
+    lines = read_lines(whole[0] / "predictions.jsonl")
     with pytest.raises(ValueError, match="42 answers where 42 were asked for, and 1 that are there twice"):
         finish(run, None, {}, answer.Answered([*lines, lines[0]]))
 
@@ -200,9 +202,9 @@ WORDS = re.compile(r"[^\W_]{4,}")
 def test_records_without_texts_hold_no_word_of_the_corpus(whole, tmp_path):
     run = records.read_run(whole[0])
     source = prepare.find_source(settings(whole[0]))
-    records.keep(whole[0].parent, tmp_path / "kept", allow_changes=True, scores_only=True)
+    keeping.keep(whole[0].parent, tmp_path / "kept", allow_changes=True, scores_only=True)
     kept = tmp_path / "kept" / "records" / "whole"
-    lines = records.read_lines(kept / "items.jsonl") + records.read_lines(kept / "predictions.jsonl.gz")
+    lines = read_lines(kept / "items.jsonl") + read_lines(kept / "predictions.jsonl.gz")
     said = [turn.text for one in source.corpus.dialogues for turn in one.turns]
     said += [item["gold"] for item in run.items] + [line["prediction"] for line in run.predictions]
     names = {one.id for one in source.corpus.dialogues}
@@ -211,7 +213,7 @@ def test_records_without_texts_hold_no_word_of_the_corpus(whole, tmp_path):
     told = {value for line in lines for value in line.values() if isinstance(value, str)} - ours
     assert all(re.fullmatch(r"[0-9a-f]{16}", value) for value in told)
     keys = {name for line in lines for name in line}
-    assert keys <= {*records.Item.__annotations__, *records.Prediction.__annotations__}
+    assert keys <= {*Item.__annotations__, *Prediction.__annotations__}
     plain = json.dumps([asdict(replace(run.record, parameters={}, corpus={})), DEFAULTS])
     ours = set(WORDS.findall(plain + " ".join([*keys, *ours, *run.record.corpus, "true"])))
     ours |= set(WORDS.findall(json.dumps(source.corpus.account)))  # counts, by our words and blocks
@@ -222,8 +224,8 @@ def test_records_without_texts_hold_no_word_of_the_corpus(whole, tmp_path):
 
 
 def test_nothing_is_added_to_a_record_without_texts(whole, tmp_path):
-    records.keep(whole[0].parent, tmp_path / "kept", allow_changes=True, scores_only=True)
-    records.adopt(tmp_path / "whole", tmp_path / "kept" / "records" / "whole")
+    keeping.keep(whole[0].parent, tmp_path / "kept", allow_changes=True, scores_only=True)
+    keeping.adopt(tmp_path / "whole", tmp_path / "kept" / "records" / "whole")
     assert is_finished(tmp_path / "whole", {"condition": "full", "eval_conditions": []})
     with pytest.raises(ValueError, match="kept without texts, so nothing can be added to it"):
         prepare.prepare(settings(tmp_path / "whole", eval_conditions=["stripped"]))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trajnb import records
+from trajnb import keeping
 from trajnb.machine import ROOT
 from trajnb.study import engines, grid, pipeline
 from trajnb.study import folder as folders_of
@@ -236,7 +236,7 @@ def test_kept_records_are_taken_over_and_only_the_rest_would_run(write_run, note
     full, stripped = runs
     for name, condition in ((full, "full"), (stripped, "stripped")):
         write_run(tmp_path / "study" / "runs" / name, condition)
-    records.keep(tmp_path / "study", tmp_path / "kept")
+    keeping.keep(tmp_path / "study", tmp_path / "kept")
     runs[stripped]["eval_conditions"] = ["stripped", "full"]
     out = tmp_path / "out"
     (out / "runs").mkdir(parents=True)

@@ -12,7 +12,7 @@ import pandas as pd
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trajnb import records
+from trajnb.files import digest, read_lines, write_lines
 from trajnb.formatting.calls import is_no_call, parse_all
 from trajnb.formatting.documents import Api, apis_of
 from trajnb.formatting.examples import build_examples
@@ -21,6 +21,7 @@ from trajnb.machine import say as aloud
 from trajnb.qlora import chat, generate
 from trajnb.run import recall
 from trajnb.run.prepare import Prepared
+from trajnb.schema import upgrade_prediction
 from trajnb.scoring import errors, score
 
 
@@ -80,7 +81,7 @@ def _calls(network, run: Prepared, stage: int, condition: str, say) -> list[dict
     lines = kept(path, question, run.blocks_asked(stage), measure)
     gold = {(row["dialogue_id"], row["step"]): row["gold"] for row in question}
     return [
-        records.upgrade_prediction(line | own, gold[line["dialogue_id"], line["step"]])
+        upgrade_prediction(line | own, gold[line["dialogue_id"], line["step"]])
         for line in lines
     ]
 
@@ -101,7 +102,7 @@ def _same_question(run: Prepared, rows: Dataset) -> str:
         *([cut] if cut else []),
         list(rows["prompt"]),
     ]
-    return records.digest([run.source.weights, *asked])
+    return digest([run.source.weights, *asked])
 
 
 def _with_shots(run: Prepared, rows: Dataset, condition: str) -> Sequence[Mapping]:
@@ -262,12 +263,12 @@ def kept(
     that are not there yet are measured and added.
     """
     rows = list(rows)
-    found = {_item(line): line for line in records.read_lines(path)} if path.exists() else {}
+    found = {_item(line): line for line in read_lines(path)} if path.exists() else {}
     lacking = [row for row in rows if row["block"] in blocks and _item(row) not in found]
     if lacking:
         found |= {_item(line): line for line in measure(lacking)}
-        records.write_lines(path, [found[_item(row)] for row in rows if _item(row) in found])
-    return records.read_lines(path)
+        write_lines(path, [found[_item(row)] for row in rows if _item(row) in found])
+    return read_lines(path)
 
 
 def _item(row: Mapping) -> tuple[str, int]:

@@ -8,13 +8,15 @@ from itertools import product
 
 from transformers import PreTrainedConfig
 
-from trajnb import machine, records
+from trajnb import machine
+from trajnb.files import write_json, write_lines
 from trajnb.formatting.conditions import PLACEBOS
 from trajnb.formatting.examples import STRATA, sides
 from trajnb.formatting.leaks import leaks
-from trajnb.records import Record
+from trajnb.records import read_run
 from trajnb.run.answer import Answered
 from trajnb.run.prepare import Prepared
+from trajnb.schema import Record
 from trajnb.scoring import score
 
 ITEM = ("dialogue_id", "step", "block", "gold", *STRATA)
@@ -44,12 +46,12 @@ def finish(
         {key: row[key] for key in ITEM} | {"cut_turns": counts}
         for row, counts in zip(run.material.items, cut, strict=True)
     ]
-    records.write_lines(folder / "items.jsonl", items)
-    records.write_lines(folder / "predictions.jsonl", answered.predictions)
+    write_lines(folder / "items.jsonl", items)
+    write_lines(folder / "predictions.jsonl", answered.predictions)
     if run.settings.stop_targets:
-        records.write_lines(folder / "stops.jsonl", answered.stops)
-    records.write_json(folder / "record.json", asdict(make_record(run, config, trained, answered)))
-    return records.read_run(folder).record
+        write_lines(folder / "stops.jsonl", answered.stops)
+    write_json(folder / "record.json", asdict(make_record(run, config, trained, answered)))
+    return read_run(folder).record
 
 
 def _cut_turns(run: Prepared) -> dict[str, list[int]]:

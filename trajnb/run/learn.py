@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trajnb import records
+from trajnb.files import digest, write_json
 from trajnb.machine import say as aloud
 from trajnb.qlora import model as models
 from trajnb.qlora.train import Trained, train_block
@@ -58,7 +58,7 @@ def shaping(run: Prepared) -> dict:
     """
     found = identity(vars(run.settings)) | {
         "weights": run.source.weights,
-        "examples": records.digest(run.material.encoded),
+        "examples": digest(run.material.encoded),
     }
     if run.settings.match_tokens:
         found["budgets"] = {planned.stage.name: planned.budget for planned in run.stages}
@@ -74,7 +74,7 @@ def claim(folder: Path, shaping: dict) -> None:
     """
     path = folder / "shaping.json"
     if not path.exists():
-        records.write_json(path, shaping)
+        write_json(path, shaping)
         return
     before = json.loads(path.read_text())  # of an older version it says less
     changed = sorted(name for name in before if before[name] != shaping.get(name))
@@ -134,7 +134,7 @@ def _save(network: PeftModel, trained: Trained, adapter: Path, account: Path) ->
     """Keep a trained stage: what it took in `account`, then its adapter as a plain PEFT folder,
     which appears whole or not at all.
     """
-    records.write_json(account, asdict(trained))
+    write_json(account, asdict(trained))
     fresh = adapter.with_name(f".{adapter.name}")
     network.save_pretrained(fresh)
     adapter.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,8 @@ import pandas as pd
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
-from trajnb import machine, records
+from trajnb import machine
+from trajnb.files import write_json, write_lines
 from trajnb.formatting.conditions import CONDITIONS, History, messages
 from trajnb.formatting.dialogue import Corpus, Dialogue
 from trajnb.formatting.examples import cut_to_fit
@@ -123,7 +124,7 @@ def keep(
     """Write `rollouts.jsonl` and, last, `rollout.json`: the means, and the parameters `asked` of
     04_rollout that made them.
     """
-    records.write_lines(folder / "rollouts.jsonl", lines)
+    write_lines(folder / "rollouts.jsonl", lines)
     content = {
         "parameters": dict(asked),
         "dialogues": len({line["dialogue_id"] for line in lines}),
@@ -134,7 +135,7 @@ def keep(
         "git_commit": machine.git_commit(),
         "finished": machine.now(),
     }
-    records.write_json(folder / "rollout.json", content)
+    write_json(folder / "rollout.json", content)
 
 
 def play(

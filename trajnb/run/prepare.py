@@ -24,8 +24,8 @@ from trajnb.formatting.examples import build_examples
 from trajnb.qlora import chat
 from trajnb.qlora.model import ModelFiles, find_model, load_tokenizer
 from trajnb.qlora.plan import Plan, Recipe, make_plan
-from trajnb.records import condition_of_today
 from trajnb.run.settings import Settings, asked_with
+from trajnb.schema import condition_of_today
 from trajnb.scoring import score
 from trajnb.strategies import Examples, Stage
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from trajnb.machine import say as aloud
-from trajnb.records import Record
 from trajnb.run.answer import Answered, ask
 from trajnb.run.finish import finish
 from trajnb.run.learn import add_adapter, learn, load_untrained
 from trajnb.run.prepare import Prepared
+from trajnb.schema import Record
 
 
 def train(run: Prepared, say: Callable[[str], None] = aloud) -> Record:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from trajnb.records import Run, is_dialogue, read_lines
+from trajnb.files import read_lines
+from trajnb.records import Run
 from trajnb.scoring import dialogues
 from trajnb.scoring.arms import arms_of
+from trajnb.textless import is_dialogue
 from trajnb.world.unpassable import UNPASSABLE
 
 

@@ -154,12 +154,12 @@ def keep_records(folder: Path, out: Path, allow_changes: bool, scores_only: bool
       trajnb run params/bfcl.yaml --records kept/bfcl
     """
     with _told():
-        from trajnb import records
+        from trajnb import keeping, records
 
-        names = records.keep(folder, out, allow_changes, scores_only)
+        names = keeping.keep(folder, out, allow_changes, scores_only)
         if not names:
             raise ValueError(f"{folder} holds no finished run: there is no record.json in it")
-        changed = {name: records.with_changes(records.runs_folder(folder) / name) for name in names}
+        changed = {name: keeping.with_changes(records.runs_folder(folder) / name) for name in names}
     for name, files in changed.items():
         click.echo(name + (f"  with uncommitted changes: {', '.join(files)}" if files else ""))
     click.echo(f"{len(names)} runs in {out}")
@@ -314,7 +314,7 @@ def _work(options: dict):
 
 def _show_bench(result: dict, out: Path | None) -> None:
     from trajnb import bench
-    from trajnb.records import write_json
+    from trajnb.files import write_json
 
     click.echo("\n" + bench.table(result))
     if out:

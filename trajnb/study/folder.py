@@ -6,16 +6,12 @@ from pathlib import Path
 
 import yaml
 
+from trajnb.files import write_bytes
+from trajnb.keeping import adopt
 from trajnb.machine import now
-from trajnb.records import (
-    adopt,
-    condition_of_today,
-    read_study,
-    runs_folder,
-    upgrade_parameters,
-    write_bytes,
-)
+from trajnb.records import read_study, runs_folder
 from trajnb.run.settings import asked_with
+from trajnb.schema import condition_of_today, upgrade_parameters
 from trajnb.scoring.score import has_holes
 from trajnb.study.engines import say
 from trajnb.study.params import Study
