@@ -1,9 +1,10 @@
 """A tree as it grows: replies are tried in the world of their task, and told apart.
 
 A reply beside the success path is *harmless* where it was carried out without an error and some
-suffix of the calls to come still makes the turn succeed: those that the path makes from this state
-on, and, in a tree that the model grew, the reference's. A refused or failed reply never is: in
-BFCL's rule further calls are free, so nearly all of them would be.
+suffix of the calls to come still makes the turn succeed: of those that the path makes from this
+state on, or of the reference's that were not made yet; with the reply's own call among them, or
+without it, for an order may not matter. A refused or failed reply never is: in BFCL's rule further
+calls are free, so nearly all of them would be.
 """
 
 from collections import Counter
@@ -107,7 +108,9 @@ class Sapling:
             kind = REFUSED if response.refused else FAILED if response.failed else EXECUTED
             passes = succeeds(self.goal, given)
             ends = self.search.ends == "oracle" and len(calls) + 1 == self.depth and kind != REFUSED
-            node = replace(node, response=_writable(response.text), kind=kind, won=passes if ends else None)
+            node = replace(
+                node, response=_writable(response.text), kind=kind, won=passes if ends else None
+            )
         self.nodes.append(node)
         self.passes.append(passes)
         return len(self.nodes) - 1
@@ -153,18 +156,32 @@ class Sapling:
         calls = [one.text for one in self.path(place)]
         return any(
             succeeds(self.goal, replay(self.sandbox, self.task, [*calls, *rest]))
-            for rest in self._rests(len(calls), path)
+            for rest in self._rests(calls, path)
         )
 
-    def _rests(self, made: int, path: set[int]) -> list[tuple[str, ...]]:
-        """The calls that may follow the last of so many, each way once, the shortest first."""
-        on_path = [self.nodes[one] for one in sorted(path)]
-        rests = _suffixes([one.text for one in on_path[made - 1 :] if one.kind != STOP])
-        if self.source == "self":
-            rests += _suffixes(self.task.reference)
+    def _rests(self, calls: Sequence[str], path: set[int]) -> list[tuple[str, ...]]:
+        """What may follow the last of these calls, each way once, the shortest first."""
+        *made, reply = calls
+        on_path = [self.nodes[place] for place in sorted(path)][len(made) :]
+        onward = [node.text for node in on_path if node.kind != STOP]
+        rests = []
+        for to_come in (onward, self._without(self.task.reference, made)):
+            rests += _suffixes(to_come) + _suffixes(self._without(to_come, [reply]))
         if self.search.ends == "oracle":  # a turn has as many calls as the reference makes
-            rests = [rest for rest in rests if made + len(rest) == self.depth]
+            rests = [rest for rest in rests if len(calls) + len(rest) == self.depth]
         return sorted(dict.fromkeys(rests), key=len)
+
+    def _without(self, calls: Sequence[str], made: Sequence[str]) -> list[str]:
+        """The calls but those that were made, each as often as it was made."""
+        counted = Counter(meaning(text, self.apis) for text in made)
+        left = []
+        for text in calls:
+            what = meaning(text, self.apis)
+            if counted[what]:
+                counted[what] -= 1
+            else:
+                left.append(text)
+        return left
 
 
 def _writable(text: str) -> str:
