@@ -134,8 +134,10 @@ def _reply(node: Mapping) -> str:
 
 
 def _verdict(node: Mapping) -> str:
-    what = WORDS.get(node["kind"], node["kind"])
-    return what if node["won"] is None else f"{what}: {'✓ succeeds' if node['won'] else '✗ fails'}"
+    what = WORDS[node["kind"]]
+    if node["won"] is None:
+        return what
+    return f"{what}: {'✓ succeeds' if node['won'] else '✗ fails'}"
 
 
 def _short(text: str) -> str:

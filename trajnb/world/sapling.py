@@ -186,9 +186,7 @@ class Sapling:
 
 
 def _writable(text: str) -> str:
-    """Without lone surrogates, which no file, table or tokenizer takes; decoded tokens have
-    none.
-    """
+    """Without lone surrogates, which no file or tokenizer takes; decoded tokens have none."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

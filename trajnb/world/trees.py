@@ -172,9 +172,7 @@ class Tree:
 
 
 def to_line(tree: Tree) -> str:
-    """A tree as one line of JSON, without its end; in ASCII, for replies may hold line
-    separators.
-    """
+    """A tree as one line of JSON, without its end; ASCII, for replies may hold line ends."""
     return json.dumps(asdict(tree))
 
 
