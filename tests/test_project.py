@@ -121,7 +121,7 @@ ARROWS = {
     "assets": ("cache", "hub", "machine"),
     "strategies": ("known",),
     "formatting": ("known",),
-    "world": ("assets", "formatting"),
+    "world": ("assets", "formatting", "known"),
     "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
     "files": (),
     "schema": ("formatting", "strategies"),
