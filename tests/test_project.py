@@ -120,7 +120,7 @@ ARROWS = {
     "assets": ("cache", "hub", "machine"),
     "strategies": ("known",),
     "formatting": ("known",),
-    "world": ("assets", "formatting"),
+    "world": ("assets", "formatting", "known"),
     "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
     "records": ("formatting", "machine", "strategies"),
     "qlora": ("assets", "cache", "formatting", "hub"),
