@@ -12,7 +12,6 @@ import yaml
 
 from trajnb.records import read_study
 from trajnb.run.settings import asked_with
-from trajnb.schema import upgrade_parameters
 from trajnb.study import engines
 from trajnb.study.engines import Slots, say, slots, visible_gpus
 from trajnb.study.folder import (
