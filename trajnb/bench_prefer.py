@@ -142,7 +142,7 @@ def _prefer_once(arm: str, work: PairWork) -> dict:
 def _encode(tokenizer, row: dict):
     """A pair as tokens. Raises ValueError as `chat.encode` does."""
     from trajnb.qlora import chat
-    from trajnb.qlora.prefer import Pair
+    from trajnb.qlora.pairs import Pair
 
     named = {"dialogue_id": row["dialogue_id"], "step": row.get("step", "?"), "prompt": row["prompt"]}
     chosen, rejected = [
