@@ -178,6 +178,23 @@ def bench() -> str:
     return "\n".join([*lines, "", ""])
 
 
+def bench_prefer() -> str:
+    """The table of `trajnb bench prefer`."""
+    head = (
+        "| arm | turns | seconds | of the cores | tokens of both sides | computed | peak memory, GB | "
+        "`trie` is faster by |"
+    )
+    lines = ["", head, "| --- " * 8 + "|"]
+    found = json.loads((ROOT / "reports" / "bench" / "prefer-bfcl-full.json").read_text())
+    for arm, turns in found["runs"].items():
+        of = {name: median(one[name] for one in turns) for name in turns[0]}
+        computed = of["computed"] if arm == "trie" else of["tokens"]
+        cells = [arm, str(len(turns)), f"{of['seconds']:,.1f}", f"{of['cpu_seconds']:,.1f}"]
+        cells += [f"{of['tokens']:,}", f"2 x {computed:,}", f"{of['peak_memory_mb'] / 1000:.1f}"]
+        lines.append(f"| {' | '.join([*cells, _faster(found['times_as_fast'][arm])])} |")
+    return "\n".join([*lines, "", ""])
+
+
 def _medians(repeats: list[dict]) -> list[str]:
     """Seconds, tokens a second, percent of the machine's peak, GB; empty where not measured."""
     said = []
@@ -216,6 +233,7 @@ FIGURES: dict[str, Callable[..., str]] = {
         arms,
         paper,
         bench,
+        bench_prefer,
     )
 }
 
