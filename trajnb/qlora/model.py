@@ -35,7 +35,7 @@ from transformers.utils import logging as transformers_logging
 
 from trajnb import assets, cache
 from trajnb.hub import hub_errors
-from trajnb.qlora import attention
+from trajnb.qlora import attention, chat
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -109,10 +109,21 @@ def _from_hub(model: str, revision: str) -> ModelFiles:
 
 
 def load_tokenizer(model: str, revision: str = "") -> PreTrainedTokenizerBase:
-    """The tokenizer of a model. Raises ValueError where it has no chat template."""
+    """The tokenizer of a model.
+
+    Raises:
+        ValueError: it has no chat template, or one that cannot be used; the message says what to do.
+    """
     tokenizer = AutoTokenizer.from_pretrained(find_model(model, revision).folder)
     if tokenizer.chat_template is None:
         raise ValueError(f"model {model!r} has no chat template: use an instruction-tuned model")
+    try:
+        chat.habits(tokenizer)
+    except ValueError as error:
+        raise ValueError(
+            f"model {model!r}: {error}; use an instruction-tuned model of text, or put a "
+            "chat_template.jinja of your own into a copy of its folder"
+        ) from error
     return tokenizer
 
 
