@@ -6,16 +6,15 @@ dialogue, see `Habits`; a template that can be neither followed nor made up for 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
+from datetime import UTC, datetime
+from functools import cache, lru_cache
 from os.path import commonprefix
 
 from transformers import PreTrainedTokenizerBase
 
 # Templates print a date, many today's: prompts would depend on the day a run is made or gone on with.
-TEMPLATE_DATE = datetime(2024, 7, 26)
-CLOCK = {"date_string": f"{TEMPLATE_DATE:%d %b %Y}", "strftime_now": TEMPLATE_DATE.strftime}
-"""All that a template can know of the time: Llama 3's reads `date_string`, others `strftime_now`."""
+TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+"""What every template takes for today: Llama 3's is told a `date_string`, others ask `strftime_now`."""
 
 Messages = Sequence[Mapping[str, str]]
 """Dicts of role and content."""
@@ -63,7 +62,7 @@ def habits(tokenizer: PreTrainedTokenizerBase) -> Habits:
     Raises:
         ValueError: it writes no user text, no end, or prompts that an answer changes.
     """
-    return _habits(tokenizer, str(tokenizer.chat_template))
+    return _habits(tokenizer, tokenizer.get_chat_template())
 
 
 @lru_cache(maxsize=8)
@@ -127,9 +126,28 @@ def _write(
     tokenizer: PreTrainedTokenizerBase, messages: Messages, add_generation_prompt: bool = False
 ) -> str:
     """What the template makes of messages."""
+    template = tokenizer.get_chat_template()
     return tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **CLOCK
+        list(messages),
+        chat_template=_clock() + template if "strftime_now" in template else template,
+        tokenize=False,
+        add_generation_prompt=add_generation_prompt,
+        date_string=f"{TEMPLATE_DATE:%d %b %Y}",
     )
+
+
+@cache
+def _clock() -> str:
+    """The beginning of a template in which it is always `TEMPLATE_DATE`. transformers gives
+    templates a clock as a function, and takes none from outside: a macro of its name hides it.
+    """
+    told = {}
+    for letter in "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZf":
+        for code in (f"%{letter}", f"%-{letter}"):  # the second without leading zeros
+            told[code] = TEMPLATE_DATE.strftime(code).replace("'", "")
+    told["%s"] = told["%-s"] = f"{TEMPLATE_DATE.timestamp():.0f}"  # C takes the time zone from here
+    filters = "".join(f" | replace('{code}', '{words}')" for code, words in told.items())
+    return f"{{% macro strftime_now(format) %}}{{{{ format{filters} }}}}{{% endmacro %}}\n"
 
 
 def _text(
@@ -146,7 +164,9 @@ def _text(
     except Exception:
         if len(messages) > 1:
             raise
-        text = _write(tokenizer, _folded(messages), add_generation_prompt)  # it wants a user first
+        text = ""  # it wants a user first
+    if len(messages) == 1 and messages[0]["content"] not in text:
+        text = _write(tokenizer, _folded(messages), add_generation_prompt)
     return text + (known.lead if add_generation_prompt else "")
 
 
