@@ -12,7 +12,7 @@ from trajnb.formatting.conditions import CONDITIONS
 from trajnb.formatting.examples import build_examples
 from trajnb.qlora import chat, generate
 from trajnb.qlora.model import add_adapter, load_base, load_tokenizer
-from trajnb.qlora.plan import Recipe, make_plan
+from trajnb.qlora.plan import Recipe, pack
 from trajnb.qlora.train import train_block
 
 ROW = {
@@ -65,19 +65,19 @@ def test_every_prompt_of_bfcl_is_a_prefix_under_smollm2s_template(condition):
 
 
 RECIPE = Recipe(
-    epochs=1, dialogues_per_step=2, learning_rate=1e-3, warmup_ratio=0.0, packing="trie", token_budget=999
+    epochs=1, dialogues_per_step=1, learning_rate=1e-3, warmup_ratio=0.0, packing="trie", token_budget=999
 )
 
 
 @pytest.fixture(scope="module")
 def learner(tiny):
-    """Model tiny with room for a few tokens more, and an adapter that all tests train on."""
+    """Model tiny with room for a few tokens more, and an adapter."""
     model = load_base(tiny, "none")
     model.resize_token_embeddings(model.config.vocab_size + 8)
     return add_adapter(model, rank=2, alpha=4, dropout=0.0, seed=0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def with_template(tokenizer):
     """A function that gives the tokenizer of model tiny another template, and tokens more."""
 
@@ -104,11 +104,25 @@ def rows_of_every_length():
     ]
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_every_kind_of_template_is_encoded_learnt_and_answered(case, with_template, learner, tmp_path):
-    tokenizer = with_template(case.template, case.special, case.added)
-    rows = rows_of_every_length()
-    encoded = chat.encode_all(tokenizer, rows)
+@pytest.fixture(scope="module")
+def learnt(with_template, learner, tmp_path_factory):
+    """Of every case its tokenizer, the rows as tokens, and the loss of the step that learnt them."""
+    found, examples, batches = {}, [], []
+    for name, case in CASES.items():
+        tokenizer = with_template(case.template, case.special, case.added)
+        encoded = chat.encode_all(tokenizer, rows_of_every_length())
+        found[name] = tokenizer, encoded
+        batches.append([list(range(len(examples), len(examples) + len(encoded)))])
+        examples += encoded
+    folder = tmp_path_factory.mktemp("checkpoints")
+    plan = pack(examples, batches, RECIPE)
+    losses = train_block(learner, plan, seed=0, folder=folder, say=lambda text: None).losses
+    return {name: (*found[name], loss) for name, loss in zip(CASES, losses, strict=True)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_kind_of_template_is_encoded_learnt_and_answered(name, learnt, learner):
+    case, rows, (tokenizer, encoded, loss) = CASES[name], rows_of_every_length(), learnt[name]
     end = tokenizer.convert_tokens_to_ids(case.end)
     assert chat.habits(tokenizer).end == end and chat.habits(tokenizer).folds == case.folds
     for row, example in zip(rows, encoded, strict=True):
@@ -120,9 +134,7 @@ def test_every_kind_of_template_is_encoded_learnt_and_answered(case, with_templa
         assert said.lower().count("system") == (0 if case.folds or "<<" in case.template else 1)
         assert example.completion[-1] == end
         assert tokenizer.decode(example.completion[:-1]).strip() == row["completion"][0]["content"]
-    plan = make_plan(encoded, ["a", "a", "b"], RECIPE, 0)
-    trained = train_block(learner, plan, seed=0, folder=tmp_path, say=lambda text: None)
-    assert len(trained.losses) == 1 and math.isfinite(trained.losses[0])
+    assert math.isfinite(loss) and loss > 0
     answers = generate.answer(learner, encoded, ["a", "a", "b"], end_token=end, max_new_tokens=3)
     for example, answer in zip(encoded, answers, strict=True):
         assert math.isfinite(answer.gold_nll) and answer.gold_nll > 0
