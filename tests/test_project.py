@@ -123,7 +123,7 @@ ARROWS = {
     "world": ("assets", "formatting"),
     "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
     "records": ("formatting", "machine", "strategies"),
-    "qlora": ("assets", "cache", "formatting", "hub"),
+    "qlora": ("assets", "cache", "formatting", "hub", "machine"),
     "scoring": ("formatting", "machine", "records", "strategies", "world"),
     "show": ("formatting", "machine", "records", "scoring", "strategies"),
     "run": (

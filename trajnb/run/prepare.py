@@ -137,7 +137,7 @@ def find_place(settings: Settings) -> Place:
     shared = settings.zero_shot_folder
     zero_shot = machine.resolve(shared) if shared else folder / "zero_shot"
     record = folder / "record.json"
-    before = json.loads(record.read_text()) if record.is_file() else {"matrix": {}}
+    before = json.loads(record.read_text("utf-8")) if record.is_file() else {"matrix": {}}
     if before.get("scores_only"):
         raise ValueError(
             f"{folder} holds a record that was kept without texts, so nothing can be added to it: "

@@ -23,6 +23,8 @@ from trajnb.machine import FASTER, PROGRESS
 
 PATIENCE = 10
 """Seconds that a process gets to end by itself when a study is stopped."""
+SPEECH = {"PYTHONIOENCODING": "utf-8"}
+"""Environment of a process whose words are read: whatever the terminal's encoding, a log is UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=FASTER | environment | slot,
+            env=FASTER | environment | SPEECH | slot,
             cwd=job.notebook.parents[1],  # the repository's root, which relative paths start from
         )
     return Process(job, popen, slot, reader)
