@@ -190,8 +190,7 @@ def fetch(assets: tuple[str, ...]) -> None:
             click.echo(f"{asset}: {fetch_asset(asset)}")
         from trajnb.study.provision import build
 
-        for name in build(assets or SMALL):
-            click.echo(f"{name}: ready")
+        build(assets or SMALL)
 
 
 def _listed(context, option, value: str) -> tuple[str, ...]:

@@ -1,22 +1,21 @@
 """What is built of assets, ahead of time: after it a run only reads the cache."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 
-def build(assets: Iterable[str]) -> Iterator[str]:
-    """Build what is read of these assets, and model tiny; the name of each thing that is ready.
+def build(assets: Iterable[str]) -> None:
+    """Build what is read of these assets: models, of which model tiny is always one, and corpora.
 
     Raises:
         trajnb.cache.CacheError: the cache cannot hold it.
     """
-    from trajnb.corpora import bfcl  # torch takes seconds to import
-    from trajnb.corpora.load import load_corpus
-    from trajnb.qlora.model import MODEL_ASSETS, find_model
+    from trajnb.corpora import bfcl, load  # torch takes seconds to import
+    from trajnb.qlora import model as models
 
-    for model in ("tiny", *(name for name in assets if name in MODEL_ASSETS)):
-        find_model(model)
-        yield f"model {model}"
-    if "bfcl" in assets:
-        for documents in bfcl.DOCUMENTS:
-            load_corpus("bfcl", documents=documents)
-            yield f"corpus bfcl with documents {documents!r}"
+    models.find_model("tiny")
+    for asset in assets:
+        if asset in models.MODEL_ASSETS:
+            models.find_model(asset)
+        if asset == "bfcl":
+            for documents in bfcl.DOCUMENTS:
+                load.load_corpus("bfcl", documents=documents)
