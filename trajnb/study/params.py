@@ -445,7 +445,7 @@ def _check_order(order: list[str], blocks: tuple[str, ...]) -> None:
 def _check_model(model: str, help: str) -> None:
     """A model is a word of the notebook's help, an owner/name of the hub, or a folder."""
     known = _words(help)
-    if model in known or re.fullmatch(r"[\w.-]+/[\w.-]+", model) or resolve(model).is_dir():
+    if model in known or re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model) or resolve(model).is_dir():
         return
     raise ValueError(
         f"unknown model {model!r}{nearest(model, known)}: neither {' nor '.join(known)}, nor owner/name of "
