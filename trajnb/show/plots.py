@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from trajnb.scoring.arms import Arm
 from trajnb.scoring.matrices import Matrix
 from trajnb.scoring.score import MEASURES, OUTCOMES
+from trajnb.show.page import show_figures, use_fonts
 
 # Okabe and Ito 2008, told apart under all common colour blindness; a condition keeps its colour
 # everywhere
@@ -51,9 +52,14 @@ DARK = ("#08415C", "#3B8EA5", "#C9752B")  # grounds that want white figures
 
 
 def use_style() -> None:
-    """Sets the look of all later figures; call it once at the top of a notebook."""
+    """Sets the look of all later figures, whatever this machine's own settings are, and sees to it
+    that they stand in the page; call it once at the top of a notebook.
+    """
+    show_figures()
+    plt.rcdefaults()
     sns.set_theme(style="whitegrid", font_scale=0.9)
     plt.rcParams.update({"figure.dpi": 130, "axes.titleweight": "bold", "axes.titlesize": "medium"})
+    plt.rcParams["text.parse_math"] = False  # a name with $ is no formula
 
 
 def colours(arms: Iterable[Arm]) -> dict[Arm, str]:
@@ -295,6 +301,9 @@ def subplots(rows: int, columns: int, **settings) -> tuple[Figure, np.ndarray]:
 
 
 def finish(figure: Figure) -> Figure:
-    """Detaches the figure from pyplot: a notebook shows it as the value of its cell, once."""
+    """Detaches the figure from pyplot: a notebook shows it as the value of its cell, once. Its texts
+    get fonts that have their characters.
+    """
+    use_fonts(figure)
     plt.close(figure)
     return figure

@@ -23,8 +23,13 @@ from trajnb.machine import FASTER, PROGRESS
 
 PATIENCE = 10
 """Seconds that a process gets to end by itself when a study is stopped."""
-SPEECH = {"PYTHONIOENCODING": "utf-8"}
-"""Environment of a process whose words are read: whatever the terminal's encoding, a log is UTF-8."""
+PAGE = {
+    "PYTHONIOENCODING": "utf-8",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+}
+"""Environment of a process that makes a page: its log is UTF-8 and its figures stand in the page,
+whatever else is exported.
+"""
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=FASTER | environment | SPEECH | slot,
+            env=FASTER | environment | PAGE | slot,
             cwd=job.notebook.parents[1],  # the repository's root, which relative paths start from
         )
     return Process(job, popen, slot, reader)
