@@ -31,7 +31,7 @@ def show_figures() -> None:
     if shell is None:
         return
     shell.run_line_magic("matplotlib", "inline")
-    shell.run_line_magic("config", "InlineBackend.figure_formats = {'png'}")
+    shell.run_line_magic("config", "InlineBackend.figure_format = 'png'")
     formatter = shell.display_formatter.formatters["image/png"]
     try:
         draw = formatter.lookup_by_type(Figure)
