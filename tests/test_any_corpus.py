@@ -118,4 +118,4 @@ def check_study(corpus, page, folder, conditions=("full",)):
     for name, least in (("03_evaluate", 4), ("07_details", 3)):
         evaluated = page(name, study_folder=str(folder), scores='["name"]')
         assert figures(evaluated) >= least and unshown(outputs(evaluated)) == 0
-        assert "Warning" not in words(evaluated)
+        assert "Warning" not in words(evaluated), [o.text for o in outputs(evaluated) if o.get("name") == "stderr"]
