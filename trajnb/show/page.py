@@ -12,6 +12,8 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
+LAST_RESORT = "Last Resort"
+"""The font of matplotlib that has a box for every character: the box of its script."""
 
 
 class NotShown(BaseException):
@@ -36,7 +38,8 @@ def show_figures() -> None:
     try:
         draw = formatter.lookup_by_type(Figure)
     except KeyError:
-        raise NotShown("this kernel shows no figures: start it without other settings of matplotlib") from None
+        reason = "this kernel shows no figures: start it without other settings of matplotlib"
+        raise NotShown(reason) from None
     formatter.for_type(Figure, _drawn(draw))
     warnings.formatwarning = _said
     warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # no font has it: it is a box
@@ -79,13 +82,13 @@ def use_fonts(figure: Figure) -> None:
 @cache
 def _families(lacking: frozenset[str]) -> tuple[str, ...]:
     """Families that together have as many of these characters as any of this machine's fonts do."""
+    entries = {entry.name: entry.fname for entry in font_manager.fontManager.ttflist}
+    fonts = {name: _letters(path) for name, path in sorted(entries.items()) if LAST_RESORT not in name}
     found, left = [], set(lacking)
-    entries = {entry.fname: entry.name for entry in font_manager.fontManager.ttflist}
-    for path, family in sorted(entries.items(), key=lambda entry: entry[1]):
-        if left and (more := left & _letters(path)):
-            found.append(family)
-            left -= more
-    return tuple(dict.fromkeys(found))
+    while fonts and (more := left & fonts[best := max(fonts, key=lambda name: len(left & fonts[name]))]):
+        found.append(best)
+        left -= more
+    return tuple(found)
 
 
 @cache
@@ -101,5 +104,5 @@ def _letters(path: str) -> frozenset[str]:
 def unshown(outputs: Iterable[dict]) -> int:
     """How many figures are named in the outputs of cells, but are not there."""
     datas = [output.get("data", {}) for output in outputs]
-    named = [data for data in datas if str(data.get("text/plain", "")).startswith("<Figure size")]
+    named = [data for data in datas if "".join(data.get("text/plain", "")).startswith("<Figure size")]
     return sum(not any(kind.startswith("image/") for kind in data) for data in named)
