@@ -9,7 +9,10 @@ from nbclient import NotebookClient
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from trajnb.run.prepare import prepare
+from trajnb.run.settings import Settings
 from trajnb.show.page import unshown
+from trajnb.study.params import notebook_parameters
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 TRAIN = {"corpus": "jsonl", "train_dialogues": 3, "held_out_dialogues": 2, "max_new_tokens": 4}
@@ -76,6 +79,17 @@ def page(kernel):
 
     return execute
 
+def test_a_block_that_cannot_be_asked_about_is_named_before_anything_runs(tmp_path):
+    path = tmp_path / "own.jsonl"
+    dialogues = [one | {"held_out": one["held_out"] and one["block"] == "sea"} for one in rows(["sea", "wind"])]
+    path.write_text("\n".join(map(json.dumps, dialogues)))
+    defaults = notebook_parameters(NOTEBOOKS / "02_train.ipynb")
+    parameters = {name: parameter.default for name, parameter in defaults.items()}
+    parameters |= TRAIN | {"corpus_path": str(path), "run_folder": str(tmp_path / "run")}
+    with pytest.raises(ValueError, match="block 'wind' has no held-out"):
+        prepare(Settings.of(parameters))
+
+
 @pytest.fixture
 def corpus(tmp_path, request):
     """A file of the corpus that a test is about."""
@@ -118,4 +132,4 @@ def check_study(corpus, page, folder, conditions=("full",)):
     for name, least in (("03_evaluate", 4), ("07_details", 3)):
         evaluated = page(name, study_folder=str(folder), scores='["name"]')
         assert figures(evaluated) >= least and unshown(outputs(evaluated)) == 0
-        assert "Warning" not in words(evaluated), [o.text for o in outputs(evaluated) if o.get("name") == "stderr"]
+        assert "Warning" not in words(evaluated)
