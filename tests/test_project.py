@@ -128,7 +128,7 @@ ARROWS = {
     "textless": ("files", "schema"),
     "records": ("files", "formatting", "schema", "textless"),
     "keeping": ("files", "machine", "records", "schema", "textless"),
-    "qlora": ("assets", "cache", "formatting", "hub"),
+    "qlora": ("assets", "cache", "formatting", "hub", "machine"),
     "scoring": ("files", "formatting", "machine", "records", "strategies", "textless", "world"),
     "show": ("formatting", "machine", "records", "scoring", "strategies"),
     "run": (

@@ -285,7 +285,7 @@ def _evaluate_once(arm: str, work: Work) -> dict:
     from trajnb.qlora import generate
 
     rows, examples, groups, tokenizer, model = _load(work, "held_out")
-    names, end = rows["dialogue_id"], tokenizer.eos_token_id
+    names, end = rows["dialogue_id"], chat.habits(tokenizer).end
     for chosen in ([_longest(groups, examples)], groups):
         began = time.monotonic()
         if arm == "trie":

@@ -17,7 +17,7 @@ def with_changes(folder: Path) -> list[str]:
     """The names of a run's records that were made from a tree with uncommitted changes."""
     found = []
     for path in (folder / "record.json", folder / "rollout.json"):
-        commit = json.loads(path.read_text()).get("git_commit", "") if path.is_file() else ""
+        commit = json.loads(path.read_text("utf-8")).get("git_commit", "") if path.is_file() else ""
         if commit.endswith(CHANGED):
             found.append(path.name)
     return found

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from trajnb.corpora import jsonl
 from trajnb.corpora.jsonl import read_jsonl
 from trajnb.corpora.storage import dump, read_dialogues, write_dialogues
+from trajnb.formatting.calls import parse, render
 from trajnb.formatting.dialogue import Call, Turn
 from trajnb.formatting.documents import apis_of
 
@@ -149,6 +150,26 @@ def test_what_is_read_can_be_stored(read, tmp_path):
     assert read_dialogues(tmp_path / "stored.jsonl") == (dialogues, held_out)
 
 
+@pytest.mark.parametrize(
+    "name, key",
+    [
+        ("get-tide", "port-name"),
+        ("sea.get_tide", "$filter"),
+        ("mcp__sea-srv__get_tide", "Hafen_ä"),
+        ("Get the tide", "two words"),
+        ("exec(open('x').read())#", "__import__('os')"),  # a text like any other
+        ("天气", ""),
+    ],
+)
+def test_any_text_is_the_name_of_a_function_and_of_an_argument(read, name, key):
+    schema = {"type": "object", "properties": {key: {"type": "string"}}}
+    row = messages(assistant(called(name, {key: "Brest"}))) | {"tools": [tool(name, parameters=schema)]}
+    ((dialogue,), _, _) = read(row)
+    call = dialogue.turns[1].call
+    assert call == Call(name, {key: "Brest"}) and parse(render(call)) == call
+    assert apis_of(dialogue.documents)[name].names == (key,)
+
+
 def messages(*rest):
     return {"messages": [ASKED, *rest]}
 
@@ -187,16 +208,14 @@ MALFORMED = {
     "message 2: tool call 2: arguments: not a JSON object": messages(assistant(called(), called("a", "[1]"))),
     "message 2: tool call 1: arguments: not JSON": messages(assistant(called("look", "{'a': 1}"))),
     "message 2: tool call 1: arguments: arguments is not a text": messages(assistant(called("look", [1]))),
-    "message 2: tool call 1: .*'get-weather'": messages(assistant(called("get-weather"))),
-    "message 2: tool call 1: .*exec": messages(assistant(called("exec(open('x').read())#"))),
+    "message 2: tool call 1: a call names no API": messages(assistant(called(""))),
     "message 2: tool call 1: .*'xxx": messages(assistant(called("x" * 100_000 + "-"))),
-    "message 2: tool call 1: .*'two words'": messages(assistant(called("look", {"two words": 1}))),
     "message 2: tool call 1: a call of 'look' that cannot be": messages(
         assistant(called("look", {"a": "x" * 30_000}))
     ),
     "tools is not a list": PLAIN | {"tools": {"look": {}}},
     "tool 1: function is missing": PLAIN | {"tools": [{"name": "look", "parameters": {}}]},
-    "tool 1: .*'a.b'": PLAIN | {"tools": [tool("a.b")]},
+    "tool 1: a call names no API": PLAIN | {"tools": [tool("")]},
     "tool 2: there are two of the name 'look'": PLAIN | {"tools": [tool(), tool()]},
     "tool 1: parameters is no JSON schema": PLAIN | {"tools": [tool(parameters={"city": {}})]},
     "id is neither a text nor a whole number": PLAIN | {"id": ["a"]},

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -93,14 +94,63 @@ def test_fetch_names_an_unknown_asset(trajnb):
 
 def test_fetch_brings_the_small_assets_or_those_named(trajnb, monkeypatch):
     monkeypatch.setattr("trajnb.assets.fetch", lambda asset: f"folder of {asset}")
+    built = []
+    monkeypatch.setattr("trajnb.qlora.model.find_model", built.append)
+    monkeypatch.setattr("trajnb.corpora.load.load_corpus", lambda name, documents: built.append(documents))
     assert trajnb("fetch").output.splitlines() == [
         "smollm2-135m: folder of smollm2-135m",
         "bfcl: folder of bfcl",
     ]
     named = trajnb("fetch", "qwen2.5-coder-0.5b")
     assert named.output == "qwen2.5-coder-0.5b: folder of qwen2.5-coder-0.5b\n"
+    small = ["tiny", "smollm2-135m", "used", "ten", "all"]
+    assert built == [*small, "tiny", "qwen2.5-coder-0.5b"], "all that is read of them is built"
 
 
 def test_report_wants_records(trajnb, tmp_path):
     result = trajnb("report", tmp_path)
     assert result.exit_code == 1 and "no finished run" in result.output
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (PermissionError(13, "Permission denied", "{cache}/model"), "Error: {cache}/model: permission denied: "
+         "make it readable and writable for you, or choose another path with TRAJNB_CACHE\n"),
+        (OSError(30, "Read-only file system", "{hub}/x"), "Error: {hub}/x: read-only file system: make it "
+         "readable and writable for you, or choose another path with HF_HOME\n"),
+        (OSError(28, "No space left on device", "/elsewhere"), "Error: /elsewhere: no space left on device: make "
+         "room, or choose a folder on a larger disk\n"),
+        (FileExistsError(17, "File exists", b"/bytes"), "Error: /bytes: file exists: make it readable and "
+         "writable for you, or choose another path\n"),
+        (OSError("odd"), "Error: odd: make it readable and writable for you, or choose another path\n"),
+    ],
+)  # fmt: skip
+def test_an_error_of_the_file_system_is_a_sentence(trajnb, monkeypatch, tmp_path, error, said):
+    folders = {"cache": str(tmp_path / "cache"), "hub": str(tmp_path / "hub")}
+    monkeypatch.setenv("TRAJNB_CACHE", folders["cache"])
+    monkeypatch.setenv("HF_HOME", folders["hub"])
+    if isinstance(error.filename, str):
+        error.filename = error.filename.format(**folders)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("trajnb.assets.fetch", fail)
+    result = trajnb("fetch", "bfcl")
+    assert result.exit_code == 1 and result.output == said.format(**folders)
+
+
+def test_a_name_that_the_terminal_cannot_show_is_printed_all_the_same(tmp_path):
+    call = {"type": "function", "function": {"name": "天气", "arguments": {}}}
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": [call]}]
+    rows = [{"id": f"d{i}", "block": "天气", "messages": messages, "held_out": i > 2} for i in range(5)]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = subprocess.run(
+        [sys.executable, "-c", "from trajnb.study.cli import main; main()", "corpus", "jsonl", "--path", "own.jsonl"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"\u5929\u6c14: train_dialogues 3" in done.stdout

@@ -9,13 +9,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from reprlib import repr as excerpt
 
 from trajnb.formatting import documents
-from trajnb.formatting.calls import CallSyntaxError, parse, render
+from trajnb.formatting.calls import writable
 from trajnb.formatting.dialogue import Call, Dialogue, Turn
 
 LINE_LIMIT = 2_000_000  # bytes; the longest dialogue of bfcl has 18,000, with all its documents
@@ -189,7 +189,7 @@ def _call(tool_call: Mapping) -> Call:
     with _within("arguments"):  # an object, or the text of one
         if not isinstance(arguments, dict):
             arguments = _object(_get(function, "arguments", str))
-    return _writable(Call(_get(function, "name", str), arguments))
+    return writable(Call(_get(function, "name", str), arguments))
 
 
 def _document(tool: Mapping) -> tuple[str, str]:
@@ -197,7 +197,7 @@ def _document(tool: Mapping) -> tuple[str, str]:
     properties, the names of the required ones unless all are, and definitions that properties refer to.
     """
     function = _function(tool)
-    name = _writable(Call(_get(function, "name", str))).name
+    name = writable(Call(_get(function, "name", str))).name
     schema = _get(function, "parameters", dict, {})
     if schema and schema.get("type") != "object":
         raise ValueError("parameters is no JSON schema of type object")
@@ -214,18 +214,6 @@ def _function(holder: Mapping) -> Mapping:
     if (kind := _get(holder, "type", str, "function")) != "function":
         raise ValueError(f"type {excerpt(kind)}: only a function can be called")
     return _get(holder, "function", dict)
-
-
-def _writable(call: Call) -> Call:
-    """The call, provided that the call grammar can write it."""
-    text = render(call)
-    with suppress(CallSyntaxError):
-        if parse(text) == call:
-            return call
-    raise ValueError(
-        f"a call of {excerpt(call.name)} that cannot be written as [name(key=value)]: names take ASCII "
-        "letters, digits and _, and values must be neither very long nor deeply nested"
-    )
 
 
 def _get(holder: object, key: str, kind: type, default: object = _REQUIRED):

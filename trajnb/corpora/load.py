@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -164,7 +165,8 @@ def _cached_bfcl(documents: str, fresh_ids: bool) -> tuple[tuple[Dialogue, ...],
         return read_dialogues(path)
     except (FileNotFoundError, ValueError):
         dialogues, held_out = bfcl.build_bfcl(documents, fresh_ids)
-    write_dialogues(path, dialogues, held_out, ASSETS["bfcl"].revision)
+    with suppress(OSError):  # what cannot be kept is made again
+        write_dialogues(path, dialogues, held_out, ASSETS["bfcl"].revision)
     return dialogues, held_out
 
 

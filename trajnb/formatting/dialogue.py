@@ -5,6 +5,8 @@ corpus of these.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from trajnb.known import given_fields
+
 
 @dataclass(frozen=True)
 class Call:
@@ -99,8 +101,11 @@ class CorpusChoice:
     def of(cls, parameters: Mapping) -> "CorpusChoice":
         """What a run's parameters, or a notebook's `globals()`, choose; what they leave out stays
         as it is.
+
+        Raises:
+            ValueError: a value of another type.
         """
-        chosen = {name: parameters[name] for name in cls.names() if name in parameters}
+        chosen = given_fields(cls, parameters)
         if "levels" in chosen:
             chosen["levels"] = tuple(chosen["levels"])
         return cls(**chosen)

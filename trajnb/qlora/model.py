@@ -33,9 +33,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from trajnb import assets, cache
+from trajnb import assets, cache, machine
 from trajnb.hub import hub_errors
-from trajnb.qlora import attention
+from trajnb.qlora import attention, chat
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -77,8 +77,8 @@ class ModelFiles:
 
 
 def find_model(model: str, revision: str = "") -> ModelFiles:
-    """Bring a model to disk: `tiny` (built in), an asset such as `smollm2-135m`, a local folder, or
-    a hub id at `revision`.
+    """Bring a model to disk: `tiny` (built in), an asset such as `smollm2-135m`, a local folder (a
+    relative path starts at the clone), or a hub id at `revision`.
 
     Raises ValueError, with what to do, for a name that is none of these and for a hub that does
     not answer, and CacheError for an asset that cannot be had or for which the disk has no room.
@@ -88,8 +88,8 @@ def find_model(model: str, revision: str = "") -> ModelFiles:
     if model in MODEL_ASSETS:
         folder = cache.build_once(f"model-{model}-1", partial(_convert, model))
         return ModelFiles(folder, model, assets.ASSETS[model].revision)
-    if Path(model).is_dir():
-        return ModelFiles(Path(model), model, "")
+    if (folder := machine.resolve(model)).is_dir():
+        return ModelFiles(folder, model, "")
     return _from_hub(model, revision)
 
 
@@ -109,10 +109,21 @@ def _from_hub(model: str, revision: str) -> ModelFiles:
 
 
 def load_tokenizer(model: str, revision: str = "") -> PreTrainedTokenizerBase:
-    """The tokenizer of a model. Raises ValueError where it has no chat template."""
+    """The tokenizer of a model.
+
+    Raises:
+        ValueError: it has no chat template, or one that cannot be used; the message says what to do.
+    """
     tokenizer = AutoTokenizer.from_pretrained(find_model(model, revision).folder)
     if tokenizer.chat_template is None:
         raise ValueError(f"model {model!r} has no chat template: use an instruction-tuned model")
+    try:
+        chat.habits(tokenizer)
+    except ValueError as error:
+        raise ValueError(
+            f"model {model!r}: {error}; use an instruction-tuned model of text, or put a "
+            "chat_template.jinja of your own into a copy of its folder"
+        ) from error
     return tokenizer
 
 

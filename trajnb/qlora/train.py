@@ -254,7 +254,7 @@ def _last_checkpoint(folder: Path) -> str | None:
     complete = []
     for checkpoint in folder.glob("checkpoint-*"):
         try:
-            state = json.loads((checkpoint / "trainer_state.json").read_text())
+            state = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
             complete.append((state["global_step"], str(checkpoint)))
         except (OSError, ValueError, KeyError):
             shutil.rmtree(checkpoint, ignore_errors=True)

@@ -167,7 +167,7 @@ def predict(
         model,
         encoded,
         [row["dialogue_id"] for row in rows],
-        end_token=tokenizer.eos_token_id,
+        end_token=chat.habits(tokenizer).end,
         max_new_tokens=max_new_tokens,
         tell=lambda text: say(f"stage {stage} · {eval_condition} prompts · {text}"),
     )

@@ -76,7 +76,7 @@ def claim(folder: Path, shaping: dict) -> None:
     if not path.exists():
         write_json(path, shaping)
         return
-    before = json.loads(path.read_text())  # of an older version it says less
+    before = json.loads(path.read_text("utf-8"))  # of an older version it says less
     changed = sorted(name for name in before if before[name] != shaping.get(name))
     if changed:
         raise ValueError(
@@ -114,7 +114,7 @@ def learn(
     if adapter.exists():
         models.restore_adapter(learner.network, adapter)
         say(f"{where} · trained before")
-        return json.loads(account.read_text())
+        return json.loads(account.read_text("utf-8"))
     if planned.stage.fresh:
         models.set_adapter_weights(learner.network, learner.initial)
     checkpoints = folder / "checkpoints" / name
@@ -127,7 +127,7 @@ def learn(
     )
     _save(learner.network, trained, adapter, account)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return json.loads(account.read_text())
+    return json.loads(account.read_text("utf-8"))
 
 
 def _save(network: PeftModel, trained: Trained, adapter: Path, account: Path) -> None:

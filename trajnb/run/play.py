@@ -160,7 +160,7 @@ def play(
             Sandbox() as sandbox,
             Session(
                 model,
-                end_token=tokenizer.eos_token_id,
+                end_token=chat.habits(tokenizer).end,
                 max_new_tokens=max_new_tokens,
                 tell=lambda text: say(f"{eval_condition} · {text}"),
             ) as session,

@@ -137,7 +137,7 @@ def find_place(settings: Settings) -> Place:
     shared = settings.zero_shot_folder
     zero_shot = machine.resolve(shared) if shared else folder / "zero_shot"
     record = folder / "record.json"
-    before = json.loads(record.read_text()) if record.is_file() else {"matrix": {}}
+    before = json.loads(record.read_text("utf-8")) if record.is_file() else {"matrix": {}}
     if before.get("scores_only"):
         raise ValueError(
             f"{folder} holds a record that was kept without texts, so nothing can be added to it: "
@@ -181,8 +181,8 @@ def make_material(settings: Settings, source: Source, tested: tuple[str, ...]) -
     """The examples that are learnt and those that are asked under each of `tested`.
 
     Raises:
-        ValueError: there are none on one side, a dialogue is on both, or conditions differ in their
-            items.
+        ValueError: there are none on one side or of a block, a dialogue is on both, or conditions
+            differ in their items.
     """
     shape = {"prompt_format": settings.prompt_format, "cue": settings.cue}
     shape |= {"responses": settings.responses}
@@ -204,7 +204,7 @@ def make_material(settings: Settings, source: Source, tested: tuple[str, ...]) -
         len(encoded) - len(kept),
         asked,
     )
-    _check_material(material)
+    _check_material(material, source.order)
     return material
 
 
@@ -219,10 +219,16 @@ def training_rows(settings: Settings, corpus: Corpus, condition: str, shape: dic
     )
 
 
-def _check_material(material: Material) -> None:
+def _check_material(material: Material, blocks: tuple[str, ...]) -> None:
     items = material.items
     if not len(material.learnt) or not len(items):
         raise ValueError("no examples: raise train_dialogues and held_out_dialogues")
+    for block in blocks:
+        if block not in items["block"]:
+            raise ValueError(
+                f"block {block!r} has no held-out call, so nothing of it could be asked: hold out some of "
+                "its dialogues, or give them the block of others"
+            )
     if both := set(material.learnt["dialogue_id"]) & set(items["dialogue_id"]):
         raise ValueError(f"dialogue {min(both)} stands on both sides of the split")
     for name, rows in material.asked.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trajnb.formatting.conditions import CONDITIONS, CUES, PLACEBOS
 from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
-from trajnb.known import check_known
+from trajnb.known import check_known, given_fields
 from trajnb.strategies import Strategy, strategy_of, unheeded
 
 FOLDERS = ("run_folder", "zero_shot_folder")
@@ -96,16 +96,17 @@ class Settings:
         """What `values` say: a notebook's `globals()`, or the parameters of a record.
 
         Raises:
-            ValueError: a parameter is missing, or names an unknown condition or cue.
+            ValueError: a parameter is missing, of another type, or names an unknown condition or
+                cue.
         """
         if missing := [name for name in cls.names() if name not in values]:
             raise ValueError(f"parameters of 02_train are missing: {', '.join(missing)}")
-        settings = cls(**{name: values[name] for name in cls.names()})
+        settings = cls(**given_fields(cls, values))
         check_known("eval_stages", settings.eval_stages, EVAL_STAGES)
         for name in settings.conditions():
             check_known("condition", name, CONDITIONS)
         check_known("cue", settings.cue, CUES)
-        check_recalled(values)
+        check_recalled(vars(settings))
         return settings
 
     def conditions(self) -> list[str]:

@@ -3,6 +3,7 @@ network.
 """
 
 import os
+import re
 import tempfile
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ PAGES = {
     "01_inspect.html": "Inspection of the corpus",
     "04_rollout.html": "Whole dialogues",  # of a study kept with the rollout of its one run
 }
+_FILE_OF_WARNING = re.compile(r"^(?:/|[A-Z]:\\).*?:\d+: (?=\w+Warning: )", re.MULTILINE)
+"""Where a warning comes from: folders of a machine, which a page is not to name."""
 
 
 def render_notebook(ipynb: Path | str, html: Path | str) -> None:
@@ -55,6 +58,8 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             _shrink(output.get("data", {}))
+            if output.get("name") == "stderr":
+                output.text = _FILE_OF_WARNING.sub("", output.text)
     exporter = HTMLExporter(
         template_name="classic",
         template_file=str(TEMPLATES / "notebook.html.j2"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 import trajnb
-from trajnb.machine import ROOT
+from trajnb.machine import ROOT, found
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -28,6 +28,9 @@ def main() -> None:
       trajnb run params/quick.yaml              train, evaluate, report
       trajnb run params/quick.yaml --dry-run    what it would do, and what that costs
     """
+    for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show is no failure
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @main.command()
@@ -168,7 +171,8 @@ def keep_records(folder: Path, out: Path, allow_changes: bool, scores_only: bool
 @main.command()
 @click.argument("assets", nargs=-1, metavar="[ASSET]...")
 def fetch(assets: tuple[str, ...]) -> None:
-    """Download and verify pinned assets ahead of time: those named, or else the two small ones.
+    """Download and verify pinned assets ahead of time, and build all that is read of them: of those
+    named, or else of the two small ones. A cache that was filled so may be read-only.
 
     \b
     Examples:
@@ -184,6 +188,9 @@ def fetch(assets: tuple[str, ...]) -> None:
         for asset in assets or SMALL:
             check_known("asset", asset, ASSETS)
             click.echo(f"{asset}: {fetch_asset(asset)}")
+        from trajnb.study.provision import build
+
+        build(assets or SMALL)
 
 
 def _listed(context, option, value: str) -> tuple[str, ...]:
@@ -220,7 +227,7 @@ def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> N
         loaded = load_corpus(
             name,
             documents=documents,
-            corpus_path=path,
+            corpus_path=found(path),
             **arranged,
         )
     account = {"name": loaded.name, "hash": loaded.hash, **loaded.account}
@@ -333,6 +340,7 @@ def bench_prefer(repeats: int, out: Path | None, **work) -> None:
 def _work(options: dict):
     from trajnb import bench
 
+    options["corpus_path"] = found(options["corpus_path"])
     return bench.Work(**options)
 
 
@@ -349,12 +357,14 @@ def _show_bench(result: dict, out: Path | None) -> None:
 @contextmanager
 def _told() -> Iterator[None]:
     """Show an error that trajnb raises on purpose as one sentence, without a traceback."""
-    from trajnb.cache import CacheError
+    from trajnb.cache import CacheError, os_error
 
     try:
         yield
     except (ValueError, CacheError) as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(os_error(error)) from error
 
 
 def _end(errors: dict[str, str], out: Path) -> None:

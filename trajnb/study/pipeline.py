@@ -213,6 +213,7 @@ def run_study(
         waiting = [job for job in jobs_of(part, place, runs, states) if not part.is_done(job)]
         places = _slots(part, jobs)
         errors |= engine(waiting, places, part.is_done, partial(_changed, part, place.out, states))
+        errors |= {job.name: told for job in waiting if (told := _unshown(job)) and job.name not in errors}
     write_index(place.out, states)
     return errors
 
@@ -262,6 +263,18 @@ def _changed(part: Part, out: Path, states: dict[str, str], job: Job, state: str
         write_index(out, states)
 
 
+def _unshown(job: Job) -> str:
+    """What of a job's page is not there, as an error; empty where nothing is missing."""
+    from trajnb.show.page import unshown
+
+    try:
+        cells = json.loads(job.executed.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    count = unshown(output for cell in cells for output in cell.get("outputs", []))
+    return f"{count} figures are missing from its page" if count else ""
+
+
 def report(out: Path, notebooks: Path) -> dict[str, str]:
     """Execute the pages of a folder of runs or of records again, render all of it; errors by job
     name.
@@ -274,6 +287,7 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
         if part.is_done is _never:
             job = job_of(part, place, "", {})
             errors |= engines.local([job], slots(1), _never, partial(_changed, part, place.out, {}))
+            errors |= {job.name: told} if (told := _unshown(job)) and job.name not in errors else {}
     for part in PARTS:
         for executed in place.out.glob(
             f"runs/*/{part.notebook}" if part.per_run else part.notebook
