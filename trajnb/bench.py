@@ -282,7 +282,7 @@ def _trl_step(model, tokenizer, rows, folder: Path) -> tuple[float, float]:
 def _evaluate_once(arm: str, work: Work) -> dict:
     """Greedy answers to all held-out examples, after untimed ones to those of the longest dialogue.
     """
-    from trajnb.qlora import generate
+    from trajnb.qlora import chat, generate
 
     rows, examples, groups, tokenizer, model = _load(work, "held_out")
     names, end = rows["dialogue_id"], chat.habits(tokenizer).end

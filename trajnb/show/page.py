@@ -12,6 +12,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
+
 LAST_RESORT = "Last Resort"
 """The font of matplotlib that has a box for every character: the box of its script."""
 
