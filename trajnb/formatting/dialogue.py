@@ -64,7 +64,9 @@ class CorpusChoice:
     package), "api-bank", or "jsonl", a file of one's own.
     """
     corpus_path: str = ""
-    """The folder with API-Bank's files (empty: from the hub), or the JSON lines of "jsonl"."""
+    """The folder with API-Bank's files (empty: from the hub); of "jsonl" a file of any layout in
+    `corpora.layouts`, or a dataset of the hub as owner/name@revision.
+    """
     documents: str = ""
     """Of "bfcl" "used", "ten" or "all", see `corpora.bfcl.build_bfcl`; empty: "ten" of "bfcl", and
     "used" of the others, which have what they need.
@@ -78,6 +80,9 @@ class CorpusChoice:
     """Of API-Bank and of a "jsonl" that does not say: "semantic" or "balanced", see
     `corpora.blocks`, and "dialogue", "gold-disjoint" or "row", see `corpora.splits`. "bfcl" and
     "sample" have their own split; under "gold-disjoint" none of its training targets is held out.
+
+    `blocks` of a "jsonl": "one", "clusters" (see `corpora.clusters`), or the key of its rows that
+    names the block; "semantic" takes `block` and, where a row has none, clusters.
     """
     fold: int = NO_FOLD
     folds: int = 5
@@ -89,6 +94,8 @@ class CorpusChoice:
     """At most this many per block, spread evenly over the split order."""
     fresh_ids: bool = False
     """Of "bfcl": ids that no other dialogue has, so that none can be known by heart."""
+    skip_unusable: bool = False
+    """Of "jsonl": leave out, and count by reason, rows that cannot be used; else they are an error."""
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
