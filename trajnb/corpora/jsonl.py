@@ -6,6 +6,7 @@ that is not read is counted by name.
 """
 
 import difflib
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from trajnb.formatting.dialogue import Dialogue
 from trajnb.known import nearest
 
 NAMED = 10  # malformed rows that a message says more of than their number
+KEPT_TOOLS = 1000  # lists of tools of which the reading is kept
 REASONS = 20  # kinds of malformed rows that are counted apart
 OWN_KEYS = ("id", "block", "held_out", "split")
 """Keys of a row, beside its messages and tools, that are read in every layout."""
@@ -108,6 +110,7 @@ class _Reader:
         self.refused: list[str] = []
         self.reasons: Counter[str] = Counter()
         self.last: Layout | None = None
+        self.tools: dict[str, tuple[dict[str, Tool], Notes]] = {}
         self.answers: Mapping[str, list] | None = None
 
     def refuse(self, place: str, reason: str) -> None:
@@ -128,9 +131,11 @@ class _Reader:
         if layout.read is layouts.read_bfcl and row.get("ground_truth") is None:
             if self.answers is None:
                 self.answers = layouts.bfcl_answers(Path(path).expanduser())
-            row = row | {"ground_truth": self.answers.get(row.get("id"))}
+            row = row | {"ground_truth": self.answers.get(str(row.get("id")))}
         notes = Notes()
-        dialogue, held_out = _dialogue(layout.read(row), place, self.field, notes)
+        row_read = layout.read(row)
+        tools, messages = self._tools(row_read, notes)
+        dialogue, held_out = _dialogue(row_read, tools, messages, place, self.field, notes)
         if self.place_of.setdefault(dialogue.id, place) != place:
             raise ValueError(f"its id {excerpt(dialogue.id)} is also that of {self.place_of[dialogue.id]}")
         self.notes.update(notes)
@@ -144,6 +149,21 @@ class _Reader:
         self.dialogues.append(dialogue)
         if held_out:
             self.held_out.add(dialogue.id)
+
+
+    def _tools(self, row: layouts.Row, notes: Notes) -> tuple[dict[str, Tool], object]:
+        """The tools and messages of a row; of tools that many rows have, the first reading is kept."""
+        if not row.tools:
+            return _tools(row, notes)
+        key = row.tools if isinstance(row.tools, str) else json.dumps(row.tools, default=str)
+        if key not in self.tools:
+            counted = Notes()
+            if len(self.tools) >= KEPT_TOOLS:
+                self.tools.clear()
+            self.tools[key] = read_tools(row.tools, counted), counted
+        tools, counted = self.tools[key]
+        notes.update(counted)
+        return (tools, row.messages) if tools else _tools(row, notes)
 
 
 def _what_to_mend(path: str, rows: int, reader: _Reader) -> str:
@@ -160,14 +180,20 @@ def _what_to_mend(path: str, rows: int, reader: _Reader) -> str:
     return "\n".join([f"{path}: lines to mend: {len(refused)}", *refused[:NAMED], *more])
 
 
-def _dialogue(row: layouts.Row, place: str, field: str, notes: Notes) -> tuple[Dialogue, bool]:
+def _dialogue(
+    row: layouts.Row,
+    tools: Mapping[str, Tool],
+    messages: object,
+    place: str,
+    field: str,
+    notes: Notes,
+) -> tuple[Dialogue, bool]:
     """The dialogue of a row, and whether it is held out."""
     name = place.replace(" ", "-").replace(",", "") if row.rest.get("id") is None else row.rest["id"]
     if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
         raise ValueError("id is neither a text nor a whole number")
     held_out = _is_held_out(row.rest, field, notes)
     block = _block(row.rest, field)
-    tools, messages = _tools(row, notes)
     turns, origins = to_turns(get({"messages": messages}, "messages", list), tools, notes)
     places = [place for place, turn in enumerate(turns) if turn.call]
     learnt = [place for place in places if origins[place] > row.learnt_from]

@@ -315,7 +315,7 @@ def bfcl_answers(path: Path) -> dict[str, list]:
         )
     try:
         rows = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
-        return {row["id"]: row["ground_truth"] for row in rows}
+        return {str(row["id"]): row["ground_truth"] for row in rows}
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{file} holds no rows with id and ground_truth") from None
 

@@ -133,6 +133,9 @@ def _read(
         dialogues, stated, counted = _jsonl(choice)
     if choice.fold != NO_FOLD:
         held_out = _fold(choice, dialogues, stated)
+    elif choice.corpus == "jsonl":
+        held_out = stated or splits.draw_some(dialogues, choice.split, choice.held_out_share)
+        splits.check_sides(dialogues, held_out, "add dialogues")
     else:
         held_out = stated or splits.hold_out(dialogues, choice.split, choice.held_out_share)
     if choice.split == "gold-disjoint":
@@ -251,7 +254,7 @@ def _is_whole(
     """Whether dialogues are enough for a block: for every fold one, else one on each side."""
     if choice.fold != NO_FOLD:
         return lambda group: len(group) >= choice.folds
-    held_out = stated or splits.draw(dialogues, choice.split, choice.held_out_share)
+    held_out = stated or splits.draw_some(dialogues, choice.split, choice.held_out_share)
     return lambda group: len({dialogue.id in held_out for dialogue in group}) == 2
 
 

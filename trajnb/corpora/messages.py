@@ -79,9 +79,8 @@ def read_message(raw: object, known: Collection[str], notes: Notes) -> Message:
     Raises:
         ValueError: what is malformed or not read.
     """
-    item = raw.get("type") if isinstance(raw, dict) and raw.get("role") is None else None
-    if item in _ITEMS:
-        return _read_item(raw, _ITEMS[item], notes)
+    if isinstance(raw, dict) and raw.get("role") is None and raw.get("type") in tuple(_ITEMS):
+        return _read_item(raw, _ITEMS[raw["type"]], notes)
     role = get(raw, "role", str)
     kind = ROLES.get(role) or ROLES.get(role.strip().lower().replace("-", "_"))
     if kind == "assistant":

@@ -66,6 +66,19 @@ def draw(dialogues: Sequence[Dialogue], split: str, share: float) -> frozenset[s
     return frozenset(held_out)
 
 
+def draw_some(dialogues: Sequence[Dialogue], split: str, share: float) -> frozenset[str]:
+    """As `draw`, but where that leaves one side of all dialogues empty, as it can where they are few: the
+    group that it comes nearest to holding out, and of dialogues that all say the same the last one.
+    """
+    held_out = draw(dialogues, split, share)
+    if 0 < len(held_out) < len(dialogues):
+        return held_out
+    groups: dict[float, list[str]] = {}
+    for group in by_gold(dialogues) if split == "gold-disjoint" else [[one] for one in dialogues]:
+        groups.setdefault(_number(group), []).extend(dialogue.id for dialogue in group)
+    return frozenset(groups[min(groups)] if len(groups) > 1 else [dialogues[-1].id])
+
+
 def check_sides(dialogues: Iterable[Dialogue], held_out: Collection[str], remedy: str) -> None:
     """Raise ValueError, with what to do, for a block that has one side empty."""
     sizes, out = Counter(), Counter()

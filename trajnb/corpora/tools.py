@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from reprlib import repr as excerpt
 
 from trajnb.corpora.values import Notes, check_numbers, encodable, get, parsed, unread, within
@@ -68,7 +69,7 @@ def read_tools(value: object, notes: Notes) -> dict[str, Tool]:
         raise ValueError("tools is not a list")
     found: dict[str, Tool] = {}
     for position, tool in enumerate(_flat(value), 1):
-        with within(f"tool {position}"):
+        with within("tool", position):
             name, tool = _tool(parsed(tool) if isinstance(tool, str) else tool, notes)
             if name in found:
                 raise ValueError(f"there are two of the name {excerpt(name)}")
@@ -107,7 +108,7 @@ def read_calls(value: object, notes: Notes) -> list[Written]:
         return []
     calls = []
     for index, one in enumerate(value if isinstance(value, list) else [value], 1):
-        with within(f"tool call {index}"):
+        with within("tool call", index):
             calls.append(_call(parsed(one) if isinstance(one, str) else one, notes))
     return calls
 
@@ -126,6 +127,11 @@ def writable(call: Call) -> Call:
         if parse(text) != call:
             raise ValueError("its values are nested too deeply")
     return call
+
+
+@lru_cache(10_000)
+def _writable_name(name: str) -> str:
+    return writable(Call(name)).name
 
 
 def to_call(written: Written, tools: Mapping[str, Tool], notes: Notes) -> Call:
@@ -161,7 +167,7 @@ def _tool(holder: object, notes: Notes) -> tuple[str, Tool]:
         raise ValueError(f"type {excerpt(kind)}: only a function can be called")
     if function is holder and "name" not in holder:
         raise ValueError("function is missing")
-    name = writable(Call(get(function, "name", str))).name
+    name = _writable_name(get(function, "name", str))
     schema = _object_schema(function.get(key), key)
     unread(schema, _READ_OF_SCHEMA, "tools.parameters.", notes)
     listed = schema.get("required") or function.get("required")

@@ -57,7 +57,7 @@ def to_turns(
     written, results = _Written(), []
     read: list[Message] = []
     for position, raw in enumerate(messages, 1):
-        with within(f"message {position}"):
+        with within("message", position):
             read.append(read_message(raw, tools.keys(), notes))
     awaiting = _awaiting(read)
     for position, message in enumerate(read, 1):
@@ -66,7 +66,7 @@ def to_turns(
             continue
         _answer(written, results)
         results = []
-        with within(f"message {position}"):
+        with within("message", position):
             _add(written, position, message, position in awaiting, tools, notes)
     _answer(written, results)
     return tuple(written.turns), tuple(written.origins)
@@ -146,7 +146,7 @@ def _add_calls(
 ) -> None:
     """Write the calls of a message at a place, behind those that they are made with."""
     for index, call in enumerate(message.calls, 1):
-        with within(f"tool call {index}"):
+        with within("tool call", index):
             turn = Turn("api", "", to_call(call, tools, notes), together=bool(written.group))
         written.turns.insert(place, turn)
         written.origins.insert(place, position)
@@ -166,7 +166,7 @@ def _answer(written: _Written, results: Sequence[tuple[int, Result]]) -> None:
         waiting = [one for one in waiting if one.message == waiting[-1].message]
     left = Counter(result.id for _, result in results)
     for position, result in results:
-        with within(f"message {position}"):
+        with within("message", position):
             found = _call_of(written, waiting, result, left[result.id])
         left[result.id] -= 1
         waiting.remove(found)

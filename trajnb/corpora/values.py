@@ -2,8 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -99,10 +97,17 @@ def check_numbers(value: object, where: str = "") -> None:
             check_numbers(inner, f"{where}[{index}]")
 
 
-@contextmanager
-def within(what: str) -> Iterator[None]:
-    """Let errors say where they were met."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}") from None
+class within:  # noqa: N801, it reads as the function that it could be, and is a third of its cost
+    """Let errors say where they were met: `with within("message", 3): ...`."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, *place: object):
+        self.place = place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, ValueError):
+            raise ValueError(f"{' '.join(map(str, self.place))}: {error}") from None
