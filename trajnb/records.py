@@ -24,7 +24,7 @@ from typing import TypedDict, get_args
 import yaml
 
 from trajnb.formatting.calls import opened_name
-from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
+from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice, name_of_path
 from trajnb.machine import CHANGED
 from trajnb.strategies import PLAIN
 
@@ -175,6 +175,7 @@ _OLDER_PARAMETERS = {
     "strategy": PLAIN.name,
     "match_tokens": "",
     "fresh_ids": False,
+    "skip_unusable": False,
     "stop_targets": False,
     "cue": "ordinal",
     "fold": NO_FOLD,
@@ -511,7 +512,7 @@ def _keep_figures(run: Run, folder: Path) -> None:
 def _at_home(parameters: dict) -> dict:
     """The parameters without the folders of this machine."""
     path = parameters.get("corpus_path")
-    return parameters | ({"corpus_path": Path(path).name} if path else {})
+    return parameters | ({"corpus_path": name_of_path(path)} if path else {})
 
 
 def adopt(folder: Path, kept: Path) -> None:

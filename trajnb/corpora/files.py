@@ -7,7 +7,6 @@ lines goes on behind a malformed one; of other JSON nothing behind it can be tol
 import codecs
 import gzip
 import json
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trajnb import hub
+from trajnb.formatting.dialogue import hub_id
 
 ROW_LIMIT = 2_000_000  # bytes; the longest dialogue of bfcl has 18,000, with all its documents
 _CHUNK = 1 << 16  # bytes read at a time where rows are no lines
@@ -28,7 +28,6 @@ _BEGINS = {  # what else a file may begin with, and what to do then
     b"\xff\xfe": "UTF-16: save it as UTF-8",
     b"\xfe\xff": "UTF-16: save it as UTF-8",
 }
-_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+?)(?::([\w.-]+))?(?:@([\w./-]+))?").fullmatch
 
 
 @dataclass(frozen=True)
@@ -43,26 +42,17 @@ class Rows:
     """
 
 
-def is_hub_id(path: str) -> bool:
-    """Whether a path names a dataset of the hub, `owner/name`, `owner/name:config` or either with `@revision`,
-    and nothing on this machine.
-    """
-    return bool(_HUB_ID(path)) and path[0] not in "./~" and not _suffix(path) and not Path(path).exists()
-
-
-def _suffix(path: str) -> bool:
-    return path.endswith((".jsonl", ".json", ".gz", ".parquet", ".txt", ".csv"))
-
-
 def read_rows(path: str) -> Rows:
     """The rows of a file, or of a dataset of the hub.
 
     Raises:
         ValueError: there is no such file, or it begins like none that is read.
     """
-    if is_hub_id(path):
+    if hub_id(path):
         return Rows("dataset of the hub", _of_hub(path))
     file = Path(path).expanduser()
+    if not file.exists() and hub_id(f"{path}@main"):
+        hub.dataset_rows(path.partition(":")[0], None, None)  # an error that names today's revision
     if not file.is_file():
         raise ValueError(
             f"{file} is no file: corpus_path must name a file of JSON lines, or a dataset of the hub as "
@@ -256,7 +246,7 @@ def _of_parquet(file: Path) -> Iterator[tuple[str, object]]:
 
 def _of_hub(path: str) -> Iterator[tuple[str, object]]:
     """The rows of all splits; where there are several, each says its own under `split`."""
-    repo, config, revision = _HUB_ID(path).groups()
+    repo, config, revision = hub_id(path)
     for split, rows in hub.dataset_rows(repo, config, revision).items():
         named = {} if split is None else {"split": split}
         for number, row in enumerate(rows, 1):

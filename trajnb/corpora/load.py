@@ -11,10 +11,9 @@ from pathlib import Path
 from trajnb.assets import ASSETS, cache_folder
 from trajnb.corpora import api_bank, bfcl, clusters, jsonl, splits
 from trajnb.corpora import blocks as block_rules
-from trajnb.corpora.files import is_hub_id
 from trajnb.corpora.storage import content_hash, dump, read_dialogues, write_dialogues
 from trajnb.formatting import arguments, calls, conditions
-from trajnb.formatting.dialogue import NO_FOLD, Corpus, CorpusChoice, Dialogue
+from trajnb.formatting.dialogue import NO_FOLD, Corpus, CorpusChoice, Dialogue, hub_id
 from trajnb.known import check_known
 from trajnb.machine import resolve
 from trajnb.world import environment
@@ -53,9 +52,10 @@ def corpus_of(parameters: Mapping, count_tokens: Callable[[str], int] | None = N
     A relative `corpus_path` starts at the clone, if it names no dataset of the hub.
     """
     choice = CorpusChoice.of(parameters)
-    own = choice.corpus == "jsonl" and is_hub_id(choice.corpus_path)
-    if choice.corpus_path and not (own and not resolve(choice.corpus_path).exists()):
-        choice = replace(choice, corpus_path=str(resolve(choice.corpus_path)))
+    path = choice.corpus_path
+    unpinned = choice.corpus == "jsonl" and hub_id(f"{path}@main") and not resolve(path).exists()
+    if path and not (hub_id(path) or unpinned):
+        choice = replace(choice, corpus_path=str(resolve(path)))
     return _cached(choice, count_tokens)
 
 
@@ -133,9 +133,6 @@ def _read(
         dialogues, stated, counted = _jsonl(choice)
     if choice.fold != NO_FOLD:
         held_out = _fold(choice, dialogues, stated)
-    elif choice.corpus == "jsonl":
-        held_out = stated or splits.draw_some(dialogues, choice.split, choice.held_out_share)
-        splits.check_sides(dialogues, held_out, "add dialogues")
     else:
         held_out = stated or splits.hold_out(dialogues, choice.split, choice.held_out_share)
     if choice.split == "gold-disjoint":
@@ -217,7 +214,8 @@ def _api_bank(
 
 
 def _jsonl(choice: CorpusChoice) -> tuple[tuple[Dialogue, ...], frozenset[str], dict]:
-    """The dialogues of a file or of a dataset of the hub, the ids that it holds out, and what was counted.
+    """The dialogues of a file or of a dataset of the hub, in blocks that all have both sides, the ids that
+    are held out (where folds are wanted, those that say so), and what was counted.
     """
     path, rule = choice.corpus_path, choice.blocks
     if not path:
@@ -243,19 +241,21 @@ def _jsonl(choice: CorpusChoice) -> tuple[tuple[Dialogue, ...], frozenset[str], 
     if stated and rule != "clusters" and all(d.block for d in reading.dialogues):
         remedy = "let held_out say so of some of its dialogues and not of all, or of no line at all"
         splits.check_sides(dialogues, stated, remedy)
-    dialogues, merged = clusters.merge_small(dialogues, _is_whole(choice, dialogues, stated))
+    held_out = stated
+    if not stated and choice.fold == NO_FOLD:
+        held_out = splits.draw_some(dialogues, choice.split, choice.held_out_share)
+
+    def is_whole(group: Sequence[Dialogue]) -> bool:
+        """Whether dialogues are enough for a block: one for every fold, else one on each side."""
+        if choice.fold != NO_FOLD:
+            return len(group) >= choice.folds
+        return len({dialogue.id in held_out for dialogue in group}) == 2
+
+    dialogues, merged = clusters.merge_small(dialogues, is_whole)
+    if choice.fold == NO_FOLD:
+        splits.check_sides(dialogues, held_out, "add dialogues")
     counted = {"left_out": reading.left_out} | reading.account
-    return dialogues, stated, counted | ({"blocks_merged": merged} if merged else {})
-
-
-def _is_whole(
-    choice: CorpusChoice, dialogues: Sequence[Dialogue], stated: frozenset[str]
-) -> Callable[[Sequence[Dialogue]], bool]:
-    """Whether dialogues are enough for a block: for every fold one, else one on each side."""
-    if choice.fold != NO_FOLD:
-        return lambda group: len(group) >= choice.folds
-    held_out = stated or splits.draw_some(dialogues, choice.split, choice.held_out_share)
-    return lambda group: len({dialogue.id in held_out for dialogue in group}) == 2
+    return dialogues, held_out, counted | ({"blocks_merged": merged} if merged else {})
 
 
 def _in_blocks(dialogues: Sequence[Dialogue], names: Sequence[str]) -> tuple[Dialogue, ...]:

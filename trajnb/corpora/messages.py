@@ -183,7 +183,7 @@ def _calls_of_keys(raw: dict, notes: Notes) -> list[Written]:
             continue
         if key == "tool_calls" and not isinstance(value, list | dict | str):
             raise ValueError("tool_calls is not a list")
-        if "".join(filter(str.isalpha, key.lower())) in _CALL_KEYS:
+        if key == "tool_calls" or "".join(filter(str.isalpha, key.lower())) in _CALL_KEYS:
             found = read_calls(value, notes) if value else []
             if calls and found:
                 raise ValueError("its calls stand under two keys: leave one of them")

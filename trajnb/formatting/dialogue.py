@@ -2,8 +2,10 @@
 corpus of these.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Dialogue:
         return tuple(place for place, turn in enumerate(self.turns) if turn.call)
 
 
+_HUB_ID = re.compile(r"(\w[\w.-]*/\w[\w.-]*?)(?::([\w.-]+))?@([\w./-]+)").fullmatch
+_SUFFIXES = (".jsonl", ".json", ".gz", ".parquet")  # of files
 NO_FOLD = -1
 """The fold of a run that takes the split, or the corpus's own, instead of folds."""
 
@@ -111,6 +115,21 @@ class CorpusChoice:
         if "levels" in chosen:
             chosen["levels"] = tuple(chosen["levels"])
         return cls(**chosen)
+
+
+def hub_id(corpus_path: str) -> tuple[str, str | None, str] | None:
+    """Repository, config and revision of a `corpus_path` that names a dataset of the hub, as
+    owner/name@revision or owner/name:config@revision do; None where it names a file or a folder.
+    """
+    found = _HUB_ID(corpus_path)
+    if not found or corpus_path.endswith(_SUFFIXES):
+        return None
+    return found[1], found[2], found[3]
+
+
+def name_of_path(corpus_path: str) -> str:
+    """What is told of a `corpus_path`, wherever it lies: a file's name; a dataset of the hub whole."""
+    return corpus_path if hub_id(corpus_path) else Path(corpus_path).name
 
 
 @dataclass(frozen=True)
