@@ -83,7 +83,7 @@ def read_dialogues(path: str, *, field: str = "block", skip_unusable: bool = Fal
             reader.read(place, row, path)
         except (ValueError, RecursionError) as error:
             reader.refuse(place, "nested too deeply" if isinstance(error, RecursionError) else str(error))
-    if reader.refused and (not skip_unusable or not reader.layouts):
+    if reader.refused and not (skip_unusable and reader.dialogues):
         raise ValueError(_what_to_mend(path, rows, reader))
     if not reader.dialogues:
         raise ValueError(f"{path} holds no dialogue with a tool call: there is nothing to learn from it")
@@ -172,6 +172,8 @@ def _what_to_mend(path: str, rows: int, reader: _Reader) -> str:
     first = refused[0].partition(": ")[2]
     if not reader.layouts and first.startswith("its keys are"):
         return f"{path}: {first}; these are read: {layouts.known()}; see params/README.md"
+    if not reader.layouts and first.startswith("not JSON"):
+        return f"{path}: {refused[0]}; read are JSON lines, a JSON array, either in gzip, and parquet"
     if len(refused) == rows > 1 and len(reader.reasons) == 1:
         layout = reader.last
         what = f"; their layout is {layout.name}, see {layout.documented}" if layout else ""
