@@ -56,12 +56,13 @@ def dataset_rows(repo: str, config: str | None, revision: str | None) -> dict[st
                 f"{repo}{':' + config if config else ''}@{latest}"
             )
         try:
-            HfApi().dataset_info(repo, revision=revision)  # its errors say more than those of datasets
             splits = datasets.load_dataset(repo, config, revision=revision)
-        except datasets.exceptions.DatasetGenerationError as error:
+        except Exception as error:  # of datasets, pyarrow, fsspec: each has exceptions of its own
+            HfApi().dataset_info(repo, revision=revision)  # where that is the reason, its error says more
+            said = str(error.__cause__ or error).strip().partition("\n")[0][:200]
             raise ValueError(
-                f"{wanted} cannot be read by datasets ({str(error.__cause__ or error)[:200]}): download its "
-                "file and give corpus_path that"
+                f"{wanted} cannot be read by datasets ({type(error).__name__}: {said}): give a config as "
+                "owner/name:config@revision, or download its file and give corpus_path that"
             ) from error
     return dict(splits) if len(splits) > 1 else {None: next(iter(splits.values()))}
 

@@ -65,7 +65,7 @@ def test_small_blocks_become_one_that_is_whole():
     merged, said = merge_small(dialogues, lambda group: len(group) >= 2)
     assert said == {"d": "c"}
     assert merge_small(dialogues, lambda group: True) == (tuple(dialogues), {})
-    assert {d.block for d in merge_small(dialogues, lambda group: False)[0]} == {"a", "b", "c", "d"} or True
+    assert {d.block for d in merge_small(dialogues, lambda group: False)[0]} == {"a"}
 
 
 def test_without_blocks_a_corpus_has_none_of_api_banks(tmp_path):
@@ -92,7 +92,7 @@ def test_a_key_of_the_rows_names_the_blocks(tmp_path):
     rows = [row(name, n, domain="By the sea!" if "get" in name else 7) for n, name in enumerate([*ABOUT] * 8)]
     own = write(tmp_path / "own.jsonl", rows)
     assert sizes(load_corpus(**own, blocks="domain")) == {"By_the_sea": 16, "7": 32}
-    with pytest.raises(ValueError, match="'domian|domian is missing, which blocks takes .*did you mean 'domain'"):
+    with pytest.raises(ValueError, match="domian is missing, which blocks takes .*did you mean 'domain'"):
         load_corpus(**own, blocks="domian")
     clash = [*rows, row("get_tide", 99, domain="By the sea?")]
     with pytest.raises(ValueError, match="gives a block that another one gives too"):

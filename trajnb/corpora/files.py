@@ -245,9 +245,11 @@ def _of_parquet(file: Path) -> Iterator[tuple[str, object]]:
 
 
 def _of_hub(path: str) -> Iterator[tuple[str, object]]:
-    """The rows of all splits; where there are several, each says its own under `split`."""
+    """The rows of all splits; where there are several, each says its own under `split` and in its id."""
     repo, config, revision = hub_id(path)
     for split, rows in hub.dataset_rows(repo, config, revision).items():
-        named = {} if split is None else {"split": split}
         for number, row in enumerate(rows, 1):
-            yield f"{split or 'row'} {number}", row | named
+            if split is not None:
+                own = {} if row.get("id") is None else {"id": f"{split}-{row['id']}"}
+                row = row | {"split": split} | own
+            yield f"{split or 'row'} {number}", row

@@ -256,6 +256,7 @@ def _is_held_out(rest: Mapping, field: str, notes: Notes) -> bool:
             said[key] = get(rest, key, bool)
         elif kind == "split":
             word = value.strip().lower().replace("-", "_") if isinstance(value, str) else ""
+            word = word if word in SIDES else word.partition("_")[0]  # train_sft
             if word not in SIDES:
                 raise ValueError(
                     f"{key} is {excerpt(value)}, where train or test is known: rename it, if it says no side"

@@ -226,3 +226,19 @@ def _tagged_result(text: str) -> Result:
     if isinstance(value, dict) and isinstance(value.get("name"), str) and "content" in value:
         return Result(None, value["name"], as_text(value["content"]))
     return Result(None, None, encodable(text))
+
+
+def told_apart(result: Result) -> list[Result]:
+    """The results of several calls that stand in one message as a list of objects that say whose they are;
+    else the one result.
+    """
+    if result.id or result.name or not result.text.lstrip().startswith("["):
+        return [result]
+    try:
+        value = parsed(result.text)
+    except ValueError:
+        return [result]
+    whose = ("tool_call_id", "name")
+    if not all(isinstance(one, dict) and "content" in one and one.keys() & set(whose) for one in value):
+        return [result]
+    return [Result(None, get(one, "name", str, None), as_text(one["content"])) for one in value]

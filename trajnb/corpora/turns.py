@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from trajnb.corpora.messages import Message, Result, read_message
+from trajnb.corpora.messages import Message, Result, read_message, told_apart
 from trajnb.corpora.tools import Tool, to_call
 from trajnb.corpora.values import Notes, within
 from trajnb.formatting.dialogue import Turn
@@ -160,6 +160,8 @@ def _answer(written: _Written, results: Sequence[tuple[int, Result]]) -> None:
     if not results:
         return
     waiting = written.group
+    if len(results) == 1 and len(waiting) > 1:
+        results = [(results[0][0], result) for result in told_apart(results[0][1])]
     nameless = all(result.id is None and result.name is None for _, result in results)
     several = bool(waiting) and waiting[0].message < waiting[-1].message
     if several and nameless and len(results) < len(waiting):
