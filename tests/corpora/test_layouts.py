@@ -666,3 +666,70 @@ def test_unusable_rows_are_left_out_and_counted_where_that_is_wanted(read):
     }  # fmt: skip
     with pytest.raises(ValueError, match="none of its 2 rows can be read"):
         read(image, image, skip_unusable=True)
+
+
+# any dialogue, in every layout
+
+SAID = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="<[{`"), min_size=1).filter(str.strip)
+STEPS = st.lists(st.tuples(SAID, st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3), SAID, SAID), min_size=1, max_size=3)
+
+
+def in_openai(steps):
+    for number, (asked, arguments, result, answer) in enumerate(steps):
+        yield {"role": "user", "content": asked}
+        yield calling(wrapped({"name": "f", "arguments": arguments}, id=f"c{number}"))
+        yield got(result, tool_call_id=f"c{number}")
+        yield {"role": "assistant", "content": answer}
+
+
+def in_sharegpt(steps):
+    for asked, arguments, result, answer in steps:
+        yield {"from": "human", "value": asked}
+        yield {"from": "function_call", "value": json.dumps({"name": "f", "arguments": arguments})}
+        yield {"from": "observation", "value": result}
+        yield {"from": "gpt", "value": answer}
+
+
+def in_hermes(steps):
+    for asked, arguments, result, answer in steps:
+        call = json.dumps({"name": "f", "arguments": arguments})
+        yield {"role": "user", "content": asked}
+        yield {"role": "assistant", "content": f"<tool_call>{call}</tool_call>"}
+        yield got(f"<tool_response>{json.dumps({'name': 'f', 'content': result})}</tool_response>")
+        yield {"role": "assistant", "content": answer}
+
+
+def in_anthropic(steps):
+    for number, (asked, arguments, result, answer) in enumerate(steps):
+        call = {"type": "tool_use", "id": f"t{number}", "name": "f", "input": arguments}
+        yield {"role": "user", "content": [{"type": "text", "text": asked}]}
+        yield {"role": "assistant", "content": [call]}
+        yield {"role": "user", "content": [{"type": "tool_result", "tool_use_id": f"t{number}", "content": result}]}
+        yield {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+
+
+def in_responses(steps):
+    for number, (asked, arguments, result, answer) in enumerate(steps):
+        call = {"type": "function_call", "call_id": f"c{number}", "name": "f", "arguments": json.dumps(arguments)}
+        yield {"role": "user", "content": [{"type": "input_text", "text": asked}]}
+        yield call
+        yield {"type": "function_call_output", "call_id": f"c{number}", "output": result}
+        yield {"role": "assistant", "content": [{"type": "output_text", "text": answer}]}
+
+
+@settings(max_examples=60)
+@given(steps=STEPS)
+def test_any_dialogue_is_the_same_in_every_layout(tmp_path_factory, steps):
+    path = tmp_path_factory.mktemp("layouts") / "own.jsonl"
+    rows = [
+        {"messages": list(in_openai(steps))},
+        {"conversations": list(in_sharegpt(steps))},
+        {"messages": list(in_hermes(steps))},
+        {"messages": list(in_anthropic(steps))},
+        {"input": list(in_responses(steps))},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    first, *others = [dialogue.turns for dialogue in jsonl.read_dialogues(str(path)).dialogues]
+    assert len(others) == 4 and all(turns == first for turns in others)
+    assert [turn.call.arguments for turn in first if turn.call] == [arguments for _, arguments, _, _ in steps]
+    assert [turn.text for turn in first if turn.call] == [result for _, _, result, _ in steps]
