@@ -16,7 +16,10 @@ ASKED = {"role": "user", "content": "Tides?"}
 
 def tool(**properties):
     schema = {"type": "object", "properties": properties, "required": list(properties)}
-    return {"type": "function", "function": {"name": "get_tide", "description": "Tide.", "parameters": schema}}
+    return {
+        "type": "function",
+        "function": {"name": "get_tide", "description": "Tide.", "parameters": schema},
+    }
 
 
 def calls(*arguments, name="get_tide", ids=()):
@@ -78,7 +81,9 @@ def test_a_rich_schema_is_kept_and_read(read):
     assert dialogue.turns[1].call.arguments == given
     document = json.loads(dialogue.documents[0])
     assert document["parameters"] == properties and document["$defs"] == {"At": {"type": "object"}}
-    types = {one.name: (set(one.types), one.required) for one in apis_of(dialogue.documents)["get_tide"].parameters}
+    types = {
+        one.name: (set(one.types), one.required) for one in apis_of(dialogue.documents)["get_tide"].parameters
+    }
     assert types["opt"] == ({"integer", "null"}, False) and types["at"] == (set(), True)
 
 
@@ -89,7 +94,10 @@ def test_a_call_without_arrows_nulls_is_the_right_answer(write):
     rows = [{"block": "sea", "held_out": side, "tools": [padded], "messages": said} for side in (False, True)]
     corpus = load_corpus("jsonl", corpus_path=write(*rows))
     (item,) = build_examples(corpus, "full", "held_out")
-    assert item["gold"] == "[get_tide(port='Brest')]" and score("[get_tide(port='Brest')]", item["gold"])["canonical"]
+    assert (
+        item["gold"] == "[get_tide(port='Brest')]"
+        and score("[get_tide(port='Brest')]", item["gold"])["canonical"]
+    )
     assert "null" not in item["prompt"][0]["content"]
 
 

@@ -218,7 +218,9 @@ def read(tmp_path):
 @pytest.fixture
 def turns(read):
     """A function that reads one dialogue of these messages and returns its turns behind the first."""
-    return lambda *messages, tools=(TOOL,): read({"tools": list(tools), "messages": [ASKED, *messages]}).dialogues[0].turns[1:]
+    return lambda *messages, tools=(TOOL,): (
+        read({"tools": list(tools), "messages": [ASKED, *messages]}).dialogues[0].turns[1:]
+    )
 
 
 @pytest.mark.parametrize("name, row", cases(WHOLE))
@@ -253,7 +255,9 @@ def test_two_layouts_in_one_row_and_none_are_refused(read):
         read(OPENAI | {"conversations": SHAREGPT}, OPENAI)
     with pytest.raises(ValueError, match="both messages and prompt with completion hold a dialogue"):
         read(OPENAI | {"prompt": "a", "completion": "b"}, OPENAI)
-    with pytest.raises(ValueError, match=r"own\.jsonl: its keys are text, label: no layout .*; these are read: .*README") as error:
+    with pytest.raises(
+        ValueError, match=r"own\.jsonl: its keys are text, label: no layout .*; these are read: .*README"
+    ) as error:
         read({"text": "a", "label": 1}, {"text": "b", "label": 2})
     assert "\n" not in str(error.value)
 
@@ -267,7 +271,10 @@ def test_one_sentence_on_the_file_where_all_rows_have_the_same_fault(read):
     row = {"tools": [TOOL], "messages": [{"role": "user", "content": [{"type": "image"}]}, *MESSAGES[1:]]}
     with pytest.raises(ValueError) as error:
         read(row, row, row)
-    assert "none of its 3 rows can be read, the first for: message 1: content has a part of type 'image'" in str(error.value)
+    assert (
+        "none of its 3 rows can be read, the first for: message 1: content has a part of type 'image'"
+        in str(error.value)
+    )
     assert "OpenAI messages, see https://" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -275,11 +282,16 @@ def test_bfcl_questions_find_their_calls_in_the_file_of_answers(tmp_path):
     question = {"id": "parallel_0", "question": [[ASKED]], "function": [BARE]}
     file = tmp_path / "BFCL_v4_parallel.json"
     file.write_text(json.dumps(question) + "\n")
-    with pytest.raises(ValueError, match="BFCL's questions without their calls: put the file of the same name"):
+    with pytest.raises(
+        ValueError, match="BFCL's questions without their calls: put the file of the same name"
+    ):
         jsonl.read_dialogues(str(file))
     answers = tmp_path / "possible_answer" / file.name
     answers.parent.mkdir()
-    truth = [{"get_tide": {"port": ["Brest"], "at": [{"day": [1, 2], "hour": [""]}]}}, {"get_tide": {"port": ["Dover"]}}]
+    truth = [
+        {"get_tide": {"port": ["Brest"], "at": [{"day": [1, 2], "hour": [""]}]}},
+        {"get_tide": {"port": ["Dover"]}},
+    ]
     answers.write_text(json.dumps({"id": "parallel_0", "ground_truth": truth}) + "\n")
     turns = jsonl.read_dialogues(str(file)).dialogues[0].turns
     assert [turn.call.arguments for turn in turns[1:]] == [
@@ -352,7 +364,10 @@ def test_parquet_is_read_through_datasets_and_its_nulls_are_nothing(tmp_path):
     wind = {"name": "get_wind", "arguments": {"knots": 12}}
     other = {"type": "function", "function": {"name": "get_wind", "parameters": {
         "type": "object", "properties": {"knots": {"type": "number"}}, "required": ["knots"]}}}  # fmt: skip
-    rows = [OPENAI, {"tools": [TOOL, other], "messages": [ASKED, calling(wrapped(wind)), got("NW"), ANSWERED]}]
+    rows = [
+        OPENAI,
+        {"tools": [TOOL, other], "messages": [ASKED, calling(wrapped(wind)), got("NW"), ANSWERED]},
+    ]
     path = tmp_path / "own.parquet"
     datasets.Dataset.from_list(copy.deepcopy(rows)).to_parquet(str(path))
     reading = jsonl.read_dialogues(str(path))
@@ -399,7 +414,10 @@ def test_calls_under_a_key_beside_content_are_read(turns, key):
 @pytest.mark.parametrize(
     "message, reason",
     [
-        ({"role": "assistant", "content": "x", "action": CALLED}, "key 'action' holds what looks like a call"),
+        (
+            {"role": "assistant", "content": "x", "action": CALLED},
+            "key 'action' holds what looks like a call",
+        ),
         ({"role": "user", "content": "x", "tool_calls": [CALLED]}, "role user and holds calls"),
         (calling(CALLED, function_call=CALLED), "its calls stand under two keys"),
         (calling(CALLED, content=TAGGED), "its calls stand in its text and beside it"),
@@ -435,7 +453,14 @@ def test_a_call_in_text_is_read_and_counted(read, text):
 
 @pytest.mark.parametrize(
     "text",
-    ["See [1](https://a.b).", '{"tide": "05:12"}', "[note(see below)]", "Use <b>get_tide</b>.", "[]", "a < b"],
+    [
+        "See [1](https://a.b).",
+        '{"tide": "05:12"}',
+        "[note(see below)]",
+        "Use <b>get_tide</b>.",
+        "[]",
+        "a < b",
+    ],
 )
 def test_text_that_is_no_call_stays_text(turns, text):
     assert turns({"role": "assistant", "content": text}, calling(CALLED))[0] == Turn("ai", text)
@@ -526,14 +551,18 @@ def test_ids_that_come_again_are_no_matter(turns):
     ],
 )
 def test_one_schema_has_several_dialects(read, schema, required):
-    (dialogue,) = read(OPENAI | {"tools": [{"type": "function", "function": BARE | {"parameters": schema}}]}).dialogues
+    (dialogue,) = read(
+        OPENAI | {"tools": [{"type": "function", "function": BARE | {"parameters": schema}}]}
+    ).dialogues
     (parameter,) = apis_of(dialogue.documents)["get_tide"].parameters
     assert parameter.name == "port" and parameter.required is required
 
 
 @pytest.mark.parametrize("schema", [{"type": "object"}, {}, None, {"type": "object", "properties": None}])
 def test_no_properties_are_no_parameters(read, schema):
-    (dialogue,) = read(OPENAI | {"tools": [{"type": "function", "function": BARE | {"parameters": schema}}]}).dialogues
+    (dialogue,) = read(
+        OPENAI | {"tools": [{"type": "function", "function": BARE | {"parameters": schema}}]}
+    ).dialogues
     assert apis_of(dialogue.documents)["get_tide"].names == ()
 
 
@@ -670,8 +699,14 @@ def test_unusable_rows_are_left_out_and_counted_where_that_is_wanted(read):
 
 # any dialogue, in every layout
 
-SAID = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="<[{`"), min_size=1).filter(str.strip)
-STEPS = st.lists(st.tuples(SAID, st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3), SAID, SAID), min_size=1, max_size=3)
+SAID = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="<[{`"), min_size=1).filter(
+    str.strip
+)
+STEPS = st.lists(
+    st.tuples(SAID, st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3), SAID, SAID),
+    min_size=1,
+    max_size=3,
+)
 
 
 def in_openai(steps):
@@ -704,13 +739,21 @@ def in_anthropic(steps):
         call = {"type": "tool_use", "id": f"t{number}", "name": "f", "input": arguments}
         yield {"role": "user", "content": [{"type": "text", "text": asked}]}
         yield {"role": "assistant", "content": [call]}
-        yield {"role": "user", "content": [{"type": "tool_result", "tool_use_id": f"t{number}", "content": result}]}
+        yield {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": f"t{number}", "content": result}],
+        }
         yield {"role": "assistant", "content": [{"type": "text", "text": answer}]}
 
 
 def in_responses(steps):
     for number, (asked, arguments, result, answer) in enumerate(steps):
-        call = {"type": "function_call", "call_id": f"c{number}", "name": "f", "arguments": json.dumps(arguments)}
+        call = {
+            "type": "function_call",
+            "call_id": f"c{number}",
+            "name": "f",
+            "arguments": json.dumps(arguments),
+        }
         yield {"role": "user", "content": [{"type": "input_text", "text": asked}]}
         yield call
         yield {"type": "function_call_output", "call_id": f"c{number}", "output": result}

@@ -125,7 +125,8 @@ class _Reader:
         """Add the dialogue of a row; ValueError where it is malformed."""
         layout = layouts.layout_of(row) or self.last
         if layout is None:
-            raise ValueError(f"its keys are {', '.join(map(str, row))[:200]}: no layout that is read has them")
+            said = ", ".join(map(str, row))[:200]
+            raise ValueError(f"its keys are {said}: no layout that is read has them")
         self.last = layout
         self.layouts[layout.name] += 1
         if layout.read is layouts.read_bfcl and row.get("ground_truth") is None:

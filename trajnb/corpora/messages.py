@@ -10,7 +10,7 @@ from reprlib import repr as excerpt
 
 from trajnb.corpora.said import calls_in_text, results_in_text
 from trajnb.corpora.tools import Written, looks_like_calls, read_calls
-from trajnb.corpora.values import Notes, as_text, encodable, get, parsed, unread, within
+from trajnb.corpora.values import Notes, as_text, encodable, get, parsed, unread
 
 MOST_CALLS = 100  # of one message
 ROLES = {

@@ -180,7 +180,7 @@ def _answer(written: _Written, results: Sequence[tuple[int, Result]]) -> None:
 def _call_of(
     written: _Written, waiting: Sequence[_Waiting], result: Result, left: int
 ) -> _Waiting:
-    """The call that a result belongs to; where more wait under its id than the `left` results, a later one."""
+    """The call that a result belongs to; where more wait under its id than `left` results, a later one."""
     found = []
     for one in waiting:
         same_id = result.id == one.id if None not in (result.id, one.id) else not written.user_spoke

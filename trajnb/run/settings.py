@@ -4,7 +4,6 @@ is.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from trajnb.formatting.conditions import CONDITIONS, CUES, PLACEBOS
 from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice, name_of_path
@@ -152,8 +151,8 @@ def identity(parameters: Mapping) -> dict:
     """Those of a run's parameters that shape its training, sorted by name.
 
     Of `corpus_path` counts what tells runs apart, for on other machines the same files lie
-    elsewhere: a file of one's own by its name, a dataset of the hub by all of it; the publisher's files are the same in every folder,
-    and hashes are compared when runs are pooled.
+    elsewhere: a file of one's own by its name, a dataset of the hub by all of it; the publisher's
+    files are the same in every folder, and hashes are compared when runs are pooled.
     """
     if parameters.get("corpus_path"):
         own = parameters["corpus"] == "jsonl"
