@@ -125,7 +125,7 @@ ARROWS = {
     "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
     "files": (),
     "schema": ("formatting", "strategies"),
-    "textless": ("files", "schema"),
+    "textless": ("files", "formatting", "schema"),
     "records": ("files", "formatting", "schema", "textless"),
     "keeping": ("files", "machine", "records", "schema", "textless"),
     "qlora": ("assets", "cache", "formatting", "hub", "machine"),

@@ -164,6 +164,7 @@ _OLDER_PARAMETERS = {
     "strategy": PLAIN.name,
     "match_tokens": "",
     "fresh_ids": False,
+    "skip_unusable": False,
     "stop_targets": False,
     "cue": "ordinal",
     "fold": NO_FOLD,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trajnb.files import digest
+from trajnb.formatting.dialogue import name_of_path
 from trajnb.schema import Item, Prediction, Run
 
 
@@ -83,4 +84,4 @@ def _name_of_model(model: str) -> str:
 def at_home(parameters: dict) -> dict:
     """The parameters without the folders of this machine."""
     path = parameters.get("corpus_path")
-    return parameters | ({"corpus_path": Path(path).name} if path else {})
+    return parameters | ({"corpus_path": name_of_path(path)} if path else {})

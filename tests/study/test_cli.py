@@ -48,6 +48,44 @@ def test_dry_run_shows_the_grid_and_writes_nothing(trajnb, params, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def own_rows(path, length=1):
+    call = {"name": "look", "arguments": {"at": "x"}}
+    said = [{"role": "user", "content": "Look there. " * length}, {"role": "assistant", "tool_calls": [call]}]
+    rows = [{"id": n, "block": "own", "held_out": n == 1, "messages": said} for n in range(3)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_dry_run_finds_what_a_run_would_refuse(trajnb, params, tmp_path):
+    words = ["run", params, "--out", tmp_path / "out", "--dry-run", "--set", "corpus=jsonl", "--set"]
+    fine = own_rows(tmp_path / "fine.jsonl")
+    result = trajnb(*words, f"corpus_path={fine}")
+    assert result.exit_code == 0 and "Prepared: nothing of it would be refused." in result.output
+    long = own_rows(tmp_path / "long.jsonl", 9_000)
+    result = trajnb(*words, f"corpus_path={long}")
+    assert result.exit_code == 1 and "to do" in result.output, "the plan is shown all the same"
+    assert "would be refused: dialogue 0, step 0" in result.output and "over max_length" in result.output
+    result = trajnb(*words, f"corpus_path={fine}", "--set", "model=me/other")
+    assert result.exit_code == 0 and "a model is not on this machine yet" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_corpus_knows_the_options_that_its_errors_name(trajnb, tmp_path):
+    from trajnb.corpora.load import load_corpus
+    from trajnb.formatting.dialogue import CorpusChoice
+
+    known = {option.name for option in cli.main.commands["corpus"].params}
+    assert known >= set(CorpusChoice.names()) - {"corpus", "corpus_path"}
+    file = own_rows(tmp_path / "own.jsonl")
+    file.write_text(file.read_text() + '\n{"messages": 3}\n')
+    assert "messages is not a list" in trajnb("corpus", "jsonl", "--corpus-path", file).output
+    result = trajnb("corpus", "jsonl", "--path", file, "--skip-unusable", "--blocks", "one", "--json")
+    account = json.loads(result.output)
+    assert account["unusable"] == {"messages is not a list": 1} and [*account["blocks"]] == ["all"]
+    chosen = load_corpus("jsonl", corpus_path=str(file), skip_unusable=True, blocks="one")
+    assert account["hash"] == chosen.hash
+
+
 def test_a_cost_grows_with_what_is_trained_and_read(params):
     from trajnb.study.estimate import estimate
     from trajnb.study.grid import expand

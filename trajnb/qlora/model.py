@@ -93,6 +93,21 @@ def find_model(model: str, revision: str = "") -> ModelFiles:
     return _from_hub(model, revision)
 
 
+def is_at_hand(model: str, revision: str = "") -> bool:
+    """Whether `find_model` needs no download for a model."""
+    if model in MODEL_ASSETS:
+        return (cache.cache_folder() / f"model-{model}-1").is_dir()
+    if model == "tiny" or Path(model).is_dir():
+        return True
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(model, "config.json", revision=revision or None), str)
+    except HFValidationError:
+        return False
+
+
 def _from_hub(model: str, revision: str) -> ModelFiles:
     from huggingface_hub import snapshot_download
 

@@ -4,10 +4,9 @@ is.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from trajnb.formatting.conditions import CONDITIONS, CUES, PLACEBOS
-from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
+from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice, name_of_path
 from trajnb.known import check_known, given_fields
 from trajnb.strategies import Strategy, strategy_of, unheeded
 
@@ -47,6 +46,7 @@ class Settings:
     fold: int
     folds: int
     fresh_ids: bool
+    skip_unusable: bool
     train_dialogues: int
     held_out_dialogues: int
     # model
@@ -152,12 +152,12 @@ def identity(parameters: Mapping) -> dict:
     """Those of a run's parameters that shape its training, sorted by name.
 
     Of `corpus_path` counts what tells runs apart, for on other machines the same files lie
-    elsewhere: a file of one's own by its name; the publisher's files are the same in every folder,
-    and hashes are compared when runs are pooled.
+    elsewhere: a file of one's own by its name, a dataset of the hub by all of it; the publisher's
+    files are the same in every folder, and hashes are compared when runs are pooled.
     """
     if parameters.get("corpus_path"):
         own = parameters["corpus"] == "jsonl"
-        path = Path(parameters["corpus_path"]).name if own else ""
+        path = name_of_path(parameters["corpus_path"]) if own else ""
         parameters = {**parameters, "corpus_path": path}
     unheard = unheeded(parameters) | _unheeded_by_split(parameters)
     names = sorted(parameters.keys() - unheard - set(NOT_IDENTITY))

@@ -29,9 +29,15 @@ _NOT_AN_ARM = {
     "rollout_dialogues",
     "rollout_calls",
 }
-_UNSAID = {"match_tokens": "", "fresh_ids": False, "stop_targets": False, "cue": "ordinal"}
-"""No part of an arm at these values: all tokens, the corpus's own ids, calls alone, a cue that
-counts them.
+_UNSAID = {
+    "match_tokens": "",
+    "fresh_ids": False,
+    "skip_unusable": False,
+    "stop_targets": False,
+    "cue": "ordinal",
+}
+"""No part of an arm at these values: all tokens, the corpus's own ids, all of its rows, calls
+alone, a cue that counts them.
 """
 
 

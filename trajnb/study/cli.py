@@ -48,7 +48,11 @@ def main() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of kept records, see `trajnb records`: what is in it is not run again.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the runs and what they would cost; run none.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show the runs and what they would cost, and prepare them; run none.",
+)
 def run(
     params: Path,
     out: Path | None,
@@ -78,6 +82,7 @@ def run(
         out = out or Path("runs") / study.name
         if dry_run:
             _show_plan(study.title, runs, out)
+            _prepare_all(runs)
             return
         signal.signal(
             signal.SIGTERM, signal.default_int_handler
@@ -202,16 +207,33 @@ def _listed(context, option, value: str) -> tuple[str, ...]:
 @click.option("--documents", default="", help="API documents of bfcl: used, ten or all [ten].")
 @click.option("--fresh-ids", is_flag=True, help="Of bfcl: give every dialogue ids of its own.")
 @click.option(
-    "--path", default="", help="Folder of api-bank's files [from the hub]; file of jsonl."
+    "--path",
+    "--corpus-path",
+    "path",
+    default="",
+    help="Folder of api-bank's files [from the hub]; of jsonl a file, or owner/name@revision.",
 )
 @click.option(
     "--part", default="test-data", show_default=True, help="Of api-bank; or training-data."
 )
 @click.option("--levels", default="1,2", show_default=True, callback=_listed, help="Of api-bank.")
-@click.option("--blocks", default="semantic", show_default=True, help="Or balanced.")
+@click.option(
+    "--blocks",
+    default="semantic",
+    show_default=True,
+    help="Of api-bank, or balanced; of jsonl clusters, one, or a key of its rows.",
+)
 @click.option("--split", default="dialogue", show_default=True, help="Or gold-disjoint, or row.")
+@click.option(
+    "--held-out-share", default=0.2, show_default=True, help="Where the corpus does not say."
+)
 @click.option("--fold", default=-1, show_default=True, help="Held out, from 0; -1: no folds.")
 @click.option("--folds", default=5, show_default=True, help="How many there are.")
+@click.option("--train-dialogues", default=1000, show_default=True, help="At most, a block.")
+@click.option("--held-out-dialogues", default=1000, show_default=True, help="At most, a block.")
+@click.option(
+    "--skip-unusable", is_flag=True, help="Of jsonl: leave out, and count, rows that cannot be used."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> None:
     """Print what a corpus holds: dialogues, examples, splits by block, dropped rows and why, content hash.
@@ -220,6 +242,7 @@ def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> N
     Examples:
       trajnb corpus bfcl
       trajnb corpus api-bank --path FOLDER --levels 1,2 --json
+      trajnb corpus jsonl --path FILE --blocks one --skip-unusable
     """
     with _told(), redirect_stdout(sys.stderr):  # so that only the account is printed for programs
         from trajnb.corpora.load import load_corpus
@@ -418,6 +441,26 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
         "at a time: measured for smollm2-135m, for a larger asset in proportion to its parameters; "
         "? = another model."
     )
+
+
+def _prepare_all(runs: dict[str, dict]) -> None:
+    """Find what any of the runs would refuse, before the first begins."""
+    from trajnb.run.prepare import check  # torch takes seconds to import
+    from trajnb.run.settings import Settings
+
+    counted, seen = True, set()
+    for name, run in runs.items():
+        try:
+            counted &= check(Settings.of(run), seen)
+        except ValueError as error:
+            raise ValueError(f"{name} would be refused: {error}") from error
+    said = "nothing of it would be refused"
+    if not counted:
+        said += (
+            "; a model is not on this machine yet, so turns that are too long for max_length would be "
+            "found once it is"
+        )
+    click.echo(f"\nPrepared: {said}.")
 
 
 def _values(run: dict, names: list[str]) -> list[str]:
