@@ -1,0 +1,354 @@
+"""The page of items: every held-out call, its prompts and what each arm answered at every stage.
+
+Read by `templates/items.js`. Rows are items of one repetition (seed, block order, fold); columns
+are arms. Everything foreign is text in compressed JSON.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isnan
+
+import pandas as pd
+
+from trajnb.formatting.calls import CallSyntaxError, by_name, canonical, read_or_none
+from trajnb.formatting.dialogue import Call, Corpus
+from trajnb.formatting.documents import Api, apis_of
+from trajnb.records import Run
+from trajnb.scoring.arms import Arm
+from trajnb.scoring.errors import kind
+from trajnb.scoring.tables import frame
+from trajnb.show.plots import colours, condition_colours
+from trajnb.show.prompts import Asked, prompts, without_oldest
+from trajnb.show.reader import Numbered, choices, reader_html
+
+STRATA = {
+    "same_prompt": "the same prompt under every condition",
+    "answerable": "nothing of it stands in responses alone",
+    "response_only": "a value stands in a response alone",
+    "name_response_only": "its API is named in a response alone",
+    "seen_target": "its text is a training target",
+    "novel": "its text is no training target",
+    "shared_api": "another block teaches its API too",
+}
+COURSES = {
+    "right": "right",
+    "wrong": "wrong",
+    "forgot": "learnt, then forgotten",
+    "never": "never right",
+    "before": "right before training",
+}
+"""What an arm makes of an item, at the end and over stages."""
+OTHERS = {
+    "block": "block",
+    "api": "API",
+    "error": "error",
+    "course": "over stages",
+    "stratum": "stratum",
+    "run": "run",
+}
+"""What can be chosen beside the arms."""
+KEPT_TEXTS = 4000
+"""Characters of an answer that the page keeps."""
+
+
+def items_html(
+    title: str, runs: Sequence[Run], corpora: Mapping[str, Corpus], pages: Iterable[str] = ()
+) -> str:
+    """The page of the items of these runs, see `items_data`; `pages` lie beside it."""
+    return reader_html("items", title, items_data(runs, corpora), pages)
+
+
+@dataclass
+class _Page:
+    """What is said more than once, by number."""
+
+    texts: Numbered = field(default_factory=Numbered)
+    lines: Numbered = field(default_factory=Numbered)
+    calls: Numbered = field(default_factory=Numbered)
+    kinds: Numbered = field(default_factory=Numbered)
+
+    def line(self, kind: str, text: str) -> int:
+        """The number of a line of a prompt."""
+        return self.lines[kind, self.texts[text]]
+
+
+def items_data(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> dict:
+    """What the page shows, as JSON.
+
+    Args:
+        runs: as `records.read_study` reads them.
+        corpora: by hash, those that could be had: prompts are rebuilt from them. Without that of a
+            run the page shows what its records hold, and says so.
+    """
+    table = frame(runs)
+    page, columns = _Page(), _columns(table)
+    repetitions = list(dict.fromkeys(zip(table.seed, table.order, table.fold, strict=True)))
+    named = repetition_words(repetitions)
+    asked, cuts = _asked(runs, corpora), _cuts(runs)
+    of_run = {run.folder.name: run.record.corpus["hash"] for run in runs}
+    rows, seen = [], Counter()
+    for (dialogue, step, _, repetition), answers in _grouped(table).items():
+        known = asked.get(of_run[answers[0].run], {}).get((dialogue, step))
+        row = _row(page, answers, columns, known, cuts[dialogue, step])
+        row["id"] = row_id(dialogue, step, seen[dialogue, step])
+        seen[dialogue, step] += 1
+        row["run"] = named[repetitions.index(repetition)]
+        rows.append(row)
+    kinds = list(page.kinds)
+    for row in rows:
+        row["tags"] = _tags(row, columns, kinds)
+        where = [f"{row['d']}, step {row['s']}", *row["tags"]["block"], row["run"]]
+        row["where"] = " · ".join(filter(None, where))
+    labels = {f"arm {column.name}": column.name for column in columns} | OTHERS
+    return {
+        "arms": [{"name": column.name, "colour": column.colour} for column in columns],
+        "choices": choices(rows, labels, COURSES | STRATA),
+        "rows": rows,
+        "kinds": kinds,
+        "texts": list(page.texts),
+        "lines": list(page.lines),
+        "calls": [json.loads(call) for call in page.calls],
+        "notes": _notes(runs, corpora),
+    }
+
+
+def row_id(dialogue: str, step: int, repetition: int = 0) -> str:
+    """What an item is called in the address of the page: that of its first repetition, unless said
+    otherwise.
+    """
+    return f"{dialogue}:{step}:{repetition}" if repetition else f"{dialogue}:{step}"
+
+
+def _grouped(table: pd.DataFrame) -> dict[tuple, list]:
+    """The answers of every (dialogue, step, gold, repetition), in the order of the table. The gold
+    is part of it, because runs with fresh ids are asked for other calls at the same place.
+    """
+    found: dict[tuple, list] = {}
+    for row in table.itertuples():
+        key = row.dialogue_id, row.step, _text(row.gold), (row.seed, row.order, row.fold)
+        found.setdefault(key, []).append(row)
+    return found
+
+
+def _text(value: object) -> str:
+    """A text of the records; nothing where texts were not kept."""
+    return value if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """An arm, at its end, or, where one training is all there is, the model before it."""
+
+    arm: Arm
+    name: str
+    colour: str
+    is_untrained: bool = False
+
+
+def _columns(table: pd.DataFrame) -> list[_Column]:
+    arms = list(table.arm.unique())
+    palette = colours(arms)
+    found = [_Column(arm, str(arm), palette[arm]) for arm in arms]
+    if table.trained.nunique() == 1 and (table.stage > 0).any():
+        grey = condition_colours(["none"])["none"]
+        found += [_Column(arm, untrained(arm), grey, is_untrained=True) for arm in arms]
+    return found
+
+
+def untrained(arm: Arm) -> str:
+    """What the model before training is called, asked as an arm is."""
+    return f"untrained → {arm.asked}" if arm.asked else "untrained"
+
+
+def _cuts(runs: Sequence[Run]) -> dict[tuple[str, int], dict[str, int]]:
+    """By dialogue and step, the oldest user turns that were cut from its prompts, by condition."""
+    found: dict[tuple[str, int], dict[str, int]] = {}
+    for run in runs:
+        for item in run.items:
+            own = found.setdefault((item["dialogue_id"], item["step"]), {})
+            own.update(item["cut_turns"] or {})
+    return found
+
+
+def _asked(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> dict[str, dict]:
+    """The prompts of every corpus that is there, by its hash."""
+    conditions, parameters = {}, {}
+    for run in runs:
+        digest = run.record.corpus["hash"]
+        parameters.setdefault(digest, run.record.parameters)
+        conditions.setdefault(digest, {}).update(dict.fromkeys(run.record.matrix))
+    return {
+        digest: prompts(corpora[digest], names, parameters[digest])
+        for digest, names in conditions.items()
+        if digest in corpora
+    }
+
+
+def _notes(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> list[str]:
+    """What the page cannot show, and why."""
+    if any(run.record.scores_only for run in runs):
+        return [
+            "Kept without texts: calls, answers and prompts are not in these records, and a dialogue "
+            "is named by a hash. Outcomes, strata and likelihoods are shown."
+        ]
+    absent = [run for run in runs if run.record.corpus["hash"] not in corpora]
+    if absent:
+        name = absent[0].record.corpus["name"]
+        return [
+            f"Prompts are not shown: the corpus {name} of these runs is not to be had here, or is "
+            "another version of it. Calls and answers are those of the records."
+        ]
+    return []
+
+
+def repetition_words(repetitions: Sequence[tuple]) -> list[str]:
+    """What tells repetitions (seed, order, fold) apart, for people; nothing for a lone one."""
+    seeds, orders, folds = map(list, map(dict.fromkeys, zip(*repetitions, strict=True)))
+    said = []
+    for seed, order, fold in repetitions:
+        parts = [f"seed {seed}" if len(seeds) > 1 else ""]
+        parts += [f"fold {fold}" if len(folds) > 1 else ""]
+        parts += [f"order {orders.index(order) + 1}" if len(orders) > 1 else ""]
+        said.append(", ".join(filter(None, parts)))
+    return said
+
+
+def _row(
+    page: _Page,
+    answers: Sequence,
+    columns: Sequence[_Column],
+    known: Asked | None,
+    cuts: Mapping[str, int],
+) -> dict:
+    """One item of one repetition with its answers, which are rows of `tables.frame`."""
+    first = answers[0]
+    apis = apis_of(known.documents) if known else {}
+    gold = read_or_none(_text(first.gold))
+    strata = {name: bool(getattr(first, name)) for name in STRATA if name != "novel"}
+    strata["novel"] = not strata["seen_target"]
+    held = [name for name, holds in strata.items() if holds]
+    row = {
+        "d": first.dialogue_id,
+        "s": int(first.step),
+        "gold": page.texts[_text(first.gold)],
+        "call": _call(page, gold, apis),
+        "facts": " · ".join([f"user turn {first.turn + 1}", *(STRATA[name] for name in held)]),
+        "stages": _stages(answers),
+        "answers": [
+            _answers(page, own, gold, apis) if own else None
+            for own in (_given(answers, column) for column in columns)
+        ],
+        "tags": {"block": [first.block], "stratum": held, "api": [gold.name] if gold else []},
+    }
+    if known:
+        row |= {"cue": page.line("cue", known.cue), "views": _views(page, known, cuts)}
+        row["documents"] = [page.line("document", text) for text in known.documents]
+    return row
+
+
+def _given(answers: Sequence, column: _Column) -> list:
+    """The answers of a column."""
+    own = [row for row in answers if row.arm == column.arm]
+    return [row for row in own if row.stage == 0] if column.is_untrained else own
+
+
+def _stages(answers: Sequence) -> list[str]:
+    """The names of the stages up to the last one of these answers."""
+    order, most = answers[0].order, max(row.stage for row in answers)
+    learnt = order if most == len(order) else [f"stage {number}" for number in range(1, most + 1)]
+    return ["before training", *learnt]
+
+
+def _tags(row: dict, columns: Sequence[_Column], kinds: Sequence[str]) -> dict[str, list[str]]:
+    """What the row goes with, by the key of a choice."""
+    tags = row["tags"] | {"run": [row["run"]], "error": [], "course": []}
+    for column, answers in zip(columns, row["answers"], strict=True):
+        words = _words(answers, kinds) if answers else []
+        tags[f"arm {column.name}"] = words
+        if not column.is_untrained:
+            tags["course"] += [word for word in words if word in COURSES and word not in tags["course"]]
+            tags["error"] += [word for word in words if word not in (*COURSES, *tags["error"])]
+    return tags
+
+
+def _words(answers: Mapping, kinds: Sequence[str]) -> list[str]:
+    """What an arm made of an item: words of COURSES, and the kind of its error at the end."""
+    right = [one[2] for one in answers["at"] if one]
+    *_, is_right, kind, _, _ = answers["at"][answers["last"]][:6]
+    if is_right:
+        return ["right", *(["before"] if right[0] and len(right) > 1 else [])]
+    course = "forgot" if any(right) else "never"
+    return ["wrong", course, kinds[kind]] if len(right) > 1 else ["wrong", kinds[kind]]
+
+
+def _views(page: _Page, known: Asked, cuts: Mapping[str, int]) -> dict[str, list[int]]:
+    """Lines of each prompt by number; one that the prompt does not show as `-1 - number`."""
+    views = {}
+    for name, view in known.views.items():
+        lines = without_oldest(view, cuts.get(name, 0))
+        numbers = [(page.line(kind, text), shown) for kind, text, shown in lines]
+        views[name] = [number if shown else -1 - number for number, shown in numbers]
+    return views
+
+
+def _answers(
+    page: _Page, own: Sequence, gold: Call | None, apis: Mapping[str, Api]
+) -> dict:
+    """What one arm said to an item: `at` by stage, `last` the stage that counts as final."""
+    at: list[list | None] = [None] * (1 + max(row.stage for row in own))
+    for row in own:
+        at[row.stage] = _answer(page, row, gold, apis)
+    return {"at": at, "last": next((row.stage for row in own if row.last), len(at) - 1)}
+
+
+def _answer(page: _Page, row, gold: Call | None, apis: Mapping[str, Api]) -> list:
+    """Text, call, whether it is exact, kind of error, log-likelihood, tokens of the prompt, and the
+    arguments that are the same although they are written otherwise.
+    """
+    text = _text(row.prediction)
+    call = read_or_none(text)
+    likely = None if isnan(row.logp) else round(row.logp, 3)
+    answer = [page.texts[text[:KEPT_TEXTS]], _call(page, call, apis), int(row.canonical)]
+    answer += [page.kinds[_kind(row, apis)], likely, int(row.prompt_tokens)]
+    alike = _alike(gold, call, apis) if gold and call else []
+    return [*answer, alike] if alike else answer
+
+
+def _kind(row, apis: Mapping[str, Api]) -> str:
+    """What is wrong with an answer: as recorded, or as today's rule says, or, without the corpus,
+    in the coarser words that scores allow.
+    """
+    if _text(row.error):
+        return row.error
+    if not apis or not isinstance(row.prediction, str):
+        return row.outcome
+    try:
+        return kind(row.prediction, row.gold, apis)
+    except CallSyntaxError:  # the gold of a corpus that has another grammar
+        return row.outcome
+
+
+def _call(page: _Page, call: Call | None, apis: Mapping[str, Api]) -> int:
+    """The number of a call as pairs: its API, then its arguments for people; -1 for none."""
+    if call is None:
+        return -1
+    arguments = _arguments(call, apis)
+    pairs = [["API", call.name], *([f"{key} =", repr(value)] for key, value in arguments.items())]
+    return page.calls[json.dumps(pairs)]
+
+
+def _arguments(call: Call, apis: Mapping[str, Api]) -> dict:
+    return by_name(call, apis[call.name].names if call.name in apis else ())
+
+
+def _alike(gold: Call, call: Call, apis: Mapping[str, Api]) -> list[str]:
+    """Arguments that are written otherwise and are the same all the same: '3' and 3."""
+    wanted, given = _arguments(gold, apis), _arguments(call, apis)
+    found = []
+    for key in wanted.keys() & given.keys():
+        one, other = (canonical(Call("", {"": side[key]})) for side in (wanted, given))
+        if one == other and repr(wanted[key]) != repr(given[key]):
+            found.append(f"{key} =")
+    return sorted(found)
