@@ -21,7 +21,7 @@ from trajnb.scoring.errors import kind
 from trajnb.scoring.tables import frame
 from trajnb.show.plots import colours, condition_colours
 from trajnb.show.prompts import Asked, prompts, without_oldest
-from trajnb.show.reader import Numbered, choices, reader_html
+from trajnb.show.reader import Numbered, choices, reader_html, repetition_words
 
 STRATA = {
     "same_prompt": "the same prompt under every condition",
@@ -201,18 +201,6 @@ def _notes(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> list[str]:
             "another version of it. Calls and answers are those of the records."
         ]
     return []
-
-
-def repetition_words(repetitions: Sequence[tuple]) -> list[str]:
-    """What tells repetitions (seed, order, fold) apart, for people; nothing for a lone one."""
-    seeds, orders, folds = map(list, map(dict.fromkeys, zip(*repetitions, strict=True)))
-    said = []
-    for seed, order, fold in repetitions:
-        parts = [f"seed {seed}" if len(seeds) > 1 else ""]
-        parts += [f"fold {fold}" if len(folds) > 1 else ""]
-        parts += [f"order {orders.index(order) + 1}" if len(orders) > 1 else ""]
-        said.append(", ".join(filter(None, parts)))
-    return said
 
 
 def _row(

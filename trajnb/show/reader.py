@@ -8,7 +8,7 @@ import gzip
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
 
@@ -95,3 +95,15 @@ def choices(
         if len(ordered) > 1:
             found.append((key, label, [(value, words.get(value, value)) for value in ordered]))
     return found
+
+
+def repetition_words(repetitions: Sequence[tuple]) -> list[str]:
+    """What tells repetitions (seed, order, fold) apart, for people; nothing for a lone one."""
+    seeds, orders, folds = map(list, map(dict.fromkeys, zip(*repetitions, strict=True)))
+    said = []
+    for seed, order, fold in repetitions:
+        parts = [f"seed {seed}" if len(seeds) > 1 else ""]
+        parts += [f"fold {fold}" if len(folds) > 1 else ""]
+        parts += [f"order {orders.index(order) + 1}" if len(orders) > 1 else ""]
+        said.append(", ".join(filter(None, parts)))
+    return said

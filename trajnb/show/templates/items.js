@@ -4,21 +4,15 @@ unpack().then(({ arms, choices, rows, kinds, texts, lines, calls, notes }) => {
   let stage = null;
 
   const sequence = (row, arm) => row.answers[arm]?.at ?? [];
-  const final = (row, arm) => row.answers[arm]?.at[row.answers[arm].last];
+  const final = (row, arm) => sequence(row, arm)[row.answers[arm]?.last];
   // ■ is right, □ is wrong, after each stage.
-  const coloured = (arm, text) => {
-    const node = el('span', { className: 'strip', title: arms[arm].name }, text);
-    node.style.setProperty('--arm', arms[arm].colour);
-    return node;
-  };
-  const strip = (row, arm) => coloured(arm, sequence(row, arm).map(one => one ? '□■'[one[2]] : ' ').join(''));
   const line = row => [
-    el('span', {}, ...[...arms.keys()].filter(arm => sequence(row, arm).length > 1).map(arm => strip(row, arm))),
+    el('span', {}, ...arms.map((arm, place) =>
+      coloured(arm, sequence(row, place).map(one => one ? '□■'[one[2]] : ' ').join('')))),
     el('span', {}, el('code', {}, texts[row.gold] || '(text not kept)'), el('small', {}, row.where)),
   ];
 
   const code = text => el('code', {}, text);
-  const word = (text, good) => el('b', { className: `word ${good ? 'right' : 'wrong'}` }, text);
   // What an answer gives beside what the gold call has.
   const compare = (wanted, given, alike) => {
     const same = alike || wanted === given;
@@ -33,13 +27,12 @@ unpack().then(({ arms, choices, rows, kinds, texts, lines, calls, notes }) => {
     const each = (head, wanted, says) => [head, wanted, ...answers.map(says)];
     const keys = new Set([gold, ...given].flatMap(map => [...map.keys()]));
     return tableOf([
-      each('', 'gold', (_, place) => [coloured(shown[place], '■ '), arms[shown[place]].name]),
+      each('', 'gold', (_, place) => [coloured(arms[shown[place]], '■ '), arms[shown[place]].name]),
       each('', '', answer => word(`${'✗✓'[answer[2]]} ${kinds[answer[3]]}`, answer[2])),
       ...[...keys].map(key => each(key, code(gold.get(key) ?? ''), (answer, place) =>
         given[place].size ? compare(gold.get(key), given[place].get(key), answer[6]?.includes(key)) : word('no call'))),
       each('as written', '', answer => textOf(texts[answer[0]])),
-      each('gold likelihood', '', answer => `${answer[4] ?? '–'} nats/token`),
-      each('prompt', '', answer => `${answer[5]} tokens`),
+      each('gold, prompt', '', answer => `${answer[4] ?? '–'} nats/token, ${answer[5]} tokens`),
     ]);
   };
 
@@ -54,7 +47,7 @@ unpack().then(({ arms, choices, rows, kinds, texts, lines, calls, notes }) => {
     }, '✗✓'[one[2]]) : '')])]);
 
   const lineOf = number => {
-    const [kind, text] = lines[number < 0 ? -1 - number : number];
+    const [kind, text] = lines[number < 0 ? ~number : number];
     return textOf(texts[text], `line ${kind}${number < 0 ? ' hidden' : ''}`);
   };
   const promptsOf = ({ views, cue, documents }) => Object.entries(views ?? {}).map(([name, view]) => el('section', {},
@@ -64,7 +57,7 @@ unpack().then(({ arms, choices, rows, kinds, texts, lines, calls, notes }) => {
     lineOf(cue)));
 
   const show = row => [
-    el('h2', {}, `${row.d}, step ${row.s}`),
+    el('h2', {}, row.where),
     el('small', {}, row.facts),
     ...notes.map(note => textOf(note, 'note')),
     textOf(texts[row.gold] || '(text not kept)', 'line gold'),
@@ -75,13 +68,12 @@ unpack().then(({ arms, choices, rows, kinds, texts, lines, calls, notes }) => {
     el('div', { className: 'columns' }, ...promptsOf(row)),
   ];
 
-  const says = row => [row.where, texts[row.gold], ...arms.map((_, arm) => texts[final(row, arm)?.[0]])].join('\n');
+  const said = (row, arm) => texts[final(row, arm)?.[0]];
+  const says = row => [row.where, texts[row.gold], ...arms.map((_, arm) => said(row, arm))].join('\n');
   const table = found => [
-    ['dialogue_id', 'step', 'block', 'run', 'gold', ...arms.flatMap(({ name }) => [name, `${name}, exact`, `${name}, error`])],
-    ...found.map(row => [row.d, row.s, row.block, row.run, texts[row.gold], ...arms.flatMap((_, arm) => {
-      const answer = final(row, arm);
-      return answer ? [texts[answer[0]], answer[2], kinds[answer[3]]] : ['', '', ''];
-    })]),
+    ['dialogue_id', 'step', 'run', 'gold', ...arms.flatMap(({ name }) => [name, `${name}, outcome`])],
+    ...found.map(row => [row.d, row.s, row.run, texts[row.gold],
+      ...arms.flatMap((_, arm) => [said(row, arm), kinds[final(row, arm)?.[3]]])]),
   ];
 
   browse({ rows, choices, says, line, show, table });

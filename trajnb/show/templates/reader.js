@@ -18,6 +18,14 @@ const textOf = (text, kind = '') => el('div', {
 const tableOf = lines => el('table', {}, ...lines.map((cells, y) => el('tr', {}, ...cells.map((cell, x) =>
   el(x && y ? 'td' : 'th', {}, ...[cell].flat())))));
 
+const word = (text, good) => el('b', { className: `word ${good ? 'right' : 'wrong'}` }, text);
+
+const coloured = ({ name, colour }, text) => {
+  const node = el('span', { className: 'strip', title: name }, text);
+  node.style.setProperty('--arm', colour);
+  return node;
+};
+
 const unpack = async () => {
   const bytes = Uint8Array.from(atob($('data').textContent), letter => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
@@ -26,15 +34,14 @@ const unpack = async () => {
 
 // `choices` are [key, label, [[value, words], ...]]; `rows` have an `id`, and `tags` with the values
 // that a row goes with by key. `says(row)` is what a search looks through, `line(row)` and `show(row)`
-// are nodes of the list and of the reader, `table(rows)` lines of cells, `keys` acts by key.
-const browse = ({ rows, choices, says, line, show, table, keys }) => {
-  const MOST = 1000;
+// are nodes of the list and of the reader, `shown()` comes after them; `table(rows)` are lines of
+// cells, `keys` acts by key.
+const browse = ({ rows, choices, says, line, show, shown, table, keys }) => {
   let found, current;
 
   const selects = choices.map(([key, label, options]) => {
-    const select = el('select', { name: key, ariaLabel: label, onchange: () => refresh() },
-      new Option(`${label}: any`, ''), ...options.map(([value]) => new Option('', value)));
-    select.words = options.map(([, words]) => words);
+    const own = options.map(([value, words]) => Object.assign(new Option('', value), { words: `${label}: ${words}` }));
+    const select = el('select', { name: key, ariaLabel: label, own, onchange: () => refresh() }, new Option(`${label}: any`, ''), ...own);
     $('tally').before(select);
     return select;
   });
@@ -43,7 +50,8 @@ const browse = ({ rows, choices, says, line, show, table, keys }) => {
   // Rows that pass all choices, and beside each option how many would pass with it.
   const choose = () => {
     const words = $('search').value.toLowerCase();
-    const counts = new Map();
+    const options = selects.flatMap(select => select.own);
+    for (const option of options) option.count = 0;
     found = [];
     for (const row of rows) {
       if (words && !(row.says ??= says(row).toLowerCase()).includes(words)) continue;
@@ -51,13 +59,12 @@ const browse = ({ rows, choices, says, line, show, table, keys }) => {
       if (!against.length) found.push(row);
       if (against.length > 1) continue;
       for (const select of against.length ? against : selects)
-        for (const option of select.options)
-          if (goes(row, select, option.value)) counts.set(option, 1 + (counts.get(option) ?? 0));
+        for (const option of select.own) option.count += goes(row, select, option.value);
     }
-    for (const { options, ariaLabel, words } of selects) [...options].slice(1).forEach((option, place) => {
-      option.text = `${ariaLabel}: ${words[place]} · ${counts.get(option) ?? 0}`;
-      option.hidden = !counts.has(option) && !option.selected;
-    });
+    for (const option of options) {
+      option.text = `${option.words} · ${option.count}`;
+      option.hidden = !option.count && !option.selected;
+    }
   };
 
   const save = () => {
@@ -74,13 +81,14 @@ const browse = ({ rows, choices, says, line, show, table, keys }) => {
     row.button?.scrollIntoView({ block: 'nearest' });
     $('reader').replaceChildren(...show(row));
     $('reader').scrollTop = 0;
+    $('reader').scrollIntoView();
+    shown?.();
     save();
   };
 
   const refresh = () => {
     choose();
-    for (const row of rows) row.button = null;
-    $('list').replaceChildren(...found.slice(0, MOST).map(row =>
+    $('list').replaceChildren(...found.slice(0, 1000).map(row =>
       row.button = el('button', { onclick: () => open(row) }, ...line(row))));
     $('tally').textContent = `${found.length} of ${rows.length}`;
     current?.button?.setAttribute('aria-current', true);
@@ -95,7 +103,7 @@ const browse = ({ rows, choices, says, line, show, table, keys }) => {
     refresh();
     const row = rows.find(({ id }) => id === wanted) ?? found[0];
     if (row) open(row);
-    if (wanted) $('reader').scrollIntoView();
+    if (!wanted) scrollTo(0, 0);
   };
 
   const step = by => {
@@ -104,7 +112,7 @@ const browse = ({ rows, choices, says, line, show, table, keys }) => {
   };
   const acts = { j: () => step(1), k: () => step(-1), '/': () => $('search').focus(), ...keys };
   onkeydown = event => {
-    if (event.ctrlKey || event.metaKey || /INPUT|SELECT/.test(event.target.tagName) || !acts[event.key]) return;
+    if (event.ctrlKey || event.target.matches('input, select') || !acts[event.key]) return;
     event.preventDefault();
     acts[event.key]();
   };
