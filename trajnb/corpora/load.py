@@ -4,11 +4,12 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from trajnb.assets import ASSETS, cache_folder
+from trajnb.assets import ASSETS, AssetError, cache_folder
 from trajnb.corpora import api_bank, bfcl, jsonl, splits
 from trajnb.corpora import blocks as block_rules
 from trajnb.corpora.storage import content_hash, dump, read_dialogues, write_dialogues
@@ -52,6 +53,20 @@ def corpus_of(parameters: Mapping, count_tokens: Callable[[str], int] | None = N
     if choice.corpus_path:
         choice = replace(choice, corpus_path=str(resolve(choice.corpus_path)))
     return _cached(choice, count_tokens)
+
+
+def corpora_of(chosen: Mapping[str, Mapping]) -> dict[str, Corpus]:
+    """By hash, the corpora that records name, as far as they can be had here.
+
+    `chosen`: the hash of a record's corpus -> the parameters of its run. One that cannot be read,
+    or that is another version by now, is left out.
+    """
+    found = {}
+    for digest, parameters in chosen.items():
+        with suppress(ValueError, OSError, AssetError):
+            corpus = corpus_of(parameters)
+            found |= {digest: corpus} if corpus.hash == digest else {}
+    return found
 
 
 @cache

@@ -16,12 +16,12 @@ from trajnb.formatting.calls import CallSyntaxError, by_name, canonical, read_or
 from trajnb.formatting.dialogue import Call, Corpus
 from trajnb.formatting.documents import Api, apis_of
 from trajnb.records import Run
-from trajnb.scoring.arms import Arm
 from trajnb.scoring.errors import kind
+from trajnb.scoring.lead import Side, sides_of
 from trajnb.scoring.tables import frame
 from trajnb.show.plots import colours, condition_colours
 from trajnb.show.prompts import Asked, prompts, without_oldest
-from trajnb.show.reader import Numbered, choices, reader_html, repetition_words
+from trajnb.show.reader import Numbered, choices, reader_html, repetition_words, row_id
 
 STRATA = {
     "same_prompt": "the same prompt under every condition",
@@ -114,13 +114,6 @@ def items_data(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> dict:
     }
 
 
-def row_id(dialogue: str, step: int, repetition: int = 0) -> str:
-    """What an item is called in the address of the page: that of its first repetition, unless said
-    otherwise.
-    """
-    return f"{dialogue}:{step}:{repetition}" if repetition else f"{dialogue}:{step}"
-
-
 def _grouped(table: pd.DataFrame) -> dict[tuple, list]:
     """The answers of every (dialogue, step, gold, repetition), in the order of the table. The gold
     is part of it, because runs with fresh ids are asked for other calls at the same place.
@@ -139,27 +132,22 @@ def _text(value: object) -> str:
 
 @dataclass(frozen=True)
 class _Column:
-    """An arm, at its end, or, where one training is all there is, the model before it."""
+    """What answers stand under."""
 
-    arm: Arm
-    name: str
+    side: Side
     colour: str
-    is_untrained: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(self.side)
 
 
 def _columns(table: pd.DataFrame) -> list[_Column]:
-    arms = list(table.arm.unique())
-    palette = colours(arms)
-    found = [_Column(arm, str(arm), palette[arm]) for arm in arms]
-    if table.trained.nunique() == 1 and (table.stage > 0).any():
-        grey = condition_colours(["none"])["none"]
-        found += [_Column(arm, untrained(arm), grey, is_untrained=True) for arm in arms]
-    return found
-
-
-def untrained(arm: Arm) -> str:
-    """What the model before training is called, asked as an arm is."""
-    return f"untrained → {arm.asked}" if arm.asked else "untrained"
+    palette = colours(table.arm.unique())
+    grey = condition_colours(["none"])["none"]
+    return [
+        _Column(side, grey if side.is_untrained else palette[side.arm]) for side in sides_of(table)
+    ]
 
 
 def _cuts(runs: Sequence[Run]) -> dict[tuple[str, int], dict[str, int]]:
@@ -190,8 +178,8 @@ def _notes(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> list[str]:
     """What the page cannot show, and why."""
     if any(run.record.scores_only for run in runs):
         return [
-            "Kept without texts: calls, answers and prompts are not in these records, and a dialogue "
-            "is named by a hash. Outcomes, strata and likelihoods are shown."
+            "Kept without texts: calls, answers and prompts are not in these records, and a "
+            "dialogue is named by a hash. Outcomes, strata and likelihoods are shown."
         ]
     absent = [run for run in runs if run.record.corpus["hash"] not in corpora]
     if absent:
@@ -238,8 +226,8 @@ def _row(
 
 def _given(answers: Sequence, column: _Column) -> list:
     """The answers of a column."""
-    own = [row for row in answers if row.arm == column.arm]
-    return [row for row in own if row.stage == 0] if column.is_untrained else own
+    own = [row for row in answers if row.arm == column.side.arm]
+    return [row for row in own if row.stage == 0] if column.side.is_untrained else own
 
 
 def _stages(answers: Sequence) -> list[str]:
@@ -255,10 +243,18 @@ def _tags(row: dict, columns: Sequence[_Column], kinds: Sequence[str]) -> dict[s
     for column, answers in zip(columns, row["answers"], strict=True):
         words = _words(answers, kinds) if answers else []
         tags[f"arm {column.name}"] = words
-        if not column.is_untrained:
-            tags["course"] += [word for word in words if word in COURSES and word not in tags["course"]]
-            tags["error"] += [word for word in words if word not in (*COURSES, *tags["error"])]
+        if not column.side.is_untrained:
+            course = [word for word in words if word in COURSES]
+            error = [word for word in words if word not in COURSES]
+            tags |= {
+                "course": _union(tags["course"], course),
+                "error": _union(tags["error"], error),
+            }
     return tags
+
+
+def _union(some: Iterable[str], others: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys([*some, *others]))
 
 
 def _words(answers: Mapping, kinds: Sequence[str]) -> list[str]:
@@ -281,9 +277,7 @@ def _views(page: _Page, known: Asked, cuts: Mapping[str, int]) -> dict[str, list
     return views
 
 
-def _answers(
-    page: _Page, own: Sequence, gold: Call | None, apis: Mapping[str, Api]
-) -> dict:
+def _answers(page: _Page, own: Sequence, gold: Call | None, apis: Mapping[str, Api]) -> dict:
     """What one arm said to an item: `at` by stage, `last` the stage that counts as final."""
     at: list[list | None] = [None] * (1 + max(row.stage for row in own))
     for row in own:

@@ -107,3 +107,10 @@ def repetition_words(repetitions: Sequence[tuple]) -> list[str]:
         parts += [f"order {orders.index(order) + 1}" if len(orders) > 1 else ""]
         said.append(", ".join(filter(None, parts)))
     return said
+
+
+def row_id(dialogue: str, step: int, repetition: int = 0) -> str:
+    """What an item is called in the address of the page: that of its first repetition, unless said
+    otherwise.
+    """
+    return f"{dialogue}:{step}:{repetition}" if repetition else f"{dialogue}:{step}"

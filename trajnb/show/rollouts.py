@@ -122,15 +122,16 @@ def _row(
     said = [turn.text for turn in known.turns if turn.role == "user"] if known else []
     apis = apis_of(known.documents) if known else {}
     reference = first.line.get("gold", [])
-    turns, verdicts = [], {name: _verdicts(line) for name, line in by_column.items()}
+    turns, verdicts = [], {name: [None] * len(reference) for name in columns}
+    verdicts |= {name: _verdicts(line) for name, line in by_column.items()}
     for number, gold in enumerate(reference):
         made = {name: _made(line, number) for name, line in by_column.items()}
         slots = aligned(gold, made, apis)
         turns.append(
             {
                 "user": texts[said[number]] if number < len(said) else None,
-                "slots": [[_slot(texts, slot.get(name)) for name in ("", *columns)] for slot in slots],
-                "passed": [verdicts[name][number] if name in verdicts else None for name in columns],
+                "slots": [_slot(texts, slot, columns) for slot in slots],
+                "passed": [verdicts[name][number] for name in columns],
             }
         )
     tags = {f"arm {name}": [] for name in columns}
@@ -226,12 +227,15 @@ def _key(text: str, apis: Mapping[str, Api]) -> object:
     return canonical(call, apis[call.name].names if call.name in apis else None)
 
 
-def _slot(texts: Numbered, entry: tuple | None) -> list | None:
-    """Texts by number."""
+def _slot(texts: Numbered, slot: Mapping[str, tuple], columns: Sequence[str]) -> list:
+    """The reference and every column, texts by number; None where there is nothing."""
+    reference = [texts[without_prefix(slot[""][0])]] if "" in slot else None
+    return [reference, *(_call(texts, slot.get(name)) for name in columns)]
+
+
+def _call(texts: Numbered, entry: tuple | None) -> list | None:
     if entry is None:
         return None
-    text, *rest = entry
-    if not rest:
-        return [texts[without_prefix(text)]]
-    response, failed, word = rest
-    return [texts[without_prefix(text)[:KEPT_TEXTS]], texts[response[:KEPT_TEXTS]], int(failed), word]
+    text, response, failed, word = entry
+    said = texts[without_prefix(text)[:KEPT_TEXTS]]
+    return [said, texts[response[:KEPT_TEXTS]], int(failed), word]

@@ -205,6 +205,7 @@ def run_study(
         waiting = [job for job in jobs_of(part, place, runs, states) if not part.is_done(job)]
         places = _slots(part, jobs)
         errors |= engine(waiting, places, part.is_done, partial(_changed, part, place.out, states))
+    write_readers(place.out)
     write_index(place.out, states)
     return errors
 
@@ -251,6 +252,8 @@ def _changed(part: Part, out: Path, states: dict[str, str], job: Job, state: str
         render_page(job.executed)
     if part.notebook == TRAIN:
         states[job.name] = state
+        if state == "finished":
+            write_readers(out)
         write_index(out, states)
 
 
@@ -271,6 +274,7 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
             f"runs/*/{part.notebook}" if part.per_run else part.notebook
         ):
             render_page(executed)
+    write_readers(place.out)
     about = place.out / "study.yaml"
     runs = yaml.safe_load(about.read_text(encoding="utf-8"))["runs"] if about.is_file() else {}
     runs = {name: upgrade_parameters(run) for name, run in runs.items()}
@@ -290,3 +294,14 @@ def write_index(out: Path, states: dict[str, str] | None) -> None:
     from trajnb.show.report import write_index
 
     write_index(out, read_study(out), states)
+
+
+def write_readers(out: Path) -> None:
+    """Write the pages of items and of rollouts as things stand."""
+    from trajnb.corpora.load import corpora_of
+    from trajnb.show.report import write_readers
+
+    runs = read_study(out)
+    if runs:
+        chosen = {run.record.corpus["hash"]: run.record.parameters for run in runs}
+        write_readers(out, runs, {} if runs[0].record.scores_only else corpora_of(chosen))

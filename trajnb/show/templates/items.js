@@ -60,7 +60,7 @@ unpack().then(({ arms, choices, rows, kinds, texts, lines, calls, notes }) => {
     el('h2', {}, row.where),
     el('small', {}, row.facts),
     ...notes.map(note => textOf(note, 'note')),
-    textOf(texts[row.gold] || '(text not kept)', 'line gold'),
+    textOf(texts[row.gold], 'line gold'),
     el('h3', {}, stage === null ? 'At the end' : `After ${row.stages[stage]}`),
     answersOf(row),
     el('h3', {}, 'Over stages'),
