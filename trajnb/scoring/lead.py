@@ -119,7 +119,7 @@ def lead(table: pd.DataFrame, found: pd.DataFrame, plan: Plan) -> Lead | None:
 def _crossed(
     table: pd.DataFrame, found: pd.DataFrame, measure: str
 ) -> tuple[Side, Side, Estimate] | None:
-    """The most telling effect that sets two arms against each other, a declared one before others."""
+    """The most telling effect that sets two arms against each other, a declared one first."""
     rows = found[(found["items"] > 0) & (found.measure == measure) & found.effect.isin(LEADING)]
     rows = rows.sort_values("effect", key=lambda names: names.map(LEADING.index), kind="stable")
     rows = rows.sort_values("declared", ascending=False, kind="stable")

@@ -8,6 +8,7 @@ phone. All text of records is escaped.
 from collections.abc import Mapping, Sequence
 from html import escape
 from math import ceil
+from textwrap import shorten
 from urllib.parse import urlencode
 
 import pandas as pd
@@ -50,8 +51,8 @@ def count_links(counts: Counts, measure: str) -> list[tuple[int, str, str]]:
 
 
 _LINES = (
-    "Every held-out call is a line, every stage a square: before training, then after each block. A "
-    "full square is an exact call."
+    "Every held-out call is a line, every stage a square: before training, then after each block. "
+    "A full square is an exact call."
 )
 _BARS = (
     "The share of exact calls by block: before training, then after each block; the number is that "
@@ -177,17 +178,17 @@ def _bar(kind: str, x: float, y: float, height: float) -> str:
 
 def _svg(block: str, inks: Mapping[Side, str], wide: int, height: int, drawn: str) -> str:
     """A block with its name, and the names of the sides as far as there is room."""
-    width = max(len(inks) * (wide + 8), 8 * len(block) + 4)
-    heads = ""
-    for column, side in enumerate(inks):
-        if 6.5 * len(str(side)) <= wide:
-            heads += (
-                f'<text class="soft" x="{column * (wide + 8)}" y="29">{escape(str(side))}</text>'
-            )
-    label = f"{block}: held-out calls, right or wrong at every stage"
+    name = shorten(block.replace("_", " "), 40, placeholder=" …")
+    width = max(len(inks) * (wide + 8), 8 * len(name) + 4)
+    heads = "".join(
+        f'<text class="soft" x="{column * (wide + 8)}" y="29">{escape(str(side))}</text>'
+        for column, side in enumerate(inks)
+        if 6.5 * len(str(side)) <= wide
+    )
+    label = escape(f"{block}: held-out calls, right or wrong at every stage")
     return (
-        f'<svg width="{width}" height="{height}" role="group" aria-label="{escape(label)}">'
-        f'<text class="name" x="0" y="13">{escape(block.replace("_", " "))}</text>{heads}{drawn}</svg>'
+        f'<svg width="{width}" height="{height}" role="group" aria-label="{label}">'
+        f'<text class="name" x="0" y="13">{escape(name)}</text>{heads}{drawn}</svg>'
     )
 
 

@@ -141,10 +141,11 @@ def _results(runs: Sequence[Run], plan: Plan, inks: Numbered, linked: bool) -> d
     except ValueError as error:  # runs that cannot be compared: a study under way goes on
         sentences = [f"No answer: {error}."]
     first = headline(shown)
+    rests = covered(list(first.covers))
     return opening | {
         "answers": answers_html(sentences),
         "headline": headline_html(first),
-        "covered": covered(list(first.covers)),
+        "covered": "" if rests in sentences else rests,
         "others": table.trained.nunique() - shown.trained.nunique(),
     }
 

@@ -69,8 +69,8 @@ unpack().then(({ arms, choices, rows, texts, notes }) => {
 
   const shown = () => move(Math.max(0, slots.findIndex(cells => cells.some(cell => cell.className === 'first'))));
 
-  const says = row => [row.d, row.where, ...row.turns.flatMap(({ user, slots }) =>
-    [user, ...slots.flatMap(slot => slot.flatMap(call => call?.slice(0, 2)))]).map(text => texts[text])].join('\n');
+  const says = row => [row.d, row.where, ...row.turns.flatMap(({ user, slots: all }) =>
+    [user, ...all.flatMap(slot => slot.flatMap(call => call?.slice(0, 2)))]).map(text => texts[text])].join('\n');
   const table = found => [
     ['dialogue_id', 'turn', 'slot', 'reference', ...arms.flatMap(({ name }) => [name, `${name}, got`, `${name}, word`])],
     ...found.flatMap(row => row.turns.flatMap((turn, number) => turn.slots.map(([reference, ...calls], place) =>
