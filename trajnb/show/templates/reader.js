@@ -32,6 +32,7 @@ const unpack = async () => {
   return new Response(stream).json();
 };
 
+// At most 500 rows are listed, which the style sheet says.
 // `choices` are [key, label, [[value, words], ...]]; `rows` have an `id`, and `tags` with the values
 // that a row goes with by key. `says(row)` is what a search looks through, `line(row)` and `show(row)`
 // are nodes of the list and of the reader, `shown()` comes after them; `table(rows)` are lines of
@@ -88,7 +89,7 @@ const browse = ({ rows, choices, says, line, show, shown, table, keys }) => {
 
   const refresh = () => {
     choose();
-    $('list').replaceChildren(...found.slice(0, 1000).map(row =>
+    $('list').replaceChildren(...found.slice(0, 500).map(row =>
       row.button = el('button', { onclick: () => open(row) }, ...line(row))));
     $('tally').textContent = `${found.length} of ${rows.length}`;
     current?.button?.setAttribute('aria-current', true);
