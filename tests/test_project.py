@@ -126,6 +126,7 @@ ARROWS = {
     "qlora": ("assets", "cache", "formatting", "hub"),
     "scoring": ("formatting", "machine", "records", "strategies", "world"),
     "show": ("formatting", "machine", "records", "scoring", "strategies"),
+    "explore": ("corpora", "formatting", "known", "records", "scoring", "show"),
     "run": (
         "corpora", "formatting", "known", "machine", "qlora", "records", "scoring", "strategies", "world",
     ),

@@ -29,7 +29,8 @@ def test_two_arms_asked_as_they_were_trained(opened):
     table, first = opened({"condition": "stripped"}, {"condition": "full"})
     final = table[table["last"]].set_index(["dialogue_id", "step"])
     full, stripped = (final[final.condition == name].canonical for name in ("full", "stripped"))
-    assert f"{full.sum()} of {len(full)} held-out calls exactly; on stripped, {stripped.sum()}" in first.answer
+    said = f"{full.sum()} of {len(full)} held-out calls exactly; on stripped, {stripped.sum()}"
+    assert said in first.answer
     assert first.answer.endswith("One run each: this tells nothing about other seeds.")
     assert "learning or reading" in first.untold
     counts = first.counts

@@ -33,12 +33,15 @@ class Numbered(dict):
         return number
 
 
-def reader_html(kind: str, title: str, data: Mapping, pages: Iterable[str]) -> str:
+def reader_html(
+    kind: str, title: str, data: Mapping, pages: Iterable[str] = (), chosen: str = ""
+) -> str:
     """The page `kind` ("items" or "rollouts") over its data, which are JSON.
 
-    `title`: of the study; `pages`: the files beside it that may be linked.
+    `title`: of the study; `pages`: the files beside it that may be linked; `chosen`: what is chosen
+    where the address says nothing, as the address says it.
     """
-    script = "\n".join(without_comments(template(f"{name}.js")) for name in ("reader", kind))
+    script = script_of(kind)
     style = template("colours.css") + template("reader.css")
     page = jinja2.Template(template("reader.html.j2"), autoescape=True)
     return page.render(
@@ -48,8 +51,22 @@ def reader_html(kind: str, title: str, data: Mapping, pages: Iterable[str]) -> s
         script=script,
         policy=policy(style, script),
         data=packed(data),
+        chosen=chosen,
         pages=[(name, words) for name, words in PAGES.items() if name in pages],
     )
+
+
+def script_of(kind: str) -> str:
+    """The script of a page of this kind."""
+    return "\n".join(without_comments(template(f"{name}.js")) for name in ("reader", kind))
+
+
+def policy_of_frames() -> str:
+    """The content security policy of a page from a notebook: no script but those of pages in frames,
+    which a frame is held to as well.
+    """
+    hashes = " ".join(_hash(script_of(kind)) for kind in ("items", "rollouts"))
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
 
 
 def template(name: str) -> str:

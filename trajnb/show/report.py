@@ -30,7 +30,7 @@ from trajnb.scoring.overview import Plan, plan_of
 from trajnb.scoring.tables import frame, headline
 from trajnb.show.items import items_html
 from trajnb.show.leading import count_links, crossing_picture, ink_styles, picture
-from trajnb.show.reader import TEMPLATES, Numbered, policy, template
+from trajnb.show.reader import TEMPLATES, Numbered, policy, policy_of_frames, template
 from trajnb.show.results import answers_html, headline_html
 from trajnb.show.rollouts import has_rollouts, rollouts_html
 
@@ -74,6 +74,7 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
         "title": next((line[2:] for line in lines if line.startswith("# ")), Path(ipynb).stem),
         "sections": [line[3:] for line in lines if line.startswith("## ")],
         "css": _css(),
+        "policy": policy_of_frames(),
     }
     _write(Path(html), exporter.from_notebook_node(notebook, resources)[0])
 

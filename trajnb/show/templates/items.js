@@ -52,7 +52,7 @@ unpack().then(({ arms, choices, rows, kinds, texts, lines, calls, notes }) => {
   };
   const promptsOf = ({ views, cue, documents }) => Object.entries(views ?? {}).map(([name, view]) => el('section', {},
     el('h3', {}, `${name} prompt`),
-    el('details', {}, el('summary', {}, 'API documents'), ...documents.map(lineOf)),
+    el('details', {}, el('summary', {}, 'documents'), ...documents.map(lineOf)),
     ...view.map(lineOf),
     lineOf(cue)));
 

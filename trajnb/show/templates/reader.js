@@ -12,7 +12,7 @@ const el = (tag, properties, ...children) => {
 const textOf = (text, kind = '') => el('div', {
   className: `text ${kind}`,
   onclick() { this.classList.toggle('open'); },
-}, text.trim() || '(nothing)');
+}, text.trim() || '(none)');
 
 // Lines of cells, the first line and the first cell of each being headings.
 const tableOf = lines => el('table', {}, ...lines.map((cells, y) => el('tr', {}, ...cells.map((cell, x) =>
@@ -27,7 +27,7 @@ const coloured = ({ name, colour }, text) => {
 };
 
 const unpack = async () => {
-  const bytes = Uint8Array.from(atob($('data').textContent), letter => letter.charCodeAt(0));
+  const bytes = Uint8Array.from(atob($('data').textContent), one => one.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
   return new Response(stream).json();
 };
@@ -97,7 +97,7 @@ const browse = ({ rows, choices, says, line, show, shown, table, keys }) => {
   };
 
   const start = () => {
-    const state = new URLSearchParams(location.hash.slice(1));
+    const state = new URLSearchParams(location.hash.slice(1) || $('data').title);
     for (const select of selects) select.value = state.get(select.name) ?? '';
     $('search').value = state.get('q') ?? '';
     const wanted = state.get('item');
@@ -119,7 +119,7 @@ const browse = ({ rows, choices, says, line, show, shown, table, keys }) => {
   };
 
   // A cell that a spreadsheet would take for a formula is kept from it.
-  const cell = value => `"${String(value ?? '').replace(/^[=+@]/, "'$&").replaceAll('"', '""')}"`;
+  const cell = value => `"${`${value ?? ''}`.replace(/^[=+@]/, "'$&").replaceAll('"', '""')}"`;
   $('csv').onclick = () => {
     const lines = table(found).map(cells => cells.map(cell).join());
     const href = URL.createObjectURL(new Blob([lines.join('\r\n')]));
