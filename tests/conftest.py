@@ -52,7 +52,7 @@ def sample():
     return load_corpus("sample")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_run():
     """A function that writes one run's three files, invented but consistent, and returns its folder.
 

@@ -131,6 +131,7 @@ ARROWS = {
     "qlora": ("assets", "cache", "formatting", "hub", "machine"),
     "scoring": ("files", "formatting", "machine", "records", "strategies", "textless", "world"),
     "show": ("formatting", "machine", "records", "scoring", "strategies"),
+    "explore": ("corpora", "formatting", "known", "records", "scoring", "show"),
     "run": (
         "corpora", "files", "formatting", "known", "machine", "qlora", "records", "schema", "scoring",
         "strategies", "world",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from trajnb.assets import ASSETS, cache_folder
+from trajnb.assets import ASSETS, AssetError, cache_folder
 from trajnb.corpora import api_bank, bfcl, clusters, jsonl, splits
 from trajnb.corpora import blocks as block_rules
 from trajnb.corpora.storage import content_hash, dump, read_dialogues, write_dialogues
@@ -58,6 +58,20 @@ def corpus_of(parameters: Mapping, count_tokens: Callable[[str], int] | None = N
     if path and not (hub_id(path) or unpinned):
         choice = replace(choice, corpus_path=str(resolve(path)))
     return _cached(choice, count_tokens)
+
+
+def corpora_of(chosen: Mapping[str, Mapping]) -> dict[str, Corpus]:
+    """By hash, the corpora that records name, as far as they can be had here.
+
+    `chosen`: the hash of a record's corpus -> the parameters of its run. One that cannot be read,
+    or that is another version by now, is left out.
+    """
+    found = {}
+    for digest, parameters in chosen.items():
+        with suppress(ValueError, OSError, AssetError):
+            corpus = corpus_of(parameters)
+            found |= {digest: corpus} if corpus.hash == digest else {}
+    return found
 
 
 @cache

@@ -214,6 +214,7 @@ def run_study(
         places = _slots(part, jobs)
         errors |= engine(waiting, places, part.is_done, partial(_changed, part, place.out, states))
         errors |= {job.name: told for job in waiting if (told := _unshown(job)) and job.name not in errors}
+    write_readers(place.out)
     write_index(place.out, states)
     return errors
 
@@ -260,6 +261,8 @@ def _changed(part: Part, out: Path, states: dict[str, str], job: Job, state: str
         render_page(job.executed)
     if part.notebook == TRAIN:
         states[job.name] = state
+        if state == "finished":
+            write_readers(out)
         write_index(out, states)
 
 
@@ -293,6 +296,7 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
             f"runs/*/{part.notebook}" if part.per_run else part.notebook
         ):
             render_page(executed)
+    write_readers(place.out)
     write_index(place.out, planned_states(place.out))
     return errors
 
@@ -309,3 +313,14 @@ def write_index(out: Path, states: dict[str, str] | None) -> None:
     from trajnb.show.report import write_index
 
     write_index(out, read_study(out), states)
+
+
+def write_readers(out: Path) -> None:
+    """Write the pages of items and of rollouts as things stand."""
+    from trajnb.corpora.load import corpora_of
+    from trajnb.show.report import write_readers
+
+    runs = read_study(out)
+    if runs:
+        chosen = {run.record.corpus["hash"]: run.record.parameters for run in runs}
+        write_readers(out, runs, {} if runs[0].record.scores_only else corpora_of(chosen))
