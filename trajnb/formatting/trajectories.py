@@ -17,8 +17,8 @@ from trajnb.formatting.pairs import Wording
 from trajnb.known import check_known
 
 ARMS = ("kept", "kept+repaired", "gold", "resampled")
-"""What is learnt: the model's own good trajectories; these and repaired ones; the reference's of the
-same tasks; or the good ones and further good ones that were sampled, in place of the repaired.
+"""What is learnt: the model's own good trajectories; these and repaired ones; the reference's of
+the same tasks; or the good ones and further good ones that were sampled, in place of the repaired.
 """
 
 
@@ -103,8 +103,9 @@ def choose_lessons(
         kept: candidates worth learning, each once.
         repaired: accepted repairs.
         gold: by task, the reference's; the arm has one for each trajectory of "kept+repaired".
-        further: candidates worth learning, sampled later than `kept` and other than they. "resampled"
-            takes one for each repair: of the same task where there is one, else of another.
+        further: candidates worth learning, sampled later than `kept` and other than they.
+            "resampled" takes one for each repair: of the same task where there is one, else of
+            another.
 
     Raises:
         ValueError: an arm that is not known, or one that has nothing to learn.

@@ -1,7 +1,7 @@
-"""How good a trajectory is that succeeds, and what becomes of it: kept, low, wrong; repaired or not.
+"""How good a trajectory is that succeeds, and what becomes of it: kept, low, wrong; repaired.
 
-The shares and thresholds are AutoTraj's (arXiv 2601.23032, its released code); its score looks at the
-words of a text, ours at its calls and at what came of them. Both are here, as settings.
+The thresholds are AutoTraj's (arXiv 2601.23032, its released code). Its score looks at the words of
+a text, ours at calls and at what came of them. Both are here, as settings.
 """
 
 import math
@@ -118,9 +118,9 @@ def quality(task: TurnTask, trajectory: Trajectory, rule: Rule, shortest: int = 
 def published_quality(text: str, shortest: int = 0) -> float:
     """0.4 C + 0.3 L + 0.3 R, as the released code has it.
 
-    C is 0 where a block of thought says one of ten vague words, else 1; there is no such block here,
-    so it is 1. L = exp(-(n - n0)^2 / (2 (n0 / 2)^2)) for n words and n0 of the shortest; R = 1 minus
-    the share of word trigrams that stood before, 1 below six words.
+    C is 0 where a block of thought says one of ten vague words, else 1; there is no such block
+    here, so it is 1. L = exp(-(n - n0)^2 / (2 (n0 / 2)^2)) for n words and n0 of the shortest;
+    R = 1 minus the share of word trigrams that stood before, 1 below six words.
     """
     words = text.split()
     shortest = shortest or len(words) or 1
@@ -185,8 +185,8 @@ def acceptance(
     """The function that says whether a repair is accepted: it takes the candidate and the repair.
 
     The repair must succeed; its quality must be above `rule.repair_kept` where the candidate was
-    wrong, and where it was low, above `rule.best_kept` and the candidate's. For the published form a
-    repair of a wrong candidate is the shortest itself, as in the released code.
+    wrong, and where it was low, above `rule.best_kept` and the candidate's. For the published form
+    a repair of a wrong candidate is the shortest itself, as in the released code.
     """
     by_id: Mapping[str, TurnTask] = {task.id: task for task in tasks}
     known = {(one.trajectory.task, one.trajectory.number): one for one in grades}

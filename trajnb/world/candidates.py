@@ -1,4 +1,4 @@
-"""Candidates: several trajectories of one turn task, drawn from a model, each judged by BFCL's rule.
+"""Candidates: trajectories of one turn task, drawn from a model, each judged by BFCL's rule.
 
 A trajectory is what was said in a turn, with what it got, up to `[]`. A reply that is not carried
 out does not end it: the model reads the complaint and goes on, as in `world.rollout`. Without `[]`

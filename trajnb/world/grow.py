@@ -62,8 +62,8 @@ def infer(sandbox: Sandbox, tasks: Sequence[TurnTask], ask: Ask, search: Search)
 def together(
     growing: Mapping[Hashable, Generator[list[Wanted], list[list[Said]], Grown]], ask: Ask
 ) -> list[Grown]:
-    """Grow all trees at once, or whatever else wants replies: a wave asks for what every one that is
-    not done wants next. What they return, in their order.
+    """Grow all trees at once, or whatever else wants replies: a wave asks for what every one that
+    is not done wants next. What they return, in their order.
     """
     done: dict[Hashable, Grown] = {}
     answers: dict[Hashable, list[list[Said]] | None] = dict.fromkeys(growing)

@@ -78,8 +78,8 @@ def repair_candidates(
     ask: Ask,
     accepts: Accepts,
     *,
-    repairing: Repairing = Repairing(),
-    sampling: Sampling = Sampling(),
+    repairing: Repairing,
+    sampling: Sampling,
 ) -> list[Repair]:
     """What a repairer makes of each candidate, in their order; all advance together.
 
@@ -90,8 +90,8 @@ def repair_candidates(
         sampling: whose most replies bound a repair too.
 
     Raises:
-        ValueError: a repairer that is not known, a candidate of another task, or one that stands here
-            twice; and what `ask` raises: a request that failed is no repair that failed.
+        ValueError: a repairer that is not known, a candidate of another task, or one that stands
+            here twice; and what `ask` raises: a request that failed is no repair that failed.
     """
     check_known("repairer", repairer, REPAIRERS)
     by_id = {task.id: task for task in tasks}

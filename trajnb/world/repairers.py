@@ -22,15 +22,16 @@ FAILURES = {
     "not done": "no call was answered with an error, but what was asked for was not done",
     "poor": "what was asked for was done, but not well: with calls that are wrong, or too many",
 }
-"""What is wrong with a candidate, and its words in a prompt; the first that holds, see `failure`."""
+"""What is wrong with a candidate, see `failure`, and its words in a prompt."""
 
 INSTRUCTION = (
-    "You repair what an assistant did for a user by calling APIs. You read the dialogue, the attempt "
-    "at its last request with what every call was answered, and what is wrong with it. The attempt "
-    "was undone: start again from the state before it, and do not repeat its mistakes. Each time, "
-    f"write one line and nothing else: the next call as {REQUEST_PREFIX} [Name(key='value')], with "
-    f"argument values as Python literals, or {REQUEST_PREFIX} [] when nothing more is to be called. "
-    "Take values from what the user said and from responses. API documents:"
+    "You repair what an assistant did for a user by calling APIs. You read the dialogue, the "
+    "attempt at its last request with what every call was answered, and what is wrong with it. The "
+    "attempt was undone: start again from the state before it, and do not repeat its mistakes. "
+    "Each time, write one line and nothing else: the next call as "
+    f"{REQUEST_PREFIX} [Name(key='value')], with argument values as Python literals, or "
+    f"{REQUEST_PREFIX} [] when nothing more is to be called. Take values from what the user said "
+    "and from responses. API documents:"
 )
 
 
@@ -74,8 +75,8 @@ def failure(candidate: Trajectory) -> str:
 
 
 def resample(case: Case) -> Start:
-    """Keep what stands before the first refused or failed call (where there is none, before the last
-    one) and let the model go on from there.
+    """Keep what stands before the first refused or failed call (where there is none, before the
+    last one) and let the model go on from there.
     """
     calls = case.candidate.calls
     bad = [place for place, move in enumerate(calls) if move.kind in (REFUSED, FAILED)]
@@ -85,7 +86,7 @@ def resample(case: Case) -> Start:
 
 
 def ask_again(case: Case) -> Start:
-    """Let the model see what it did and what that got, and ask it for the turn's first call again."""
+    """Let the model see what it did and what that got, and ask for the turn's first call again."""
     seen = history_after(case.task, case.candidate.calls)
 
     def asks(moves: tuple[Move, ...]) -> tuple[History, tuple[dict[str, str], ...]]:
