@@ -140,3 +140,14 @@ def test_trees_are_the_same_in_any_order_and_in_any_batch(ask, tasks):
     assert [to_line(tree) for tree in alone] == lines[1:2]
     assert sum(tree.replies for tree in trees) == 3 * sum(len(t.reference) + 1 for t in tasks)
     assert len(chains) == len(tasks)
+
+
+def test_a_prompt_of_a_repairers_own_is_asked_as_it_is(ask, tasks, prompts):
+    """Whatever the condition; with several replies to it, and beside others."""
+    task = tasks[0]
+    own = ({"role": "system", "content": "Repair."}, {"role": "user", "content": "Once more:"})
+    draws = tuple(Draw(task.id, (), index, "model 1") for index in range(2))
+    repair = Wanted(task.id, history_of(task, [], []), draws, messages=own)
+    (first, second), _ = ask([repair, wanted(task, [0])])
+    assert prompts[0] == own and prompts[1][-1]["content"].startswith("User:")
+    assert ask([repair]) == [[first, second]] and first != second

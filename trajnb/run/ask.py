@@ -33,7 +33,7 @@ def asked_for_replies(
         prompts, draws = [], []
         for place, state in enumerate(wave):
             name = f"task {state.task}, call {state.history.ordinal}"
-            messages = wording.prompt(state.history, name, state.earlier)
+            messages = state.messages or wording.prompt(state.history, name, state.earlier)
             prompts.append(chat.chat_tokens(tokenizer, messages, add_generation_prompt=True))
             draws += [_drawn(place, draw, seed, temperature) for draw in state.draws]
         replies = iter(

@@ -6,7 +6,8 @@ advance together; what comes of one depends on nothing but its task, so any batc
 trees.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from trajnb.formatting.calls import NO_CALL
 from trajnb.formatting.replies import NOT_DRAWN, ROOT, STOP
@@ -15,6 +16,7 @@ from trajnb.world.sapling import Sapling
 from trajnb.world.trees import Ask, Node, Said, Search, Tree, Wanted
 from trajnb.world.turns import TurnTask
 
+Grown = TypeVar("Grown")
 Growing = Generator[list[Wanted], list[list[Said]], Tree]
 
 
@@ -25,7 +27,7 @@ def expert_trees(
     states the model replies `width` times. All states are known beforehand, so that, unless
     attempts are to be listed, all tasks are asked in one wave.
     """
-    return _together(
+    return together(
         {task.id: _along(Sapling(sandbox, task, search, "expert")) for task in tasks}, ask
     )
 
@@ -42,7 +44,7 @@ def grow_trees(sandbox: Sandbox, tasks: Sequence[TurnTask], ask: Ask, search: Se
             "width is 1: a tree that the model grows would be a chain, without a reply to prefer "
             "another to; use a width of 2 or more, or expert trees"
         )
-    return _together(
+    return together(
         {task.id: _search(Sapling(sandbox, task, search, "self")) for task in tasks}, ask
     )
 
@@ -52,17 +54,21 @@ def infer(sandbox: Sandbox, tasks: Sequence[TurnTask], ask: Ask, search: Search)
     calls as the reference's), which the rule then judges. With a width of 1 it is one greedy chain,
     and where that ends with an answer, the search of any width does too, with the same one.
     """
-    return _together(
+    return together(
         {task.id: _answer(Sapling(sandbox, task, search, "self")) for task in tasks}, ask
     )
 
 
-def _together(growing: Mapping[str, Growing], ask: Ask) -> list[Tree]:
-    """Grow all trees at once: a wave asks for what every tree that is not done wants next."""
-    done: dict[str, Tree] = {}
-    answers: dict[str, list[list[Said]] | None] = dict.fromkeys(growing)
+def together(
+    growing: Mapping[Hashable, Generator[list[Wanted], list[list[Said]], Grown]], ask: Ask
+) -> list[Grown]:
+    """Grow all trees at once, or whatever else wants replies: a wave asks for what every one that
+    is not done wants next. What they return, in their order.
+    """
+    done: dict[Hashable, Grown] = {}
+    answers: dict[Hashable, list[list[Said]] | None] = dict.fromkeys(growing)
     while answers:
-        wanted: dict[str, list[Wanted]] = {}
+        wanted: dict[Hashable, list[Wanted]] = {}
         for name, answer in answers.items():
             try:
                 wanted[name] = growing[name].send(answer)
@@ -72,8 +78,8 @@ def _together(growing: Mapping[str, Growing], ask: Ask) -> list[Tree]:
     return [done[name] for name in growing]
 
 
-def _asked(wanted: Mapping[str, list[Wanted]], ask: Ask) -> dict[str, list[list[Said]]]:
-    """One question for all trees, its answers by tree."""
+def _asked(wanted: Mapping[Hashable, list[Wanted]], ask: Ask) -> dict[Hashable, list[list[Said]]]:
+    """One question for all of them, its answers by name."""
     wave = [one for each in wanted.values() for one in each]
     said = ask(wave)
     if list(map(len, said)) != [len(one.draws) for one in wave]:

@@ -23,6 +23,7 @@ from trajnb.formatting.replies import (
     form,
     meaning,
 )
+from trajnb.world.environment import Response
 from trajnb.world.sandbox import Sandbox
 from trajnb.world.trees import Draw, Node, Said, Search, Tree, Wanted
 from trajnb.world.turns import TurnTask, history_of, replay, succeeds
@@ -91,7 +92,7 @@ class Sapling:
 
     def add(self, state: int, said: Said, draw: int) -> int | None:
         """Try what was said. None where it is among what was said at this state."""
-        text, cut = _writable(said.text[:LIMIT]), said.cut or len(said.text) > LIMIT
+        text, cut = writable(said.text[:LIMIT]), said.cut or len(said.text) > LIMIT
         known = self.meanings.setdefault(state, set())
         meant = meaning(text, self.apis)
         if meant in known:
@@ -114,11 +115,11 @@ class Sapling:
         calls = [*(one.text for one in self.path(node.parent)), node.text]
         given = replay(self.sandbox, self.task, calls)
         response = given.responses[-1]
-        kind = REFUSED if response.refused else FAILED if response.failed else EXECUTED
+        kind = kind_of(response)
         passes = succeeds(self.goal, given)
         ends = self.search.ends == "oracle" and len(calls) == self.depth and kind != REFUSED
         won = passes if ends else None
-        return replace(node, response=_writable(response.text), kind=kind, won=won), passes
+        return replace(node, response=writable(response.text), kind=kind, won=won), passes
 
     def may_grow(self, place: int) -> bool:
         """Whether there can be replies after a reply: it is a call that was carried out, above the
@@ -189,7 +190,12 @@ class Sapling:
         return left
 
 
-def _writable(text: str) -> str:
+def kind_of(response: Response) -> str:
+    """One of `replies.KINDS`: what came of a call."""
+    return REFUSED if response.refused else FAILED if response.failed else EXECUTED
+
+
+def writable(text: str) -> str:
     """Without lone surrogates, which no file or tokenizer takes; decoded tokens have none."""
     return text.encode("utf-8", "replace").decode("utf-8")
 

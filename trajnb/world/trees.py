@@ -7,7 +7,7 @@ Nothing here knows of models: one is asked through a function.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
@@ -38,6 +38,10 @@ class Draw:
     """The forms of the replies that lead to its state."""
     index: int
     """Which reply at this state, from 0, which is greedy."""
+    purpose: str = ""
+    """What it is drawn for, where not for a tree or a candidate, so that its random numbers are its
+    own.
+    """
 
     @property
     def greedy(self) -> bool:
@@ -46,7 +50,8 @@ class Draw:
 
     def seed(self, seed: int) -> int:
         """The 64-bit seed of all random numbers of this reply under the seed of a run."""
-        name = json.dumps([seed, self.task, self.path, self.index])
+        purpose = [self.purpose] if self.purpose else []
+        name = json.dumps([seed, self.task, self.path, self.index, *purpose])
         return int.from_bytes(sha256(name.encode()).digest()[:8], "big")
 
 
@@ -59,6 +64,8 @@ class Wanted:
     draws: tuple[Draw, ...]
     earlier: tuple[str, ...] = ()
     """Attempts to be listed before the cue, as forms; under diversity "prompt" only."""
+    messages: tuple[Mapping[str, str], ...] = ()
+    """The prompt itself, where it is not made of the history: a repairer's own words."""
 
 
 @dataclass(frozen=True)
