@@ -113,7 +113,7 @@ def baselines(
     scores["regression"] = [regression.score(one) for one in trajectories]
     if all(one.logp is not None for one in trajectories):
         scores["log-probability"] = [one.logp for one in trajectories]
-    scores["author"] = [float(one.author != "policy") for one in trajectories]
+    scores["author"] = [float(one.author != "student") for one in trajectories]
     return scores
 
 

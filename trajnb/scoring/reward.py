@@ -82,7 +82,7 @@ class Figures:
     task: str
     dialogue_id: str
     author: str
-    """Who made it: `policy`, or the name of a repairer."""
+    """Who made it: `student`, the policy itself, or the name of a repairer."""
     outcome: float
     kinds: tuple[str, ...]
     """What came of its replies, see `replies.KINDS`."""
