@@ -1,0 +1,278 @@
+"""Episodes for GRPO: turn tasks played by the policy, judged by execution, and rewarded.
+
+Episodes are candidates (`world.candidates`) drawn at temperature 1, for GRPO takes every token to
+be drawn from the policy itself; what was said is kept as tokens, with the log-probabilities that
+the sampler found.
+"""
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from transformers import PreTrainedTokenizerBase
+
+from trajnb.formatting.pairs import Wording
+from trajnb.known import check_known
+from trajnb.machine import say as aloud
+from trajnb.qlora import head
+from trajnb.qlora.chat import Encoded
+from trajnb.qlora.grpo import Episode, Round, Spoken
+from trajnb.qlora.model import Model
+from trajnb.qlora.sample import Sampled
+from trajnb.run.ask import asked_for_replies
+from trajnb.scoring.length import Regression
+from trajnb.scoring.reward import REWARDS, Figures, Standard, reward, shuffled, summary
+from trajnb.world.candidates import Sampling, Trajectory, history_after, sample_candidates
+from trajnb.world.sandbox import Sandbox
+from trajnb.world.trees import Draw
+from trajnb.world.turns import TurnTask
+
+TEMPERATURE = 1.0
+
+Score = Callable[[Sequence[Trajectory]], list[float]]
+"""A number for each trajectory, the higher the better."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who has a say beside the outcome."""
+
+    score: Score
+    standard: Standard
+    """Of its scores on training candidates."""
+
+    def zs(self, trajectories: Sequence[Trajectory]) -> list[float]:
+        """Standardised scores."""
+        return [self.standard.z(score) for score in self.score(trajectories)]
+
+
+@dataclass(frozen=True)
+class Playing:
+    """How episodes are played. Raises ValueError for a figure out of bounds."""
+
+    tasks_per_step: int = 8
+    group: int = 4
+    """Episodes of one task, which are compared."""
+    extra_moves: int = 2
+    most_moves: int = 8
+    """See `candidates.Sampling`."""
+    max_new_tokens: int = 128
+    """Of a reply."""
+
+    def __post_init__(self):
+        if self.group < 2:
+            raise ValueError(
+                f"group is {self.group}: an episode is compared with others of its task, so use 2 "
+                "or more"
+            )
+        if self.tasks_per_step < 1:
+            raise ValueError(f"tasks_per_step is {self.tasks_per_step}: a step needs at least 1")
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.group, TEMPERATURE, self.extra_moves, self.most_moves)
+
+
+def check_reward(name: str, judge: Judge | None) -> None:
+    """Raises ValueError for a reward that is not one of `REWARDS`, and for one that adds a score
+    where nobody gives one.
+    """
+    check_known("reward", name, REWARDS)
+    if judge is None and name != "outcome":
+        raise ValueError(
+            f"reward is {name!r}, but there is no reward model to give scores: train one on mixed "
+            "tasks first, or use 'outcome'"
+        )
+
+
+def model_score(
+    network: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Sequence[TurnTask],
+    token_budget: int,
+) -> Score:
+    """What the reward model of `network` (see `qlora.head`) gives to trajectories of these tasks."""
+    by_id = {task.id: task for task in tasks}
+
+    def score(trajectories: Sequence[Trajectory]) -> list[float]:
+        read, dialogues = [], []
+        for one in trajectories:
+            task = by_id[one.task]
+            name = f"task {task.id}, candidate {one.number}"
+            history = history_after(task, one.calls)
+            read.append(head.encode_trajectory(tokenizer, history, name))
+            dialogues.append(task.dialogue_id)
+        return head.scores(network, read, dialogues, token_budget)
+
+    return score
+
+
+def length_score(regression: Regression, tasks: Sequence[TurnTask]) -> Score:
+    """What a regression on length gives in the reward model's place."""
+    by_id = {task.id: task for task in tasks}
+
+    def score(trajectories: Sequence[Trajectory]) -> list[float]:
+        return [regression.score(figures(by_id[one.task], one)) for one in trajectories]
+
+    return score
+
+
+def figures(task: TurnTask, one: Trajectory, logp: float | None = None) -> Figures:
+    """What is known of a trajectory without a reward model; `logp` is that of its replies."""
+    return Figures(
+        task=one.task,
+        dialogue_id=task.dialogue_id,
+        author=one.author,
+        outcome=float(one.won),
+        kinds=tuple(move.kind for move in one.moves),
+        characters=sum(len(move.text) for move in one.calls),
+        logp=logp,
+    )
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Who plays, and where."""
+
+    network: Model
+    tokenizer: PreTrainedTokenizerBase
+    wording: Wording
+    sandbox: Sandbox
+    seed: int
+    say: Callable[[str], None] = aloud
+
+
+@dataclass(frozen=True)
+class Played:
+    """Episodes as they were played, task after task."""
+
+    trajectories: Sequence[Trajectory]
+    replies: Sequence[Sequence[Spoken]]
+    """Of each trajectory its moves, as tokens."""
+
+    @property
+    def logps(self) -> list[float]:
+        """Of each trajectory the log-probability of its replies, nats."""
+        return [sum(sum(reply.logps) for reply in replies) for replies in self.replies]
+
+
+def play(policy: Policy, tasks: Sequence[TurnTask], playing: Playing, name: str) -> Played:
+    """Play `playing.group` episodes of each task. All random numbers come from the policy's seed
+    and `name`, such as that of a step.
+    """
+    spoken: dict[Draw, Spoken] = {}
+
+    def heard(draw: Draw, prompt: Sequence[int], reply: Sampled) -> None:
+        spoken[draw] = Spoken(Encoded([*prompt, *reply.tokens], len(prompt)), reply.logps)
+
+    ask = asked_for_replies(
+        policy.network,
+        policy.tokenizer,
+        policy.wording,
+        seed=_seed(policy.seed, name),
+        temperature=TEMPERATURE,
+        max_new_tokens=playing.max_new_tokens,
+        say=policy.say,
+        heard=heard,
+    )
+    trajectories = sample_candidates(policy.sandbox, tasks, ask, playing.sampling)
+    return Played(trajectories, [_replies(one, spoken) for one in trajectories])
+
+
+def _seed(seed: int, name: str) -> int:
+    return int.from_bytes(sha256(json.dumps([seed, "episodes", name]).encode()).digest()[:8], "big")
+
+
+def _replies(one: Trajectory, spoken: Mapping[Draw, Spoken]) -> list[Spoken]:
+    """What was said in a trajectory, move by move."""
+    forms = [move.form for move in one.moves]
+    found = []
+    for place in range(len(forms)):
+        found.append(spoken[Draw(one.task, tuple(forms[:place]), one.number)])
+    return found
+
+
+def tasks_of(tasks: Sequence[TurnTask], count: int, step: int, seed: int) -> list[TurnTask]:
+    """The tasks of a step, from 0: each once before any comes again, in an order that is shuffled
+    anew for every round through them. Those that do not fill a step wait for the next round.
+
+    Raises ValueError where there is no task.
+    """
+    if not tasks:
+        raise ValueError("there is no task to be played: the block's training side has none")
+    count = min(count, len(tasks))
+    epoch, place = divmod(step, len(tasks) // count)
+    order = random.Random(f"{seed} {epoch}").sample(list(tasks), len(tasks))
+    return order[place * count : (place + 1) * count]
+
+
+def rewards(
+    name: str,
+    trajectories: Sequence[Trajectory],
+    zs: Sequence[float] | None,
+    seed: int,
+) -> list[float]:
+    """What each trajectory earns under a reward, one of `REWARDS`, given its standardised score;
+    `seed` says which score is handed to which episode where they are noise.
+    """
+    if name == "outcome":
+        zs = None
+    elif name == "outcome+noise":
+        zs = shuffled(zs, seed)
+    earned = []
+    for place, one in enumerate(trajectories):
+        kinds = [move.kind for move in one.moves]
+        earned.append(reward(float(one.won), kinds, zs[place] if zs else None))
+    return earned
+
+
+def rounds(
+    policy: Policy,
+    tasks: Sequence[TurnTask],
+    playing: Playing,
+    name: str,
+    judge: Judge | None = None,
+) -> Callable[[int], Round]:
+    """The function that `qlora.rounds.train_grpo` plays with: the round of a step.
+
+    Args:
+        name: of the reward, one of `REWARDS`.
+        judge: whose scores are added; under "outcome" they are only followed.
+
+    Raises:
+        ValueError: see `check_reward`; no task.
+    """
+    check_reward(name, judge)
+    tasks_of(tasks, playing.tasks_per_step, 0, policy.seed)
+
+    def of(step: int) -> Round:
+        some = tasks_of(tasks, playing.tasks_per_step, step, policy.seed)
+        played = play(policy, some, playing, f"step {step}")
+        zs = judge.zs(played.trajectories) if judge else None
+        earned = rewards(name, played.trajectories, zs, _seed(policy.seed, f"noise {step}"))
+        by_id = {task.id: task for task in some}
+        episodes = []
+        for one, replies, gain in zip(played.trajectories, played.replies, earned, strict=True):
+            episodes.append(Episode(one.task, by_id[one.task].dialogue_id, replies, gain))
+        return Round(episodes, _summary(some, played, zs))
+
+    return of
+
+
+def followed(
+    policy: Policy, tasks: Sequence[TurnTask], playing: Playing, judge: Judge | None = None
+) -> dict[str, float | None]:
+    """The means of `scoring.reward.summary` over episodes of fixed tasks, which are drawn with the
+    same random numbers whenever they are asked for: what changes is the policy.
+    """
+    played = play(policy, tasks, playing, "fixed tasks")
+    return _summary(tasks, played, judge.zs(played.trajectories) if judge else None)
+
+
+def _summary(
+    tasks: Sequence[TurnTask], played: Played, zs: Sequence[float] | None
+) -> dict[str, float | None]:
+    by_id = {task.id: task for task in tasks}
+    return summary([figures(by_id[one.task], one) for one in played.trajectories], zs)
