@@ -253,10 +253,12 @@ def test_training_cut_in_the_middle_goes_on_bit_equal(tiny, trajectories, tmp_pa
     again = fresh(tiny)
     awake(again)  # whatever stands in the model by now
     policy = adapter_weights(again)
+    could = {name for name, weight in again.named_parameters() if weight.requires_grad}
     done = run(again, trajectories, tmp_path / "cut", recipe)
     assert done.resumed and not uncut.resumed and done.steps == uncut.steps
     assert torch.equal(flat(own_weights(again)), flat(own_weights(whole)))
     assert all(torch.equal(weight, policy[name]) for name, weight in adapter_weights(again).items())
+    assert {name for name, weight in again.named_parameters() if weight.requires_grad} == could
 
 
 def test_a_row_holds_whole_tasks_and_only_what_is_compared(trajectories):

@@ -24,8 +24,10 @@ from trajnb.world.turns import turn_tasks
 
 pytest.importorskip("trajnb.world.candidates", reason="candidates are not merged yet")
 episodes = pytest.importorskip("trajnb.run.episodes")
+judges = pytest.importorskip("trajnb.run.judges")
 
 PLAYING = episodes.Playing(tasks_per_step=2, group=4, max_new_tokens=8)
+SHORT = replace(PLAYING, group=2, most_moves=2)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def tasks():
         pytest.skip(f"the bfcl wheel is not to be had: {error}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def policy():
     base = models.load_base(models.find_model("tiny"), "none")
     network = models.add_adapter(base, rank=4, alpha=8, dropout=0.1, seed=0)
@@ -50,8 +52,8 @@ def policy():
 
 
 def test_what_is_kept_is_what_was_said(policy, tasks):
-    played = episodes.play(policy, tasks[:2], PLAYING, "step 0")
-    assert [one.task for one in played.trajectories] == [t.id for t in tasks[:2] for _ in range(4)]
+    played = episodes.play(policy, tasks, SHORT, "step 0")
+    assert [one.task for one in played.trajectories] == [t.id for t in tasks for _ in range(2)]
     for one, replies in zip(played.trajectories, played.replies, strict=True):
         assert len(one.moves) == len(replies) > 0
         for move, reply in zip(one.moves, replies, strict=True):
@@ -59,13 +61,13 @@ def test_what_is_kept_is_what_was_said(policy, tasks):
             said = chat.text_of(policy.tokenizer, reply.example.completion, stopped)
             assert said.encode("utf-8", "replace").decode() == move.text
     assert len({str(reply.example) for reply in played.replies[0]}) == len(played.replies[0])
-    assert episodes.play(policy, tasks[:2], PLAYING, "step 0") == played
-    assert episodes.play(policy, tasks[:2], PLAYING, "step 1") != played
+    again, other = [episodes.play(policy, tasks[:1], SHORT, name) for name in ("step 0", "step 1")]
+    assert again.trajectories == played.trajectories[:2] != other.trajectories
     assert played.logps[0] == pytest.approx(sum(sum(r.logps) for r in played.replies[0]))
 
 
 def test_old_log_probabilities_are_the_policys_own(policy, tasks):
-    found = episodes.rounds(policy, tasks, PLAYING, "outcome")(0)
+    found = episodes.rounds(policy, tasks, SHORT, "outcome")(0)
     assert {one.reward for one in found.episodes} == {-1.0}, "it says nothing that can be read"
     assert found.measures["invalid"] == 1.0 and found.measures["score"] is None
     assert prepare(found.episodes, 4096).equal_groups == 2
@@ -78,10 +80,10 @@ def test_steps_without_effect_change_nothing(policy, tasks, tmp_path):
     before = models.adapter_weights(policy.network)
     steps, seen = train_grpo(
         policy.network,
-        episodes.rounds(policy, tasks, PLAYING, "outcome"),
+        episodes.rounds(policy, tasks, SHORT, "outcome"),
         recipe,
         folder=tmp_path,
-        look=lambda taken: episodes.followed(policy, tasks[:1], PLAYING) if taken != 1 else None,
+        look=lambda taken: episodes.followed(policy, tasks[:1], SHORT) if taken != 1 else None,
         say=policy.say,
     )
     assert [(step.groups, step.equal_groups) for step in steps] == [(2, 2), (2, 2)]
@@ -124,10 +126,10 @@ def test_what_is_earned(policy, tasks, scripted):
     calls = len(tasks[0].reference)
     assert replies == [calls + 1, 1, 2, calls + 2]
     assert found.episodes[0].replies[0].example == Encoded([1, 2, 3], 2)
-    length = episodes.length_score(Regression(1.0, 0.0, 0.0), tasks)
+    length = judges.length_score(Regression(1.0, 0.0, 0.0), tasks)
     played = episodes.play(policy, tasks[:1], PLAYING, "step 0").trajectories
     assert length(played) == [calls, 0, 1, calls + 1]
-    judge = episodes.Judge(length, Standard(0.0, 1.0))
+    judge = judges.Judge(length, Standard(0.0, 1.0))
     earned = episodes.rounds(policy, tasks[:1], PLAYING, "outcome+length", judge)(0)
     first, nothing, nonsense, last = [one.reward for one in earned.episodes]
     assert 1.0 < first < last < 1.2 and (nothing, nonsense) == (0.0, -1.0)
@@ -141,25 +143,49 @@ def test_noise_hands_scores_to_the_wrong_episodes(policy, tasks, scripted):
     scripted.tasks = {task.id: task for task in tasks}
     played = episodes.play(policy, tasks, PLAYING, "step 0").trajectories
     zs = [float(place) for place in range(len(played))]
-    right = episodes.rewards("outcome+rm", played, zs, 0)
-    wrong = episodes.rewards("outcome+noise", played, zs, 0)
+    right = judges.rewards("outcome+rm", played, zs, 0)
+    wrong = judges.rewards("outcome+noise", played, zs, 0)
     assert [int(one) for one in right] == [int(one) for one in wrong] and right != wrong
-    assert wrong == episodes.rewards("outcome+noise", played, zs, 0)
-    assert wrong != episodes.rewards("outcome+noise", played, zs, 1)
+    assert wrong == judges.rewards("outcome+noise", played, zs, 0)
+    assert wrong != judges.rewards("outcome+noise", played, zs, 1)
 
 
 def test_a_reward_model_gives_scores_to_what_was_played(policy, tasks, scripted):
     scripted.tasks = {task.id: task for task in tasks}
     add_reward(policy.network, seed=0)
-    score = episodes.model_score(policy.network, policy.tokenizer, tasks, 4096)
+    score = judges.model_score(policy.network, policy.tokenizer, judges.by_id(tasks), 4096)
     played = episodes.play(policy, tasks, PLAYING, "step 0").trajectories
     found = score(played)
     assert len(found) == len(played) and len(set(found[:4])) == 4
     assert score(played[::-1]) == pytest.approx(found[::-1], abs=1e-5)
-    judge = episodes.Judge(score, standard(found))
+    other = {task.id: other for task, other in zip(tasks, tasks[::-1], strict=True)}
+    blind = judges.model_score(policy.network, policy.tokenizer, other, 4096)(played)
+    assert blind[0] != pytest.approx(found[0], abs=1e-5), "another task is shown"
+    judge = judges.Judge(score, standard(found))
     earned = episodes.rounds(policy, tasks, PLAYING, "outcome+rm", judge)(0)
     assert all(one.reward <= 1.2 for one in earned.episodes)
     assert 0 < earned.measures["score"] < 1
+
+
+def test_log_probabilities_of_what_anyone_said(policy, tasks):
+    played = episodes.play(policy, tasks[:1], SHORT, "step 0")
+    asked = policy.network, policy.tokenizer, policy.wording, tasks, played.trajectories
+    found = judges.policy_logps(*asked, 4096)
+    ended = [one.moves[0].cut for one in played.trajectories]
+    for logp, drawn, cut in zip(found, played.logps, ended, strict=True):
+        assert logp < drawn if cut else logp == pytest.approx(drawn, abs=1e-3), "with an end token"
+    assert judges.policy_logps(*asked, 1) == pytest.approx(found, abs=1e-3)
+
+
+def test_another_task_is_one_of_another_dialogue(tasks):
+    other = replace(tasks[0], id="other#0", dialogue_id="other")
+    found = judges.swapped([*tasks, other])
+    assert {name: task.dialogue_id for name, task in found.items()} == {
+        **{task.id: "other" for task in tasks},
+        "other#0": tasks[0].dialogue_id,
+    }
+    with pytest.raises(ValueError, match="all tasks are of dialogue multi_turn_base_38"):
+        judges.swapped(tasks)
 
 
 def test_tasks_of_steps_come_round(tasks):

@@ -17,7 +17,7 @@ from trajnb.qlora import trie
 from trajnb.qlora.attention import TrieLayout
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import on_gpu
-from trajnb.qlora.plan import by_dialogue
+from trajnb.qlora.plan import by_dialogue, pack_passes
 from trajnb.qlora.progress import Pace, Tell, silent
 
 LogProbabilities = list[tuple[float, float]]
@@ -144,6 +144,29 @@ def _read(model: PeftModel, pairs: Sequence[Pair]) -> LogProbabilities:
     inputs = on_device(inputs, model.device)
     with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu()):
         return [tuple(pair) for pair in side_sums(model, inputs).tolist()]
+
+
+@torch.no_grad()
+def completion_sums(
+    model: PeftModel, examples: Sequence[Encoded], dialogue_ids: Sequence[str], token_budget: int
+) -> list[float]:
+    """The log-probability of every completion under `model` as it stands, without dropout, nats.
+    `dialogue_ids` names the dialogue of every example; a row has at most `token_budget` distinct
+    tokens, where a single one does not need more.
+    """
+    found = {}
+    training = model.training
+    model.eval()
+    try:
+        for row in pack_passes(examples, list(by_dialogue(dialogue_ids).values()), token_budget):
+            inputs = completion_batch([examples[index] for index in row.examples], row.packed)
+            inputs = on_device(inputs, model.device)
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu()):
+                parts = token_logps(model, inputs).split(inputs["sizes"])
+            found |= zip(row.examples, [part.sum().item() for part in parts], strict=True)
+    finally:
+        model.train(training)
+    return [found[place] for place in range(len(examples))]
 
 
 def log_ratios(

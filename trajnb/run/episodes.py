@@ -14,38 +14,20 @@ from hashlib import sha256
 from transformers import PreTrainedTokenizerBase
 
 from trajnb.formatting.pairs import Wording
-from trajnb.known import check_known
 from trajnb.machine import say as aloud
-from trajnb.qlora import head
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.grpo import Episode, Round, Spoken
 from trajnb.qlora.model import Model
 from trajnb.qlora.sample import Sampled
 from trajnb.run.ask import asked_for_replies
-from trajnb.scoring.length import Regression
-from trajnb.scoring.reward import REWARDS, Figures, Standard, reward, shuffled, summary
-from trajnb.world.candidates import Sampling, Trajectory, history_after, sample_candidates
+from trajnb.run.judges import Judge, by_id, check_reward, figures, rewards
+from trajnb.scoring.reward import summary
+from trajnb.world.candidates import Sampling, Trajectory, sample_candidates
 from trajnb.world.sandbox import Sandbox
 from trajnb.world.trees import Draw
 from trajnb.world.turns import TurnTask
 
 TEMPERATURE = 1.0
-
-Score = Callable[[Sequence[Trajectory]], list[float]]
-"""A number for each trajectory, the higher the better."""
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Who has a say beside the outcome."""
-
-    score: Score
-    standard: Standard
-    """Of its scores on training candidates."""
-
-    def zs(self, trajectories: Sequence[Trajectory]) -> list[float]:
-        """Standardised scores."""
-        return [self.standard.z(score) for score in self.score(trajectories)]
 
 
 @dataclass(frozen=True)
@@ -73,63 +55,6 @@ class Playing:
     @property
     def sampling(self) -> Sampling:
         return Sampling(self.group, TEMPERATURE, self.extra_moves, self.most_moves)
-
-
-def check_reward(name: str, judge: Judge | None) -> None:
-    """Raises ValueError for a reward that is not one of `REWARDS`, and for one that adds a score
-    where nobody gives one.
-    """
-    check_known("reward", name, REWARDS)
-    if judge is None and name != "outcome":
-        raise ValueError(
-            f"reward is {name!r}, but there is no reward model to give scores: train one on mixed "
-            "tasks first, or use 'outcome'"
-        )
-
-
-def model_score(
-    network: Model,
-    tokenizer: PreTrainedTokenizerBase,
-    tasks: Sequence[TurnTask],
-    token_budget: int,
-) -> Score:
-    """What the reward model of `network` (see `qlora.head`) gives to trajectories of these tasks."""
-    by_id = {task.id: task for task in tasks}
-
-    def score(trajectories: Sequence[Trajectory]) -> list[float]:
-        read, dialogues = [], []
-        for one in trajectories:
-            task = by_id[one.task]
-            name = f"task {task.id}, candidate {one.number}"
-            history = history_after(task, one.calls)
-            read.append(head.encode_trajectory(tokenizer, history, name))
-            dialogues.append(task.dialogue_id)
-        return head.scores(network, read, dialogues, token_budget)
-
-    return score
-
-
-def length_score(regression: Regression, tasks: Sequence[TurnTask]) -> Score:
-    """What a regression on length gives in the reward model's place."""
-    by_id = {task.id: task for task in tasks}
-
-    def score(trajectories: Sequence[Trajectory]) -> list[float]:
-        return [regression.score(figures(by_id[one.task], one)) for one in trajectories]
-
-    return score
-
-
-def figures(task: TurnTask, one: Trajectory, logp: float | None = None) -> Figures:
-    """What is known of a trajectory without a reward model; `logp` is that of its replies."""
-    return Figures(
-        task=one.task,
-        dialogue_id=task.dialogue_id,
-        author=one.author,
-        outcome=float(one.won),
-        kinds=tuple(move.kind for move in one.moves),
-        characters=sum(len(move.text) for move in one.calls),
-        logp=logp,
-    )
 
 
 @dataclass(frozen=True)
@@ -208,26 +133,6 @@ def tasks_of(tasks: Sequence[TurnTask], count: int, step: int, seed: int) -> lis
     return order[place * count : (place + 1) * count]
 
 
-def rewards(
-    name: str,
-    trajectories: Sequence[Trajectory],
-    zs: Sequence[float] | None,
-    seed: int,
-) -> list[float]:
-    """What each trajectory earns under a reward, one of `REWARDS`, given its standardised score;
-    `seed` says which score is handed to which episode where they are noise.
-    """
-    if name == "outcome":
-        zs = None
-    elif name == "outcome+noise":
-        zs = shuffled(zs, seed)
-    earned = []
-    for place, one in enumerate(trajectories):
-        kinds = [move.kind for move in one.moves]
-        earned.append(reward(float(one.won), kinds, zs[place] if zs else None))
-    return earned
-
-
 def rounds(
     policy: Policy,
     tasks: Sequence[TurnTask],
@@ -252,10 +157,9 @@ def rounds(
         played = play(policy, some, playing, f"step {step}")
         zs = judge.zs(played.trajectories) if judge else None
         earned = rewards(name, played.trajectories, zs, _seed(policy.seed, f"noise {step}"))
-        by_id = {task.id: task for task in some}
-        episodes = []
+        shown, episodes = by_id(some), []
         for one, replies, gain in zip(played.trajectories, played.replies, earned, strict=True):
-            episodes.append(Episode(one.task, by_id[one.task].dialogue_id, replies, gain))
+            episodes.append(Episode(one.task, shown[one.task].dialogue_id, replies, gain))
         return Round(episodes, _summary(some, played, zs))
 
     return of
@@ -274,5 +178,5 @@ def followed(
 def _summary(
     tasks: Sequence[TurnTask], played: Played, zs: Sequence[float] | None
 ) -> dict[str, float | None]:
-    by_id = {task.id: task for task in tasks}
-    return summary([figures(by_id[one.task], one) for one in played.trajectories], zs)
+    shown = by_id(tasks)
+    return summary([figures(shown[one.task], one) for one in played.trajectories], zs)
