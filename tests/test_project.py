@@ -129,7 +129,7 @@ ARROWS = {
     "records": ("files", "formatting", "schema", "textless"),
     "keeping": ("files", "machine", "records", "schema", "textless"),
     "qlora": ("assets", "cache", "formatting", "hub"),
-    "scoring": ("files", "formatting", "machine", "records", "strategies", "textless", "world"),
+    "scoring": ("files", "formatting", "known", "machine", "records", "strategies", "textless", "world"),
     "show": ("formatting", "machine", "records", "scoring", "strategies"),
     "run": (
         "corpora", "files", "formatting", "known", "machine", "qlora", "records", "schema", "scoring",

@@ -231,7 +231,9 @@ def test_what_was_rewarded_becomes_likelier(model, episodes):
             tokens, prompt = reply.example.tokens, reply.example.prompt
             with torch.no_grad():
                 known = model(torch.tensor([tokens])).logits[0].log_softmax(-1)
-            now = sum(known[place - 1, tokens[place]].item() for place in range(prompt, len(tokens)))
+            now = sum(
+                known[place - 1, tokens[place]].item() for place in range(prompt, len(tokens))
+            )
             gains[index] += now - math.fsum(reply.logps)
     assert gains[3] > 0 > gains[2]
 

@@ -129,7 +129,9 @@ def test_packed_scores_and_gradients_are_those_of_one_by_one(rewarded, trajector
     found = scores(rewarded, trajectories, DIALOGUES, 10_000)
     assert len(set(found)) == len(found)
     with rewarding(rewarded), torch.no_grad():
-        alone = [row_scores(rewarded, reward_batch(trie.build([one.tokens]))) for one in trajectories]
+        alone = [
+            row_scores(rewarded, reward_batch(trie.build([one.tokens]))) for one in trajectories
+        ]
         trunk = rewarded.get_base_model().get_decoder()
         hidden = trunk(torch.tensor([trajectories[0].tokens])).last_hidden_state[0, -1]
         plain = rewarded.get_base_model().score(hidden)

@@ -22,7 +22,7 @@ from trajnb.world.sandbox import Sandbox
 from trajnb.world.trees import Said
 from trajnb.world.turns import turn_tasks
 
-pytest.importorskip("trajnb.world.candidates", reason="candidates are not merged yet")
+candidates = pytest.importorskip("trajnb.world.candidates", reason="candidates are not merged yet")
 episodes = pytest.importorskip("trajnb.run.episodes")
 judges = pytest.importorskip("trajnb.run.judges")
 
@@ -53,7 +53,7 @@ def policy():
 
 def test_what_is_kept_is_what_was_said(policy, tasks):
     played = episodes.play(policy, tasks, SHORT, "step 0")
-    assert [one.task for one in played.trajectories] == [t.id for t in tasks for _ in range(2)]
+    assert [one.task for one in played.trajectories] == [tasks[0].id] * 2 + [tasks[1].id] * 2
     for one, replies in zip(played.trajectories, played.replies, strict=True):
         assert len(one.moves) == len(replies) > 0
         for move, reply in zip(one.moves, replies, strict=True):
@@ -106,10 +106,12 @@ def scripted(policy, monkeypatch):
             return script[len(draw.path)]
 
         def ask(wave):
+            answers = []
             for state in wave:
+                answers.append([Said(said(draw, asked.tasks[draw.task])) for draw in state.draws])
                 for draw in state.draws:
                     heard(draw, [1, 2], Sampled([3], True, [-0.5], 1.0))
-            return [[Said(said(draw, asked.tasks[draw.task])) for draw in s.draws] for s in wave]
+            return answers
 
         return ask
 
@@ -168,13 +170,19 @@ def test_a_reward_model_gives_scores_to_what_was_played(policy, tasks, scripted)
 
 
 def test_log_probabilities_of_what_anyone_said(policy, tasks):
-    played = episodes.play(policy, tasks[:1], SHORT, "step 0")
-    asked = policy.network, policy.tokenizer, policy.wording, tasks, played.trajectories
-    found = judges.policy_logps(*asked, 4096)
-    ended = [one.moves[0].cut for one in played.trajectories]
-    for logp, drawn, cut in zip(found, played.logps, ended, strict=True):
-        assert logp < drawn if cut else logp == pytest.approx(drawn, abs=1e-3), "with an end token"
-    assert judges.policy_logps(*asked, 1) == pytest.approx(found, abs=1e-3)
+    gold = candidates.gold_trajectory(policy.sandbox, tasks[1])
+    silent = replace(gold, moves=gold.moves[-1:])
+    asked = policy.network, policy.tokenizer, policy.wording, tasks
+    found = judges.policy_logps(*asked, [gold, silent], 4096)
+    prompt = policy.wording.prompt(candidates.history_after(tasks[1], []), "a task")
+    before = chat.chat_tokens(policy.tokenizer, prompt, add_generation_prompt=True)
+    said = [*policy.tokenizer("[]")["input_ids"], policy.tokenizer.eos_token_id]
+    with torch.no_grad():
+        logits = policy.network.eval()(torch.tensor([before + said])).logits[0].log_softmax(-1)
+    places = range(len(before) - 1, len(before) + len(said) - 1)
+    wanted = sum(logits[place, token].item() for place, token in zip(places, said, strict=True))
+    assert found[1] == pytest.approx(wanted, abs=1e-3) and found[0] < found[1]
+    assert judges.policy_logps(*asked, [gold], 1) == pytest.approx(found[:1], abs=1e-3)
 
 
 def test_another_task_is_one_of_another_dialogue(tasks):

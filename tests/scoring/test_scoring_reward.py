@@ -72,7 +72,8 @@ def test_bad_input():
     for outcome in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match="outcome is"):
             reward(outcome, RAN)
-    with pytest.raises(ValueError, match="a score is NaN"):
-        reward(1.0, RAN, math.nan)
+    for outcome in (0.0, 1.0):  # a request that failed is no score of zero
+        with pytest.raises(ValueError, match="a score is NaN"):
+            reward(outcome, RAN, math.nan)
     with pytest.raises(ValueError, match="1 scores have no spread"):
         standard([1.0])

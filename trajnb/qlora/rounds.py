@@ -39,7 +39,7 @@ def train_grpo(
         play: the round of a step, from 0, played by `model` as it stands; what it draws comes from
             the step's number, and not from how often it was called.
         look: is called before the first step (0) and after each (how many are taken), to play fixed
-            tasks, say; what it returns is kept with the number of steps as `taken`. None is nothing.
+            tasks, say; what it returns is kept with that number as `taken`, and None is not.
     """
     optimizer = torch.optim.AdamW(
         trained(model).values(), lr=recipe.learning_rate, weight_decay=0.0

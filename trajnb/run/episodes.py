@@ -80,7 +80,11 @@ class Played:
     @property
     def logps(self) -> list[float]:
         """Of each trajectory the log-probability of its replies, nats."""
-        return [sum(sum(reply.logps) for reply in replies) for replies in self.replies]
+        return [_logp(replies) for replies in self.replies]
+
+
+def _logp(replies: Sequence[Spoken]) -> float:
+    return sum(sum(reply.logps) for reply in replies)
 
 
 def play(policy: Policy, tasks: Sequence[TurnTask], playing: Playing, name: str) -> Played:

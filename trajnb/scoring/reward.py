@@ -40,6 +40,8 @@ def reward(outcome: float, kinds: Sequence[str], z: float | None = None) -> floa
         check_known("kind", kind, KINDS)
     if not 0 <= outcome <= 1:  # NaN is not either
         raise ValueError(f"outcome is {outcome}: give a number from 0 (failure) to 1 (success)")
+    if z is not None and math.isnan(z):
+        raise ValueError("a score is NaN: the reward model gave none for this episode")
     if REFUSED in kinds:
         return INVALID
     if z is None or outcome == 0:
@@ -49,8 +51,6 @@ def reward(outcome: float, kinds: Sequence[str], z: float | None = None) -> floa
 
 def share(z: float) -> float:
     """The logistic function, from 0 to 1: how much of `BONUS` a standardised score earns."""
-    if math.isnan(z):
-        raise ValueError("a score is NaN: the reward model gave none for this episode")
     return 0.5 * (1 + math.tanh(z / 2))  # does not overflow
 
 
