@@ -17,7 +17,7 @@ from trajnb.qlora import trie
 from trajnb.qlora.attention import TrieLayout
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import on_gpu
-from trajnb.qlora.plan import by_dialogue
+from trajnb.qlora.plan import by_dialogue, pack_passes
 from trajnb.qlora.progress import Pace, Tell, silent
 
 LogProbabilities = list[tuple[float, float]]
@@ -58,17 +58,23 @@ def pair_rows(pairs: Sequence[Pair], group: Sequence[int], budget: int) -> list[
 
 def pair_batch(pairs: Sequence[Pair], packed: trie.Trie) -> dict:
     """Model inputs for several pairs in one row: `packed` is the trie of their sides' tokens,
-    chosen and rejected of each in turn.
+    chosen and rejected of each in turn; see `completion_batch`.
+    """
+    return completion_batch(chain(pair.sides for pair in pairs), packed)
+
+
+def completion_batch(examples: Sequence[Encoded], packed: trie.Trie) -> dict:
+    """Model inputs for several examples in one row, of which any may be the same: `packed` is the
+    trie of their tokens.
 
     `logits_to_keep` are the nodes that predict a token of a completion, each once. `asked` has for
-    every such token, one side after another, its place among these nodes and itself, (2, tokens);
-    `sizes` the number of tokens of every side.
+    every such token, one example after another, its place among these nodes and itself,
+    (2, tokens); `sizes` the number of tokens of every completion.
     """
-    sides = chain(pair.sides for pair in pairs)
     before, targets = [], []
-    for index, side in enumerate(sides):
-        before += packed.nodes(index, side.prompt - 1, len(side.tokens) - 1)
-        targets += side.completion
+    for index, example in enumerate(examples):
+        before += packed.nodes(index, example.prompt - 1, len(example.tokens) - 1)
+        targets += example.completion
     kept = sorted(set(before))
     places = {node: place for place, node in enumerate(kept)}
     return {
@@ -77,17 +83,32 @@ def pair_batch(pairs: Sequence[Pair], packed: trie.Trie) -> dict:
         "logits_to_keep": torch.tensor(kept),  # (predicting nodes,)
         "layout": TrieLayout(packed.segments),
         "asked": torch.tensor([[places[node] for node in before], targets]),
-        "sizes": [len(side.completion) for side in sides],
+        "sizes": [len(example.completion) for example in examples],
     }
 
 
 def side_sums(model: PeftModel, inputs: dict) -> torch.Tensor:
     """Log-probabilities of the sides of a `pair_batch`, (pairs, 2): chosen, rejected."""
+    sides = token_logps(model, inputs).split(inputs["sizes"])
+    return torch.stack([side.sum() for side in sides]).view(-1, 2)
+
+
+def token_logps(model: PeftModel, inputs: dict) -> torch.Tensor:
+    """Log-probabilities of all completion tokens of a `completion_batch`, one example after
+    another, (completion tokens,).
+    """
     inputs = dict(inputs)
-    (rows, targets), sizes = inputs.pop("asked"), inputs.pop("sizes")
+    (rows, targets), _ = inputs.pop("asked"), inputs.pop("sizes")
     logits = model(**inputs, use_cache=False).logits[0].float()  # (predicting nodes, vocabulary)
-    tokens = logits[rows, targets] - logits.logsumexp(-1)[rows]  # (completion tokens,)
-    return torch.stack([side.sum() for side in tokens.split(sizes)]).view(-1, 2)
+    return logits[rows, targets] - logits.logsumexp(-1)[rows]
+
+
+def on_device(inputs: dict, device: torch.device) -> dict:
+    """The same inputs, their tensors where a model is."""
+    moved = {}
+    for name, value in inputs.items():
+        moved[name] = value.to(device) if isinstance(value, torch.Tensor) else value
+    return moved
 
 
 @torch.no_grad()
@@ -120,11 +141,32 @@ def _read(model: PeftModel, pairs: Sequence[Pair]) -> LogProbabilities:
     """The log-probabilities of one row's pairs, computed as in training."""
     sides = chain(pair.sides for pair in pairs)
     inputs = pair_batch(pairs, trie.build([side.tokens for side in sides]))
-    for name, value in inputs.items():
-        if isinstance(value, torch.Tensor):
-            inputs[name] = value.to(model.device)
+    inputs = on_device(inputs, model.device)
     with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu()):
         return [tuple(pair) for pair in side_sums(model, inputs).tolist()]
+
+
+@torch.no_grad()
+def completion_sums(
+    model: PeftModel, examples: Sequence[Encoded], dialogue_ids: Sequence[str], token_budget: int
+) -> list[float]:
+    """The log-probability of every completion under `model` as it stands, without dropout, nats.
+    `dialogue_ids` names the dialogue of every example; a row has at most `token_budget` distinct
+    tokens, where a single one does not need more.
+    """
+    found = {}
+    training = model.training
+    model.eval()
+    try:
+        for row in pack_passes(examples, list(by_dialogue(dialogue_ids).values()), token_budget):
+            inputs = completion_batch([examples[index] for index in row.examples], row.packed)
+            inputs = on_device(inputs, model.device)
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu()):
+                parts = token_logps(model, inputs).split(inputs["sizes"])
+            found |= zip(row.examples, [part.sum().item() for part in parts], strict=True)
+    finally:
+        model.train(training)
+    return [found[place] for place in range(len(examples))]
 
 
 def log_ratios(

@@ -11,6 +11,9 @@ from trajnb.qlora.model import Model
 from trajnb.qlora.sample import Drawn, Sampled, sample
 from trajnb.world.trees import Ask, Draw, Said, Wanted
 
+Heard = Callable[[Draw, Sequence[int], Sampled], None]
+"""Takes a reply as it was drawn, after its name and the tokens of its prompt."""
+
 
 def asked_for_replies(
     network: Model,
@@ -21,35 +24,41 @@ def asked_for_replies(
     temperature: float,
     max_new_tokens: int,
     say: Callable[[str], None] = aloud,
+    heard: Heard | None = None,
 ) -> Ask:
     """The function that `world.grow` asks: all replies of a wave are drawn together, and what the
     prompts of a dialogue's states share is read once.
 
     Each first reply to a state is greedy, every other drawn at `temperature` with random numbers of
     its own name under `seed`. A reply of `max_new_tokens` without an end is marked as cut.
+
+    `heard` is given every reply as tokens too, for training on what was said.
     """
 
     def ask(wave: Sequence[Wanted]) -> list[list[Said]]:
-        prompts, draws = [], []
+        prompts, draws, named = [], [], []
         for place, state in enumerate(wave):
             name = f"task {state.task}, call {state.history.ordinal}"
             messages = state.messages or wording.prompt(state.history, name, state.earlier)
             prompts.append(chat.chat_tokens(tokenizer, messages, add_generation_prompt=True))
             draws += [_drawn(place, draw, seed, temperature) for draw in state.draws]
-        replies = iter(
-            sample(
-                network,
-                prompts,
-                draws,
-                [_dialogue(state.task) for state in wave],
-                end_token=tokenizer.eos_token_id,
-                max_new_tokens=max_new_tokens,
-                tell=lambda text: say(f"{len(wave)} states · {text}"),
-            )
+            named += state.draws
+        replies = sample(
+            network,
+            prompts,
+            draws,
+            [_dialogue(state.task) for state in wave],
+            end_token=tokenizer.eos_token_id,
+            max_new_tokens=max_new_tokens,
+            tell=lambda text: say(f"{len(wave)} states · {text}"),
         )
+        if heard is not None:
+            for name, draw, reply in zip(named, draws, replies, strict=True):
+                heard(name, prompts[draw.prompt], reply)
+        left = iter(replies)
         said = []
         for state in wave:
-            said.append([_said(tokenizer, next(replies)) for _ in state.draws])
+            said.append([_said(tokenizer, next(left)) for _ in state.draws])
         return said
 
     return ask
