@@ -26,11 +26,16 @@ import yaml
 from trajnb.formatting.calls import opened_name
 from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
 from trajnb.machine import CHANGED
+from trajnb.objectives import USUAL
 from trajnb.strategies import PLAIN
 
-BESIDE = ("stops.jsonl", "rollouts.jsonl", "rollout.json")
+BEFORE = "before_preferences.jsonl"
+TURNS = "turns.jsonl"
+BESIDE = ("stops.jsonl", "rollouts.jsonl", "rollout.json", BEFORE, TURNS)
 """Of runs that learn to stop, or are rolled out: answers at the ends of turns, which never count as
-items; one dialogue played to its end a line, see `run.play`; and the means over these.
+items; one dialogue played to its end a line, see `run.play`; and the means over these. Of runs that
+learn preferences: a `Prediction` a line for every item, stage and evaluation condition as the model
+was before these, and a `PlayedTurn` a line.
 """
 
 
@@ -39,7 +44,7 @@ class Record:
     """What a run was, took and measured."""
 
     parameters: dict
-    """Of 02_train, by name; `order` and `eval_conditions` spelt out, `eval_stages` as it is in
+    """Of the notebook that trained it, by name; `order` and `eval_conditions` spelt out, `eval_stages` as it is in
     effect: "ends" where the matrix has holes.
     """
     blocks: list
@@ -74,6 +79,11 @@ class Record:
     leaks: dict
     """{evaluation condition: {count}} of the held-out calls that a placebo helps, see
     `formatting.leaks`; empty without a placebo and in an older record.
+    """
+    preferences: dict
+    """What a run of objective `prefer` learnt from, see `run.prefer.account_of`: its stages in their
+    order, each with counts of its trees and pairs and what training on these took and said, step by
+    step. Empty for other objectives and in an older record.
     """
     resumed: bool
     """A kill cut the training: its seconds count from the last checkpoint on."""
@@ -160,6 +170,28 @@ class Prediction(TypedDict):
     """
 
 
+class PlayedTurn(TypedDict):
+    """One held-out turn task, played by the model: see `world.turns`."""
+
+    dialogue_id: str
+    step: int
+    """Its user turn, from 0."""
+    block: str
+    free: bool
+    """Any call that does no harm passes it: scores are given with and without such tasks."""
+    stage: int
+    moment: str
+    """`before` the stage's preferences were learnt, or `after`; before training it is `after`."""
+    search: str
+    """`greedy`, one chain of the likeliest replies, or `tree`, DFSDT."""
+    passed: bool
+    """By BFCL's rule on this turn alone, see `world.rule`."""
+    replies: int
+    """That the model gave."""
+    invalid: int
+    """Of these, what was carried out by nobody: no readable call, or none that may be made."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run."""
@@ -180,8 +212,10 @@ _OLDER_PARAMETERS = {
     "fold": NO_FOLD,
     "folds": CorpusChoice.folds,
     "eval_stages": "all",
+    "objective": USUAL.name,
 }
 _LATER_KEYS = {"stages", "steps", "flops", "resumed", "cut_turns", "scores_only", "leaks"}
+_LATER_KEYS |= {"preferences"}
 _GONE_PARAMETERS = ("data_seed",)  # it was always the seed
 
 
@@ -198,6 +232,7 @@ def upgrade(record: Mapping) -> dict:
         "cut_turns": {},
         "scores_only": False,
         "leaks": {},
+        "preferences": {},
     }
     today = condition_of_today(record["parameters"])
     return (
@@ -425,6 +460,8 @@ _FIGURES = {
         *("block", "stage", "train_condition", "eval_condition", "ends"),
         *("success", "turns", "progress", "cut", "figures"),
     ),
+    BEFORE: tuple(Prediction.__annotations__),
+    TURNS: tuple(PlayedTurn.__annotations__),
 }
 """What is kept without texts of the lines beside the records."""
 
@@ -445,7 +482,8 @@ def _counts_of(account: object) -> object:
 
 def _without_folders(parameters: Mapping) -> dict:
     """The parameters without any folder of this machine."""
-    gone = {key: "" for key in ("run_folder", "zero_shot_folder") if key in parameters}
+    folders = ("run_folder", "zero_shot_folder", "preferences_folder")
+    gone = {key: "" for key in folders if key in parameters}
     model = {"model": _name_of_model(parameters["model"])} if "model" in parameters else {}
     return _at_home(dict(parameters)) | gone | model
 

@@ -32,6 +32,7 @@ from pathlib import Path
 import yaml
 
 from trajnb.known import check_known, nearest
+from trajnb.run.preferences import check_preferences
 from trajnb.run.settings import FOLDERS, asked_with, check_played, check_recalled
 from trajnb.strategies import strategy_of
 
@@ -48,8 +49,8 @@ class Parameter:
     default: object
     help: str
     shapes: bool = True
-    """It shapes a run: a parameter of 02_train, not of a notebook that is executed with the run
-    afterwards.
+    """It shapes a run: a parameter of a notebook that trains, not of one that is executed with the
+    run afterwards.
     """
 
     @property
@@ -180,6 +181,7 @@ def check_run(run: dict, parameters: Parameters) -> None:
     _check_conditions(run)
     if "strategy" in run:
         _check_strategy(run)
+    check_preferences(run)
     if "corpus" in run:
         from trajnb.corpora.load import corpus_of
 
