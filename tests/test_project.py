@@ -121,7 +121,7 @@ ARROWS = {
     "strategies": ("known",),
     "objectives": ("known",),
     "formatting": ("known",),
-    "world": ("assets", "formatting"),
+    "world": ("assets", "formatting", "known"),
     "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
     "records": ("formatting", "machine", "objectives", "strategies"),
     "qlora": ("assets", "cache", "formatting", "hub"),
