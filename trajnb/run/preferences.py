@@ -4,29 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from trajnb.formatting.pairs import LABELS, SIBLINGS
 from trajnb.known import check_known
 from trajnb.objectives import Preference, objective_of, preference_of
 from trajnb.run.settings import Settings, check_played
 from trajnb.strategies import strategy_of
+from trajnb.world.rollout import ENDS
+from trajnb.world.trees import DIVERSITY, SOURCES
 
-TREE_SOURCES = ("expert", "self")
-"""Who finds the success path: the reference's calls are it, or the model searches for one."""
-DIVERSITIES = ("sample", "prompt")
-"""What makes a second reply to a state another one: chance, or a list of those before."""
-LABELS = ("verified", "published")
-"""Whether a reply off the path has to be harmful to be rejected."""
-SIBLINGS = ("earlier", "later", "all")
-"""Which replies beside a step of the success path are rejected: those tried before it, after it."""
 _WORDS = {
-    "tree_source": TREE_SOURCES,
-    "ends": ("model", "oracle"),
-    "diversity": DIVERSITIES,
+    "tree_source": SOURCES,
+    "ends": ENDS,
+    "diversity": DIVERSITY,
     "pairs": LABELS,
     "siblings": SIBLINGS,
 }
 _ABOVE_ZERO = ("beta", "preference_rate", "temperature")
-_AT_LEAST = {"extra_depth": 0, "preference_epochs": 1, "width": 1, "budget": 1, "back_up": 1}
-_AT_LEAST |= {"most_pairs": 1}
+_AT_LEAST = {"preference_epochs": 1, "most_pairs": 0}
+_AT_LEAST |= {"width": 1, "extra_depth": 1, "budget": 1, "back_up": 1}
 
 
 @dataclass(frozen=True)
