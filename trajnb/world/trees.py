@@ -196,7 +196,7 @@ def forks(task: TurnTask, tree: Tree) -> list[Fork]:
     """The states of a tree's success path, from the first; none where it has no such path."""
     found = []
     calls: list[Node] = []
-    for place, node in enumerate(tree.nodes):
+    for node in tree.nodes:
         if not node.on_path:
             continue
         beside = [one for one in _children(tree, node.parent) if not one.on_path]
