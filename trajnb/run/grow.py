@@ -43,7 +43,8 @@ def grow(
     found = [trees[task.id] for task in tasks]
     so_far.seconds += time.monotonic() - began
     won, replies = sum(tree.won for tree in found), sum(tree.replies for tree in found)
-    say(f"{place_of(run, planned)} · {won} of {len(found)} trees succeed, {replies} replies")
+    told = f"{len(found)} trees, {won} with a success path, {replies} replies"
+    say(f"{place_of(run, planned)} · {told}")
     return found
 
 
