@@ -9,6 +9,7 @@ turn, and a score is `passed`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -151,18 +152,46 @@ def at_the_end(turns: pd.DataFrame) -> pd.DataFrame:
 
 
 def learnt_from(runs: Sequence[Run]) -> pd.DataFrame:
-    """By arm what its runs learnt from, summed over stages and runs: training tasks, trees that
-    succeed, replies, siblings of success paths, how many of them are harmless, pairs by kind of the
-    rejected side, and what was dropped, by reason.
+    """By arm what its runs learnt from, summed over stages and runs: training tasks, trees with a
+    success path, replies, pairs, these by what came of the rejected side (`kind`), the harmless ones
+    among all that could be rejected, and what was dropped, by reason.
     """
     runs, found = preferring(in_order(runs)), {}
     for run, arm in zip(runs, arms_of([one.record.parameters for one in runs]), strict=True):
-        counts = found.setdefault(arm, {})
-        for stage in run.record.preferences.get("stages", []):
-            _add(counts, stage["trees"], "")
-            _add(counts, stage["pairs"], "")
-    table = pd.DataFrame.from_dict(found, orient="index").fillna(0)
-    return table.astype(int)
+        for stage in run.record.preferences["stages"]:
+            _add_stage(found.setdefault(arm, {}), stage)
+    return _counts(found)
+
+
+def learnt_by_stage(runs: Sequence[Run]) -> pd.DataFrame:
+    """The same by the blocks of a stage, summed over runs."""
+    found: dict[str, dict] = {}
+    for run in preferring(runs):
+        for stage in run.record.preferences["stages"]:
+            _add_stage(found.setdefault(", ".join(stage["blocks"]), {}), stage)
+    return _counts(found)
+
+
+def _counts(found: Mapping[object, Mapping[str, int]]) -> pd.DataFrame:
+    return pd.DataFrame.from_dict(found, orient="index").fillna(0).astype(int)
+
+
+def _add_stage(counts: dict, stage: Mapping) -> None:
+    _add(counts, stage["trees"], "")
+    _add(counts, stage["pairs"], "")
+
+
+class Noise(NamedTuple):
+    """Of the replies that the published way would reject, those that are harmless."""
+
+    harmless: int
+    rejected: int
+
+
+def label_noise(stage: Mapping) -> Noise:
+    """Of one stage of a record's `preferences`."""
+    pairs = stage["pairs"]
+    return Noise(pairs["harmless"], pairs["pairs"] + pairs["dropped"]["harmless"])
 
 
 def _add(counts: dict, more: Mapping, prefix: str) -> None:
