@@ -16,7 +16,7 @@ import pandas as pd
 
 from trajnb.objectives import MAIN, PREFERENCES, objective_of
 from trajnb.records import BEFORE, TURNS, Run, read_lines
-from trajnb.scoring import tables
+from trajnb.scoring import continual, matrices, tables
 from trajnb.scoring.arms import arms_of, in_order
 from trajnb.scoring.paired import by_cell, check_folds, estimate
 from trajnb.scoring.resampling import FEW_RUNS
@@ -94,6 +94,7 @@ def _rows(runs: Sequence[Run], lines_of) -> pd.DataFrame:
             seed=parameters["seed"],
             fold=fold,
             folds=parameters.get("folds", 1) if fold >= 0 else 1,
+            strategy=arm.strategy,
             order=tables.all_rows(tuple(run.record.blocks), rows),
             learnt=learnt.astype(float),
             last=(rows.stage == len(stages)) & (rows.moment == "after"),
@@ -149,6 +150,25 @@ def at_the_end(turns: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(found, orient="index")
     table.index.names = ["arm", "when", "search"]
     return table
+
+
+def metrics(turns: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
+    """The continual-learning metrics of turn tasks passed greedily and of exact calls, at the ends of
+    stages: rows arm and measure, columns `continual.METRICS`, each an `Interval` in percent.
+    """
+    sides = {"passed": (chains(turns), "passed"), "exact": (calls[calls.moment == "after"], "exact")}
+    found = {}
+    for measure, (rows, score) in sides.items():
+        for arm, part in matrices.in_sequence(rows).groupby("arm", sort=False):
+            found[str(arm), MEASURES[measure][0]] = continual.intervals(part, score)
+    return pd.DataFrame.from_dict(found, orient="index")
+
+
+def answers(runs: Sequence[Run], family: Mapping[str, Iterable[str]] | None = None) -> list[str]:
+    """What the runs that learn preferences say, see `sentences`; nothing where none does."""
+    if not preferring(runs):
+        return []
+    return sentences(effects(turns(runs), calls(runs), family))
 
 
 def learnt_from(runs: Sequence[Run]) -> pd.DataFrame:

@@ -100,8 +100,33 @@ def _dumbbell(ax: Axes, y: int, cells: Mapping[str, tuple[int, int]], ink: str) 
     ax.annotate(f"{counts} of {of}", (max(percent.values()), y), (9, 0), **note)
 
 
-def learnt_from_html(table: pd.DataFrame) -> str:
-    """`scoring.preferences.learnt_from` as HTML, an arm in each row; what is nowhere is left out."""
-    shown = table.loc[:, (table != 0).any()]
-    shown = shown.rename(index=lambda arm: escape(str(arm)), columns=lambda name: escape(str(name)))
-    return f'<div class="scroll">{shown.to_html(escape=False)}</div>'
+SECTION = """<h2>Preferences between steps</h2>
+<p>Runs of objective <code>prefer</code> (after TP-LLaMA, arXiv 2406.07115; none of its figures stands here): after the
+supervised training of a block the model replies to every state of the block's training turn tasks, and pairs of the
+right step and what it said instead are learnt from, as the arm says: <code>pairs</code> by DPO, <code>more-sft</code>
+the right steps alone, <code>random</code> with wrong steps of other states, <code>flipped</code> with sides swapped,
+<code>none</code> not at all. First what was learnt from: trees, pairs by what came of their rejected side, and what was
+dropped. <i>Harmless</i> replies are wrong by the published rule alone. Then held-out turn tasks at the end, passed by
+one greedy chain of the model's own calls and by search, and their cost in replies; <i>free</i> tasks are passed by any
+harmless call. Intervals are said by the one rule of this page, so that few runs get counts.</p>"""
+METRICS = """<p>Metrics of continual learning of the same scores, at the ends of stages, in percent; a block needs five
+dialogues, or runs folds of their own, for an interval.</p>"""
+
+
+def counts_html(table: pd.DataFrame) -> str:
+    """`scoring.preferences.learnt_from`, or the same by stage, as HTML; what is nowhere is left out."""
+    return _table(table.loc[:, (table != 0).any()])
+
+
+def at_the_end_html(table: pd.DataFrame) -> str:
+    """`scoring.preferences.at_the_end` as HTML."""
+    whole = [name for name in table if not name.endswith("a task")]
+    return _table(table.astype(dict.fromkeys(whole, int)).round(2))
+
+
+def _table(table: pd.DataFrame) -> str:
+    """A table whose labels are escaped; its cells are numbers."""
+    table = table.rename(
+        index=lambda label: escape(str(label)), columns=lambda label: escape(str(label))
+    )
+    return f'<div class="scroll">{table.to_html(escape=False)}</div>'

@@ -20,7 +20,7 @@ from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 from trajnb.records import Run
-from trajnb.scoring import crossing
+from trajnb.scoring import crossing, preferences
 from trajnb.scoring.answers import answers
 from trajnb.scoring.arms import Arm, arms_of
 from trajnb.scoring.caveats import caveats, covered
@@ -34,6 +34,7 @@ PAGES = {
     "07_details.html": "Details",
     "01_inspect.html": "Inspection of the corpus",
     "04_rollout.html": "Whole dialogues",  # of a study kept with the rollout of its one run
+    "05_prefer.html": "Trees, pairs, preferences",  # and with the page of a run that learnt these
 }
 
 
@@ -125,7 +126,8 @@ def _results(runs: Sequence[Run], plan: Plan) -> dict:
     leading = crossing.with_memory(table)
     try:
         found = crossing.effects(table, plan.measures(), plan.family)
-        sentences = [*plan.declaration(), *answers(table, found)]
+        sentences = [*plan.declaration(), *preferences.answers(runs, plan.family)]
+        sentences += answers(table, found)
         sentences += caveats(table, found, plan.family, [run.record.started for run in runs])
     except ValueError as error:  # runs that cannot be compared: a study under way goes on
         sentences = [f"No answer: {error}."]
@@ -155,6 +157,7 @@ def _row(folder: Path, name: str, state: str, run: Run | None, arm: Arm | None) 
     row = {"name": name, "state": state}
     for key, file in (
         ("page", "02_train.html"),
+        ("page", "05_prefer.html"),
         ("rollout", "04_rollout.html"),
         ("log", "log.txt"),
     ):
