@@ -1,4 +1,6 @@
-"""Models for tests of trees, made of the reference: one that follows it, and ones that go wrong by a rule."""
+"""Models for tests of trees, made of the reference: one that follows it, and ones that go wrong by
+a rule.
+"""
 
 import random
 from collections.abc import Callable, Sequence
@@ -48,8 +50,8 @@ def player(tasks: Sequence[TurnTask], change: Change = lambda wanted, draw, righ
 
 
 def wanderer(seed: int = 0, right: float = 0.4) -> Change:
-    """Right so often, else anything of `HOSTILE`, a call of the past, or another call that does no harm;
-    what it says depends on the name of the reply alone.
+    """Right so often, else anything of `HOSTILE`, a call of the past, or another call that does no
+    harm; what it says depends on the name of the reply alone.
     """
 
     def change(wanted: Wanted, draw: Draw, wanted_call: str) -> str:
@@ -57,7 +59,13 @@ def wanderer(seed: int = 0, right: float = 0.4) -> Change:
         if rng.random() < right:
             return wanted_call
         made = [turn for turn in wanted.history.turns if turn.call]
-        texts = [*HOSTILE, "[ls()]", "[pwd()]", "[get_watchlist()]", "[displayCarStatus(option='fuel')]"]
+        texts = [
+            *HOSTILE,
+            "[ls()]",
+            "[pwd()]",
+            "[get_watchlist()]",
+            "[displayCarStatus(option='fuel')]",
+        ]
         if made and rng.random() < 0.2:
             return f"[{rng.choice(made).call.name}()]"
         return rng.choice(texts)

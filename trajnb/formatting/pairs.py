@@ -1,14 +1,13 @@
-"""Step-wise preferences: at a state of a success path, the reply on it before one that is beside it.
+"""Step-wise preferences: at a state of a success path, the reply on it before one beside it.
 
-`prompt`, `chosen` and `rejected` are lists of messages, TRL's conversational form of preferences with an
-explicit prompt, which is the same for both sides; the other columns say where a pair comes from. What
-TP-LLaMA (arXiv 2406.07115) does with ToolBench's trees is `published`; whether a rejected reply is wrong at
-all is asked by `verified`.
+`prompt`, `chosen` and `rejected` are lists of messages, TRL's conversational form of preferences
+with an explicit prompt, which is the same for both sides; the other columns say where a pair comes
+from. What TP-LLaMA (arXiv 2406.07115) does with ToolBench's trees is `published`; whether a
+rejected reply is wrong at all is asked by `verified`.
 """
 
-import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasets import Dataset, Features, Value
@@ -21,12 +20,12 @@ from trajnb.formatting.replies import FAILED, NOT_DRAWN, Fork, Reply, form, mean
 from trajnb.known import check_known
 
 LABELS = ("verified", "published")
-"""What is no pair: a harmless reply as the rejected one, or a call that failed, made by the model, as the
-chosen one; or nothing: all that is beside the path counts as worse.
+"""What is no pair: a harmless reply as the rejected one, or a call that failed, made by the model,
+as the chosen one; or nothing: all that is beside the path counts as worse.
 """
 SIBLINGS = ("earlier", "later", "all")
-"""Which replies are rejected: drawn before the one on the path, after it, or both. The reference's own
-calls were not drawn, so that beside these all count.
+"""Which replies are rejected: drawn before the one on the path, after it, or both. The reference's
+own calls were not drawn, so that beside these all count.
 """
 DROPPED = (
     "other siblings",
@@ -36,10 +35,8 @@ DROPPED = (
     "chosen failed",
     "repeated",
     "over most_pairs",
-    "no foreign side",
 )
-"""Why a reply beside the path makes no pair; the first reason counts. The last is that of `random_sides`.
-"""
+"""Why a reply beside the path makes no pair; the first reason counts."""
 ATTEMPT = "Already tried:"
 """What opens the line of an earlier attempt, where attempts are listed."""
 
@@ -53,11 +50,11 @@ FEATURES = Features(
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs, and what became of the other replies beside success paths."""
+    """Pairs, and why there are no more."""
 
     rows: tuple[dict, ...]
     dropped: dict[str, int]
-    """By each of `DROPPED`."""
+    """How many are left out, by reason: each of `DROPPED`, and of a control its own."""
 
     def dataset(self) -> Dataset:
         """A row for each pair; all columns are there even where there is no pair."""
@@ -72,21 +69,18 @@ class Wording:
     """A name in `CONDITIONS`."""
     cue: str = "ordinal"
     """One of `conditions.CUES`."""
-    max_length: int | None = None
-    """Tokens that a prompt and the longest reply to it may take; oldest user turns are cut where they take
-    more.
-    """
+    prompt_tokens: int | None = None
+    """The most that a prompt may have; where it has more, its oldest user turns are cut."""
     count_tokens: CountTokens | None = None
-    """With `max_length` only."""
+    """With `prompt_tokens` only."""
 
     def prompt(
-        self, history: History, name: str, room: int = 0, attempts: Sequence[str] = ()
+        self, history: History, name: str, attempts: Sequence[str] = ()
     ) -> list[dict[str, str]]:
         """The messages that ask for the next call.
 
         Args:
             name: says in errors whose prompt it is.
-            room: tokens that are left for a reply.
             attempts: replies to this state, as forms, listed before the cue.
 
         Raises:
@@ -97,12 +91,14 @@ class Wording:
             prompt = messages(history, CONDITIONS[self.condition](history), self.cue)
             return with_attempts(prompt, attempts)
 
-        if self.max_length is None:
+        if self.prompt_tokens is None:
             return written(history)
-        return cut_to_fit(history, written, self.count_tokens, self.max_length - room, name)[0]
+        return cut_to_fit(history, written, self.count_tokens, self.prompt_tokens, name)[0]
 
 
-def with_attempts(prompt: Sequence[Mapping[str, str]], attempts: Sequence[str]) -> list[dict[str, str]]:
+def with_attempts(
+    prompt: Sequence[Mapping[str, str]], attempts: Sequence[str]
+) -> list[dict[str, str]]:
     """The prompt with a line for each attempt before the cue, which is its last line."""
     *before, last = map(dict, prompt)
     said, line_break, cue = last["content"].rpartition("\n")
@@ -133,14 +129,18 @@ def build_pairs(
     check_known("labels", labels, LABELS)
     check_known("siblings", siblings, SIBLINGS)
     if most_pairs < 0:
-        raise ValueError(f"most_pairs is {most_pairs}: give how many pairs a state may have, or 0 for all")
+        raise ValueError(
+            f"most_pairs is {most_pairs}: give how many pairs a state may have, or 0 for all"
+        )
     dropped, rows, seen = Counter(dict.fromkeys(DROPPED, 0)), [], set()
     for fork in forks:
         prompt, taken = None, 0
         for other in sorted(fork.others, key=lambda reply: reply.draw):
             reason = _why_not(fork, other, labels, siblings)
             if not reason:
-                prompt = prompt or _prompt(fork, wording)
+                prompt = prompt or wording.prompt(
+                    fork.history, f"task {fork.task}, step {fork.step}"
+                )
                 triple = str(prompt), _chosen(fork), other.text
                 reason = "repeated" if triple in seen else None
                 if not reason and most_pairs and taken == most_pairs:
@@ -172,15 +172,6 @@ def _why_not(fork: Fork, other: Reply, labels: str, siblings: str) -> str | None
     return None
 
 
-def _prompt(fork: Fork, wording: Wording) -> list[dict[str, str]]:
-    """The prompt of both sides, with room for the longest of them."""
-    room = 0
-    if wording.max_length is not None:
-        sides = [_chosen(fork), *(other.text for other in fork.others)]
-        room = max(wording.count_tokens(_says(text)) for text in sides)
-    return wording.prompt(fork.history, f"task {fork.task}, step {fork.step}", room)
-
-
 def _chosen(fork: Fork) -> str:
     return f"{REQUEST_PREFIX} {form(fork.chosen.text)}"
 
@@ -201,63 +192,3 @@ def _row(fork: Fork, prompt: list[dict[str, str]], other: Reply) -> dict:
         "kind": other.kind,
         "harmless": other.harmless,
     }
-
-
-def flipped_sides(pairs: Pairs) -> Pairs:
-    """The control that must hurt: every pair the other way round."""
-    rows = [row | {"chosen": row["rejected"], "rejected": row["chosen"]} for row in pairs.rows]
-    return Pairs(tuple(rows), dict(pairs.dropped))
-
-
-def random_sides(pairs: Pairs, seed: int) -> Pairs:
-    """The control for *these* errors: the rejected sides of a block in a random order, none at its own pair
-    and none where it is the right call.
-
-    As far as a swap can see to it, none is worded like the pair's own either; many are `[]`, so that this
-    is not always to be had. Pairs that no side fits are left out and counted. `kind` goes with its side; of
-    harm nothing is known there, so that `harmless` is false.
-    """
-    rows: list[dict] = list(pairs.rows)
-    dealt: list[dict | None] = [None] * len(rows)
-    for block in dict.fromkeys(row["block"] for row in rows):
-        places = [place for place, row in enumerate(rows) if row["block"] == block]
-        rng = random.Random(f"{seed} {block}")
-        for place, other in zip(places, _deal([rows[one] for one in places], rng), strict=True):
-            if other is not None:
-                side = rows[places[other]]
-                new = {"rejected": side["rejected"], "kind": side["kind"], "harmless": False}
-                dealt[place] = rows[place] | new
-    kept = tuple(row for row in dealt if row is not None)
-    missing = len(rows) - len(kept)
-    return Pairs(kept, pairs.dropped | {"no foreign side": pairs.dropped["no foreign side"] + missing})
-
-
-def _deal(rows: Sequence[Mapping], rng: random.Random) -> list[int | None]:
-    """For each row the number of that whose rejected side it gets; None where none fits."""
-    chosen = [meaning(row["chosen"][0]["content"], {}) for row in rows]
-    rejected = [meaning(row["rejected"][0]["content"], {}) for row in rows]
-
-    def fits(row: int, side: int) -> bool:
-        return row != side and rejected[side] != chosen[row]
-
-    def fits_well(row: int, side: int) -> bool:
-        return fits(row, side) and rejected[side] != rejected[row]
-
-    sides = list(range(len(rows)))
-    rng.shuffle(sides)
-    for good in (fits_well, fits):
-        _swap(sides, good, rng)
-    return [side if fits(row, side) else None for row, side in enumerate(sides)]
-
-
-def _swap(sides: list[int], good: Callable[[int, int], bool], rng: random.Random) -> None:
-    """Give each row whose side is not good that of another one, in place, where it is good for both."""
-    others = list(range(len(sides)))
-    rng.shuffle(others)
-    for row in range(len(sides)):
-        if good(row, sides[row]):
-            continue
-        for other in others:
-            if good(row, sides[other]) and good(other, sides[row]):
-                sides[row], sides[other] = sides[other], sides[row]
-                break

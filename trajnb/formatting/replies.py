@@ -11,8 +11,8 @@ from trajnb.formatting.conditions import History
 from trajnb.formatting.documents import Api
 
 KINDS = ("executed", "failed", "refused", "stop")
-"""What came of a reply: a call that was carried out and told of no error; one that told of an error; one
-that was not carried out (unreadable, unknown, out of bounds); `[]`, no further call.
+"""What came of a reply: a call that was carried out and told of no error; one that told of an
+error; one that was not carried out (unreadable, unknown, out of bounds); `[]`, no further call.
 """
 EXECUTED, FAILED, REFUSED, STOP = KINDS
 NOT_DRAWN = -1
@@ -50,8 +50,8 @@ class Fork:
 
 
 def form(text: str) -> str:
-    """A reply as it is written for people and in prompts: `[]`, the call as `render` writes it, or the
-    text on one line, of bounded length, where no call can be read.
+    """A reply as it is written for people and in prompts: `[]`, the call as `render` writes it, or
+    the text on one line, of bounded length, where no call can be read.
     """
     if is_no_call(text):
         return NO_CALL
@@ -60,10 +60,11 @@ def form(text: str) -> str:
 
 
 def meaning(text: str, apis: Mapping[str, Api]) -> Hashable:
-    """What two replies must share to be the same: `[]`, the call in `calls.canonical` form, or the text
-    without its white space, where no call can be read.
+    """What two replies must share to be the same: `[]`, the call in `calls.canonical` form, or the
+    text without its white space, where no call can be read.
 
-    `apis`: what documents say, see `documents.apis_of`; it binds arguments that are given by position.
+    `apis`: what documents say, see `documents.apis_of`; it binds arguments that are given by
+    position.
     """
     if is_no_call(text):
         return NO_CALL

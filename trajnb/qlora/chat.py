@@ -38,6 +38,11 @@ def chat_tokens(
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+def text_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], stopped: bool) -> str:
+    """What generated tokens say; where they `stopped`, the last one is the end token."""
+    return tokenizer.decode(tokens[:-1] if stopped else tokens, skip_special_tokens=True)
+
+
 def count_text(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
     """The function that `formatting.load_corpus` takes: text -> number of tokens."""
     return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])

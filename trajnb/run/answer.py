@@ -178,9 +178,7 @@ def predict(
         tell=lambda text: say(f"stage {stage} · {eval_condition} prompts · {text}"),
     )
     for row, example, answer in zip(rows, encoded, answers, strict=True):
-        text = tokenizer.decode(
-            answer.tokens[: -1 if answer.stopped else None], skip_special_tokens=True
-        )
+        text = chat.text_of(tokenizer, answer.tokens, answer.stopped)
         said = {
             "generated_tokens": len(answer.tokens),
             "stopped": answer.stopped,

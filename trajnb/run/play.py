@@ -239,13 +239,9 @@ def _ask(
         if time.monotonic() - said > 5:
             said = time.monotonic()
             say(f"{condition} · step {steps} · {len(prompts)} dialogues are going on")
-        written = {
-            name: answer.tokens[: -1 if answer.stopped else None]
-            for name, answer in answers.items()
-        }
         return {
-            name: tokenizer.decode(tokens, skip_special_tokens=True)
-            for name, tokens in written.items()
+            name: chat.text_of(tokenizer, answer.tokens, answer.stopped)
+            for name, answer in answers.items()
         }
 
     return ask

@@ -1,7 +1,8 @@
-"""Trees of replies to a turn task: what is asked of a model, what a tree holds, and its line in a file.
+"""Trees of replies to a turn task: what is asked of a model, what a tree holds, and its line in a
+file.
 
-They are grown in `world.grow`; pairs for preferences are made of them in `formatting.pairs`. Nothing here
-knows of models: one is asked through a function.
+They are grown in `world.grow`; pairs for preferences are made of them in `formatting.pairs`.
+Nothing here knows of models: one is asked through a function.
 """
 
 import json
@@ -19,11 +20,13 @@ from trajnb.world.turns import TurnTask, history_of
 SOURCES = ("expert", "self")
 """Whose calls are the success path: the reference's, or the model's own, found by search."""
 DIVERSITY = ("sample", "prompt")
-"""How replies to one state are made to differ: drawn at a temperature, or, besides, asked for with the
-earlier attempts listed, as ToolBench does.
+"""How replies to one state are made to differ: drawn at a temperature, or, besides, asked for with
+the earlier attempts listed, as ToolBench does.
 """
 EXPLORE = ("stop", "path")
-"""What follows the first success: nothing, or the states on its path get the replies that they lack."""
+"""What follows the first success: nothing, or the states on its path get the replies that they
+lack.
+"""
 ROOT = -1
 """In place of a parent: the state that the reference left."""
 
@@ -81,21 +84,22 @@ class Search:
     """Replies at a state."""
     most_depth: int = 8
     extra_depth: int = 2
-    """A path has at most so many replies more than the reference has calls, and at most `most_depth`;
-    `[]` is a reply. Where the reference ends turns, a path has as many replies as it.
+    """A path has at most so many replies more than the reference has calls, and at most
+    `most_depth`; `[]` is a reply. Where the reference ends turns, a path has as many replies as it.
     """
     budget: int = 20
     """Replies of a tree that is searched; an expert's tree has `width` at each of its states."""
     temperature: float = 1.0
     """Of all replies at a state but the first, which is greedy."""
     back_up: int = 1
-    """How many levels the search goes back from a `[]` that fails: 1, or 2 as in ToolBench, which then
-    passes over the other replies to the same state.
+    """How many levels the search goes back from a `[]` that fails: 1, or 2 as in ToolBench, which
+    then passes over the other replies to the same state.
     """
     diversity: str = "sample"
     """One of `DIVERSITY`."""
     ends: str = "model"
-    """Who ends a turn, one of `rollout.ENDS`: the model by `[]`, or the reference by its number of calls.
+    """Who ends a turn, one of `rollout.ENDS`: the model by `[]`, or the reference by its number of
+    calls.
     """
     explore: str = "stop"
     """One of `EXPLORE`."""
@@ -106,7 +110,8 @@ class Search:
                 raise ValueError(f"{name} is {getattr(self, name)}: a search needs at least 1")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(
-                f"temperature is {self.temperature}: replies are drawn above 0, the first alone is greedy"
+                f"temperature is {self.temperature}: give one above 0; the first reply at a state "
+                "is greedy whatever it is"
             )
         check_known("diversity", self.diversity, DIVERSITY)
         check_known("ends", self.ends, ENDS)
@@ -140,8 +145,8 @@ class Node:
     on_path: bool = False
     """It is part of the success path."""
     harmless: bool | None = None
-    """Of a reply beside the success path: whether the turn can still succeed after it, see `world.grow`.
-    None where that was not asked: on the path, and away from it.
+    """Of a reply beside the success path: whether the turn can still succeed after it, see
+    `world.sapling`. None where that was not asked: on the path, and away from it.
     """
 
 
@@ -169,7 +174,7 @@ class Tree:
 
 
 def to_line(tree: Tree) -> str:
-    """A tree as one line of JSON, without its end; in ASCII, for replies may hold any character."""
+    """A tree as one line of JSON, without its end; in ASCII, for replies may hold line separators."""
     return json.dumps(asdict(tree))
 
 

@@ -1,9 +1,9 @@
 """Turn tasks: one user turn to be played, from the state that the reference left before it.
 
-A task is a user's line for which the reference makes calls. Its world is that of the dialogue with all
-earlier reference calls carried out, its history theirs, and BFCL's rule decides on this turn alone. What
-a call answers depends on the calls before it alone, so a world is replayed (opened, past, calls) and
-never copied.
+A task is a user's line for which the reference makes calls. Its world is that of the dialogue with
+all earlier reference calls carried out, its history theirs, and BFCL's rule decides on this turn
+alone. What a call answers depends on the calls before it alone, so a world is replayed (opened,
+past, calls) and never copied.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,8 +29,8 @@ FREE = (
     "multi_turn_base_139#1",
     "multi_turn_base_142#1",
 )
-"""Tasks of BFCL that any call passes which changes nothing: the reference leaves the world as it was, and
-got earlier all that it is answered. Scores are given with and without them.
+"""Tasks of BFCL that any call passes which changes nothing: the reference leaves the world as it
+was, and got earlier all that it is answered. Scores are given with and without them.
 """
 
 
@@ -89,7 +89,8 @@ def turn_tasks(
     strange = [dialogue.id for dialogue in dialogues if dialogue.id not in scenarios]
     if strange:
         raise ValueError(
-            f"dialogue {strange[0]} has no world to be played in: turn tasks need the corpus bfcl or sample"
+            f"dialogue {strange[0]} has no world to be played in: turn tasks need the corpus bfcl "
+            "or sample"
         )
     tasks: list[TurnTask] = []
     for dialogue in dialogues:
@@ -130,8 +131,8 @@ def replay(sandbox: Sandbox, task: TurnTask, calls: Sequence[str]) -> Replay:
 def succeeds(wanted: Replay, given: Replay) -> bool:
     """BFCL's rule on this turn alone: whether calls do what the reference does.
 
-    The world is as `wanted` leaves it, every response that it got in this turn is among those of history
-    and answer, as often, and at least one call is made.
+    The world is as `wanted` leaves it, every response that it got in this turn is among those of
+    history and answer, as often, and at least one call is made.
     """
     history = Played(wanted.before, {})
     verdict = judge(
