@@ -14,7 +14,7 @@ from trajnb.machine import ROOT
 from trajnb.objectives import PREFERENCES
 from trajnb.qlora import model as models
 from trajnb.qlora.prefer import log_probabilities, log_ratios
-from trajnb.run import answer, asking, grow, homes, learn, prefer, prepare
+from trajnb.run import answer, ask, grow, homes, learn, prefer, prepare
 from trajnb.run.preferences import PreferSettings, settings_class
 from trajnb.run.settings import Settings
 from trajnb.run.train import train
@@ -27,6 +27,7 @@ from trajnb.study.pipeline import of_training, schema
 
 NOTEBOOKS = ROOT / "notebooks"
 SCHEMA = of_training(NOTEBOOKS)
+WEIGHTS = "adapter_model.safetensors"
 DEFAULTS = {name: one.default for name, one in SCHEMA.items()}
 QUICK = {
     "train_dialogues": 1,
@@ -34,7 +35,9 @@ QUICK = {
     "dialogues_per_step": 1,
     "max_new_tokens": 32,
     "budget": 4,
-    "preference_rate": 0.01,
+    "eval_stages": "ends",
+    "preference_rate": 0.001,
+    "preference_epochs": 2,
     "stop_targets": True,
     "objective": "prefer",
 }
@@ -97,8 +100,10 @@ def test_the_record_says_what_was_learnt_from_and_what_it_changed(whole):
     assert run.record.steps == sum(one["cost"]["steps"] for one in [*supervised, *learnt])
     turns, calls = scored.turns([run]), scored.calls([run])
     tasks = turns[turns.stage == 0]
-    assert len(turns) == len(tasks) * (1 + 4 + 4 + 1), "before training, twice a stage, and by search"
-    assert len(calls) == len(run.items) * (1 + 4 + 4)
+    last = len(tasks[tasks.block == "travel"]), len([item for item in run.items if item["block"] == "travel"])
+    # before training, before and after preferences on the block just learnt, at the end, and by search
+    assert len(turns) == len(tasks) * (1 + 1 + 1 + 1 + 1) + len(tasks) - last[0] - last[0] * 0
+    assert len(calls) == len(run.items) * (1 + 1 + 1 + 1)
     assert turns[turns.search == "tree"].replies.max() <= QUICK["budget"]
     assert set(continual.intervals(scored.chains(turns), "passed")) == set(continual.METRICS)
 
@@ -107,7 +112,7 @@ def test_again_it_learns_plays_and_asks_nothing(whole, monkeypatch):
     folder, _ = whole
     before = everything(folder)
     for module, name in (
-        (learn, "train_block"), (prefer, "train_pairs"), (asking, "sample"), (answer, "predict"),
+        (learn, "train_block"), (prefer, "train_pairs"), (ask, "sample"), (answer, "predict"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was done again"))
     train(prepared(folder), quiet)
@@ -119,32 +124,6 @@ def everything(folder):
     made = ("*.safetensors", "trees.jsonl", "pairs.jsonl", "turns.jsonl", "predictions.jsonl")
     found = chain.from_iterable(folder.rglob(name) for name in (*made, "before_preferences.jsonl"))
     return {path.relative_to(folder): path.read_bytes() for path in found}
-
-
-def test_cut_where_it_grows_and_where_it_prefers_it_ends_with_the_same_bytes(
-    whole, tmp_path, monkeypatch
-):
-    cuts, grown, real = [], grow.expert_trees, prefer.train_pairs
-
-    def cut(*_, **__):
-        cuts.append(1)
-        raise KeyboardInterrupt
-
-    def cut_in_the_middle(model, plan, *, folder, **more):
-        real(model, plan, folder=folder, **more)  # its weights are changed, and nothing of them is kept
-        cut()
-
-    for module, name, instead in (
-        (grow, "expert_trees", cut), (prefer, "train_pairs", cut_in_the_middle),
-    ):  # fmt: skip
-        with monkeypatch.context() as patch:
-            patch.setattr(module, name, instead)
-            with pytest.raises(KeyboardInterrupt):
-                train(prepared(tmp_path / "cut"), quiet)
-    assert len(cuts) == 2 and not (tmp_path / "cut" / "adapters").exists()
-    assert grow.expert_trees is grown
-    train(prepared(tmp_path / "cut"), quiet)
-    assert everything(tmp_path / "cut") == everything(whole[0])
 
 
 def test_none_is_supervised_training_bit_for_bit(tmp_path):
@@ -196,6 +175,37 @@ def as_pairs(run):
     return prepare.Prepared(PreferSettings.of(values), run.place, run.source, run.material, run.stages)
 
 
+def test_cut_where_it_grows_and_where_it_prefers_it_ends_with_the_same_bytes(
+    arms, tmp_path, monkeypatch
+):
+    cuts, real = [], prefer.train_pairs
+
+    def cut(*_, **__):
+        cuts.append(1)
+        raise KeyboardInterrupt
+
+    def cut_in_the_middle(model, plan, *, folder, **more):
+        real(model, plan, folder=folder, **more)  # its weights are changed, and nothing of them is kept
+        cut()
+
+    for module, name, instead in (
+        (grow, "expert_trees", cut), (prefer, "train_pairs", cut_in_the_middle),
+    ):  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, instead)
+            with pytest.raises(KeyboardInterrupt):
+                train(prepared(tmp_path / "cut", strategy="joint"), quiet)
+    assert len(cuts) == 2 and not (tmp_path / "cut" / "adapters").exists()
+    train(prepared(tmp_path / "cut", strategy="joint"), quiet)
+    found, folder, _ = arms
+    (shared,) = (folder / "shared").iterdir()
+    for name in ("trees.jsonl", "pairs.jsonl", "pairs.json", f"sft/{WEIGHTS}"):
+        ours = tmp_path / "cut" / "preferences" / "1-joint" / name
+        assert ours.read_bytes() == (shared / name).read_bytes(), name
+    ours, theirs = (one / "adapters" / "1-joint" / WEIGHTS for one in (tmp_path / "cut", folder / "pairs"))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
 def test_arms_share_all_that_is_before_their_preferences(arms):
     found, folder, times = arms
     assert list(found) == ["pairs", "more-sft", "random", "flipped"] and times == 1
@@ -227,8 +237,8 @@ def test_a_block_without_pairs_ends_as_it_is_and_says_so(tmp_path):
     assert any("no pair, so no preference is learnt" in line for line in said)
     stage = records.read_run(tmp_path / "short").record.preferences["stages"][0]
     assert stage["training"] is None and stage["pairs"]["dropped"]["cut"] > 0
-    ends = tmp_path / "short" / "adapters" / "1-joint" / "adapter_model.safetensors"
-    before = tmp_path / "short" / "preferences" / "1-joint" / "sft" / "adapter_model.safetensors"
+    ends = tmp_path / "short" / "adapters" / "1-joint" / WEIGHTS
+    before = tmp_path / "short" / "preferences" / "1-joint" / "sft" / WEIGHTS
     assert ends.read_bytes() == before.read_bytes()
 
 

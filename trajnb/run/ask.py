@@ -26,15 +26,14 @@ def asked_for_replies(
     prompts of a dialogue's states share is read once.
 
     Each first reply to a state is greedy, every other drawn at `temperature` with random numbers of
-    its own name under `seed`. Prompts leave room for `max_new_tokens` within the length of
-    `wording`; a reply of so many tokens without an end is marked as cut.
+    its own name under `seed`. A reply of `max_new_tokens` tokens without an end is marked as cut.
     """
 
     def ask(wave: Sequence[Wanted]) -> list[list[Said]]:
         prompts, draws = [], []
         for place, state in enumerate(wave):
             name = f"task {state.task}, call {state.history.ordinal}"
-            messages = wording.prompt(state.history, name, max_new_tokens, state.earlier)
+            messages = wording.prompt(state.history, name, state.earlier)
             prompts.append(chat.chat_tokens(tokenizer, messages, add_generation_prompt=True))
             draws += [_drawn(place, draw, seed, temperature) for draw in state.draws]
         replies = iter(

@@ -9,11 +9,10 @@ from pathlib import Path
 from trajnb import records
 from trajnb.formatting.pairs import Pairs, build_pairs
 from trajnb.machine import say as aloud
-from trajnb.run.asking import asking, wording_of
 from trajnb.run.homes import Preferring, alone
 from trajnb.run.learn import place_of
 from trajnb.run.prepare import Planned, Prepared
-from trajnb.run.turns import search_of
+from trajnb.run.turns import asking, search_of, wording_of
 from trajnb.world.grow import expert_trees, grow_trees
 from trajnb.world.sandbox import Sandbox
 from trajnb.world.trees import Tree, forks, from_line, to_line

@@ -15,7 +15,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from trajnb.formatting.pairs import Pairs, flipped_sides, random_sides
+from trajnb.formatting.controls import flipped_sides, random_sides
+from trajnb.formatting.pairs import Pairs
 from trajnb.machine import say as aloud
 from trajnb.qlora import chat
 from trajnb.qlora import model as models

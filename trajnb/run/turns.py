@@ -4,15 +4,38 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from trajnb.formatting.pairs import Wording
 from trajnb.machine import say as aloud
+from trajnb.qlora import chat
 from trajnb.run.answer import ask, kept
-from trajnb.run.asking import asking
+from trajnb.run.ask import asked_for_replies
 from trajnb.run.homes import Preferring, alone
 from trajnb.run.prepare import Planned, Prepared
 from trajnb.world.grow import infer
 from trajnb.world.sandbox import Sandbox
-from trajnb.world.trees import Search
+from trajnb.world.trees import Ask, Search
 from trajnb.world.turns import FREE, TurnTask
+
+
+def wording_of(run: Prepared) -> Wording:
+    """How a state of a turn task is put to the model of a run; a prompt leaves room for a reply."""
+    settings = run.settings
+    room = settings.max_length - settings.max_new_tokens
+    count = chat.count_tokens(run.source.tokenizer)
+    return Wording(settings.condition, settings.cue, room, count)
+
+
+def asking(network, run: Prepared, search: Search, say: Callable[[str], None]) -> Ask:
+    """The model of a run, as trees ask it."""
+    return asked_for_replies(
+        network,
+        run.source.tokenizer,
+        wording_of(run),
+        seed=run.settings.seed,
+        temperature=search.temperature,
+        max_new_tokens=run.settings.max_new_tokens,
+        say=say,
+    )
 
 
 def ask_before(
