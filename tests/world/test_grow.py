@@ -6,6 +6,7 @@ import pytest
 from world.players import player, wanderer
 
 from trajnb.world.grow import expert_trees, grow_trees, infer
+from trajnb.world.sandbox import Sandbox
 from trajnb.world.trees import Said, Search, forks, from_line, to_line
 from trajnb.world.turns import replay, succeeds, turn_tasks
 
@@ -18,6 +19,13 @@ SWAPPED = "multi_turn_base_83#0"
 def tasks(bfcl, worlds):
     """Every 30th."""
     return turn_tasks(bfcl.dialogues, worlds, bfcl.held_out)[::30]
+
+
+@pytest.fixture(scope="module")
+def sandbox(wheel):
+    """One for all: every replay opens a world of its own."""
+    with Sandbox() as sandbox:
+        yield sandbox
 
 
 @pytest.fixture

@@ -65,13 +65,17 @@ def _deal(rows: Sequence[Mapping], rng: random.Random) -> list[int | None]:
 
 
 def _swap(sides: list[int], good: Callable[[int, int], bool], rng: random.Random) -> None:
-    """Swap the sides of two rows, in place, where the one's was not good and then both are."""
+    """Swap the sides of two rows, in place, where one's becomes good and the other's no worse."""
     others = list(range(len(sides)))
     rng.shuffle(others)
+
+    def no_worse(row: int, side: int) -> bool:
+        return good(row, side) or not good(row, sides[row])
+
     for row in others:
         if good(row, sides[row]):
             continue
         for other in others:
-            if good(row, sides[other]) and good(other, sides[row]):
+            if good(row, sides[other]) and no_worse(other, sides[row]):
                 sides[row], sides[other] = sides[other], sides[row]
                 break

@@ -58,7 +58,8 @@ class Pairs:
 
     def dataset(self) -> Dataset:
         """A row for each pair; all columns are there even where there is no pair."""
-        return Dataset.from_list(list(self.rows), features=FEATURES)
+        columns = {name: [row[name] for row in self.rows] for name in FEATURES}
+        return Dataset.from_dict(columns, features=FEATURES)
 
 
 @dataclass(frozen=True)

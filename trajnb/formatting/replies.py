@@ -15,6 +15,8 @@ KINDS = ("executed", "failed", "refused", "stop")
 error; one that was not carried out (unreadable, unknown, out of bounds); `[]`, no further call.
 """
 EXECUTED, FAILED, REFUSED, STOP = KINDS
+ROOT = -1
+"""In place of a parent in a tree of replies: the state that the reference left."""
 NOT_DRAWN = -1
 """In place of the number of a draw: the reference's own call, which no model was asked for."""
 

@@ -10,11 +10,9 @@ from html import escape
 import pandas as pd
 from IPython.display import HTML
 
-from trajnb.formatting.replies import KINDS, NOT_DRAWN, REFUSED, STOP
+from trajnb.formatting.replies import KINDS, NOT_DRAWN, REFUSED, ROOT, STOP
 from trajnb.show.dialogue import style
 
-ROOT = -1
-"""The parent of a first reply, see `world.trees`."""
 LONGEST = 600
 """Characters of a reply or of a response that are drawn."""
 WORDS = {
@@ -82,10 +80,9 @@ def counts_by_kind(lines: Iterable[Mapping]) -> pd.DataFrame:
 
 def counts_html(counts: pd.DataFrame) -> str:
     """`counts_by_kind` as a table, in words, with the blocks' sums below."""
-    shown = counts.assign(kind=counts["kind"].map(WORDS))
-    total = shown.drop(columns=["block", "kind"]).sum()
-    total["block"], total["kind"] = "all", ""
-    shown = pd.concat([shown, total.to_frame().T], ignore_index=True)[list(counts.columns)]
+    sums = counts.drop(columns=["block", "kind"]).sum().to_dict()
+    rows = [row | {"kind": WORDS[row["kind"]]} for row in counts.to_dict("records")]
+    rows.append({"block": "all", "kind": ""} | sums)
     heads = {
         "kind": "what came of it",
         "on_path": "on the success path",
@@ -93,7 +90,7 @@ def counts_html(counts: pd.DataFrame) -> str:
         "harmless": "of these harmless",
         "away": "elsewhere",
     }
-    return shown.rename(columns=heads).to_html(index=False, classes="text")
+    return pd.DataFrame(rows).rename(columns=heads).to_html(index=False, classes="text")
 
 
 def _drawn(nodes: Sequence[Mapping], children: Mapping[int, list[int]], state: int) -> list[str]:
@@ -137,8 +134,10 @@ def _reply(node: Mapping) -> str:
 
 
 def _verdict(node: Mapping) -> str:
-    what = WORDS.get(node["kind"], node["kind"])
-    return what if node["won"] is None else f"{what}: {'✓ succeeds' if node['won'] else '✗ fails'}"
+    what = WORDS[node["kind"]]
+    if node["won"] is None:
+        return what
+    return f"{what}: {'✓ succeeds' if node['won'] else '✗ fails'}"
 
 
 def _short(text: str) -> str:

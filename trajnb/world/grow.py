@@ -9,10 +9,10 @@ trees.
 from collections.abc import Callable, Generator, Mapping, Sequence
 
 from trajnb.formatting.calls import NO_CALL
-from trajnb.formatting.replies import NOT_DRAWN, STOP
+from trajnb.formatting.replies import NOT_DRAWN, ROOT, STOP
 from trajnb.world.sandbox import Sandbox
 from trajnb.world.sapling import Sapling
-from trajnb.world.trees import ROOT, Ask, Node, Said, Search, Tree, Wanted
+from trajnb.world.trees import Ask, Node, Said, Search, Tree, Wanted
 from trajnb.world.turns import TurnTask
 
 Growing = Generator[list[Wanted], list[list[Said]], Tree]

@@ -18,12 +18,13 @@ from trajnb.formatting.replies import (
     FAILED,
     NOT_DRAWN,
     REFUSED,
+    ROOT,
     STOP,
     form,
     meaning,
 )
 from trajnb.world.sandbox import Sandbox
-from trajnb.world.trees import ROOT, Draw, Node, Said, Search, Tree, Wanted
+from trajnb.world.trees import Draw, Node, Said, Search, Tree, Wanted
 from trajnb.world.turns import TurnTask, history_of, replay, succeeds
 
 
@@ -185,7 +186,7 @@ class Sapling:
 
 
 def _writable(text: str) -> str:
-    """Without lone surrogates, which no file, table or tokenizer takes; decoded tokens have none."""
+    """Without lone surrogates, which no file or tokenizer takes; decoded tokens have none."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

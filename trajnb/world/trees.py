@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 from trajnb.formatting.conditions import History
-from trajnb.formatting.replies import KINDS, REFUSED, Fork, Reply
+from trajnb.formatting.replies import KINDS, REFUSED, ROOT, Fork, Reply
 from trajnb.known import check_known
 from trajnb.world.rollout import ENDS
 from trajnb.world.turns import TurnTask, history_of
@@ -27,8 +27,6 @@ EXPLORE = ("stop", "path")
 """What follows the first success: nothing, or the states on its path get the replies that they
 lack.
 """
-ROOT = -1
-"""In place of a parent: the state that the reference left."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ class Node:
     """A reply and what came of it."""
 
     parent: int
-    """The place among the tree's nodes of the reply before it; `ROOT`."""
+    """The place among the tree's nodes of the reply before it; `replies.ROOT`."""
     draw: int
     """Which reply at its state it is, from 0; `replies.NOT_DRAWN` where it is the reference's."""
     form: str
@@ -174,7 +172,7 @@ class Tree:
 
 
 def to_line(tree: Tree) -> str:
-    """A tree as one line of JSON, without its end; in ASCII, for replies may hold line separators."""
+    """A tree as one line of JSON, without its end; ASCII, for replies may hold line ends."""
     return json.dumps(asdict(tree))
 
 
