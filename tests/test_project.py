@@ -132,6 +132,7 @@ ARROWS = {
         "strategies", "world",
     ),
     "bench": ("corpora", "formatting", "machine", "qlora"),
+    "bench_prefer": ("bench", "corpora", "formatting", "known", "machine", "qlora"),
 }  # fmt: skip
 ARROWS["study"] = tuple(ARROWS)  # it starts notebooks and runs, and nothing imports it
 

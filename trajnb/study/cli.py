@@ -248,6 +248,7 @@ def bench() -> None:
     \b
     Examples:
       trajnb bench train --condition stripped
+      trajnb bench prefer --pairs runs/prefer/runs/full-s0-d9608c23/preferences/1-file_system/pairs.jsonl
       trajnb bench evaluate --adapter runs/bfcl/runs/full-s0-d9608c23/adapters/4-travel --out evaluate.json
     """
 
@@ -305,6 +306,29 @@ def bench_evaluate(repeats: int, out: Path | None, **work) -> None:
         from trajnb import bench
 
         result = bench.evaluate(_work(work), repeats, click.echo)
+    _show_bench(result, out)
+
+
+@bench.command("prefer")
+@click.option("--model", default="smollm2-135m", show_default=True)
+@click.option("--corpus", default="bfcl", show_default=True)
+@click.option("--documents", default="", help="Of bfcl [ten].")
+@click.option("--condition", default="full", show_default=True)
+@click.option("--block", default="file_system", show_default=True)
+@click.option("--dialogues", default=2, show_default=True, help="Of the block.")
+@click.option(
+    "--pairs", default="", help="A run's pairs.jsonl [none: stand-ins, other targets as rejected]."
+)
+@click.option("--repeats", default=3, show_default=True, help="Turns of both arms.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result as JSON."
+)
+def bench_prefer(repeats: int, out: Path | None, **work) -> None:
+    """Time one optimiser step on pairs: shared prefixes, TRL's DPOTrainer (extra `bench`)."""
+    with _told():
+        from trajnb.bench_prefer import PairWork, prefer
+
+        result = prefer(PairWork(**work), repeats, click.echo)
     _show_bench(result, out)
 
 
