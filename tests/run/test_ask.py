@@ -110,21 +110,21 @@ def test_earlier_attempts_are_listed_before_the_cue(ask, tasks, prompts):
     assert one.endswith("[ls()]") and other.endswith("[]") and cue.startswith("Generate API")
 
 
-def test_a_prompt_leaves_room_for_the_reply(network, tokenizer, tasks, prompts):
+def test_a_prompt_that_is_too_long_loses_its_oldest_turn(network, tokenizer, tasks, prompts):
     task, count = max(tasks, key=lambda task: task.turn), chat.count_tokens(tokenizer)
     whole = Wording("full").prompt(wanted(task, [0]).history, "a task")
 
-    def ask_within(max_length):
-        wording = Wording("full", max_length=max_length, count_tokens=count)
+    def ask_within(prompt_tokens):
+        wording = Wording("full", prompt_tokens=prompt_tokens, count_tokens=count)
         ask = asked_for_replies(
             network, tokenizer, wording, seed=0, temperature=1.0, max_new_tokens=2
         )
         ask([wanted(task, [0])])
 
-    ask_within(count(whole) + 2)
-    ask_within(count(whole) + 1)
-    assert prompts[0] == whole and count(prompts[1]) < count(whole), "the oldest turn is cut"
-    with pytest.raises(ValueError, match=f"task {task.id}, call 1: .* raise max_length"):
+    ask_within(count(whole))
+    ask_within(count(whole) - 1)
+    assert prompts[0] == whole and count(prompts[1]) < count(whole)
+    with pytest.raises(ValueError, match=f"task {task.id}, call 1: documents, last user turn"):
         ask_within(50)
 
 

@@ -26,7 +26,7 @@ def asked_for_replies(
     prompts of a dialogue's states share is read once.
 
     Each first reply to a state is greedy, every other drawn at `temperature` with random numbers of
-    its own name under `seed`. A reply of `max_new_tokens` tokens without an end is marked as cut.
+    its own name under `seed`. A reply of `max_new_tokens` without an end is marked as cut.
     """
 
     def ask(wave: Sequence[Wanted]) -> list[list[Said]]:
