@@ -310,9 +310,9 @@ def sentences(found: pd.DataFrame) -> list[str]:
     """
     said = []
     for row in found.sort_values("declared", ascending=False, kind="stable").itertuples():
-        against = "other arm: " + row.effect if row.effect != "before" else "before preferences"
-        when = "on the block just learnt" if row.effect == "before" else "at the end"
-        what = f"{MAIN.name} against {against}, {MEASURES[row.measure][0]}, {when}"
+        what = f"{MAIN.name} minus {row.effect}, {MEASURES[row.measure][0]}, at the end"
+        if row.effect == "before":
+            what = f"{MAIN.name}, {MEASURES[row.measure][0]}, what preferences added on the block just learnt"
         p = row.holm if row.declared else row.p
         gap = Estimate(row.mean, row.low, row.high, p, row.pairs, row.covers)
         counts = f"{row.left_only} : {row.right_only} of {row.items} answers right on one side alone"
