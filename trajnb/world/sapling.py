@@ -98,23 +98,27 @@ class Sapling:
             return None
         known.add(meant)
         node = Node(state, draw, form(text), text, "", STOP, cut)
-        passes = False
-        if is_no_call(text):
-            if self.search.ends == "model":
-                node = replace(node, won=state != ROOT and self.passes[state])
-        else:
-            calls = [one.text for one in self.path(state)]
-            given = replay(self.sandbox, self.task, [*calls, text])
-            response = given.responses[-1]
-            kind = REFUSED if response.refused else FAILED if response.failed else EXECUTED
-            passes = succeeds(self.goal, given)
-            ends = self.search.ends == "oracle" and len(calls) + 1 == self.depth and kind != REFUSED
-            node = replace(
-                node, response=_writable(response.text), kind=kind, won=passes if ends else None
-            )
+        node, passes = self._stop(node) if is_no_call(text) else self._call(node)
         self.nodes.append(node)
         self.passes.append(passes)
         return len(self.nodes) - 1
+
+    def _stop(self, node: Node) -> tuple[Node, bool]:
+        """What comes of `[]`; where the reference ends turns, it is no answer."""
+        if self.search.ends == "model":
+            node = replace(node, won=node.parent != ROOT and self.passes[node.parent])
+        return node, False
+
+    def _call(self, node: Node) -> tuple[Node, bool]:
+        """What comes of any other reply, and whether the turn succeeds if it ends with it."""
+        calls = [*(one.text for one in self.path(node.parent)), node.text]
+        given = replay(self.sandbox, self.task, calls)
+        response = given.responses[-1]
+        kind = REFUSED if response.refused else FAILED if response.failed else EXECUTED
+        passes = succeeds(self.goal, given)
+        ends = self.search.ends == "oracle" and len(calls) == self.depth and kind != REFUSED
+        won = passes if ends else None
+        return replace(node, response=_writable(response.text), kind=kind, won=won), passes
 
     def may_grow(self, place: int) -> bool:
         """Whether there can be replies after a reply: it is a call that was carried out, above the
