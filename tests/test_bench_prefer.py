@@ -48,6 +48,7 @@ def test_both_arms_take_the_same_step(kept, monkeypatch):
     for run in (trie, trl):
         assert math.isclose(run["loss"], math.log(2), abs_tol=1e-4)
     assert result["times_as_fast"]["trl"] == trl["seconds"] / trie["seconds"]
+    assert result["times_the_cpu"] == trl["cpu_seconds"] / trie["cpu_seconds"] > 0
     assert "stand-ins" not in bench.table(result)
 
 

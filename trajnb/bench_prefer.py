@@ -55,12 +55,20 @@ def prefer(work: PairWork, repeats: int, say: Callable[[str], None] = print) -> 
     Raises ValueError where TRL is not installed, for an unknown block or file, and where there
     are no pairs.
     """
-    if "trl" in ARMS and find_spec("trl") is None:
+    if find_spec("trl") is None:
         raise ValueError("the benchmark compares with TRL: pip install -e '.[bench]'")
     rows = pair_rows(work)  # errors come before anything is timed
     say(f"{len(rows)} pairs of {len({row['dialogue_id'] for row in rows})} dialogues")
     result = bench.compare(_prefer_once, ARMS, work, repeats, say)
-    return result | {"notes": NOTES if work.pairs else (*NOTES, STAND_INS)}
+    cpu = _cpu_ratio(result["runs"])
+    notes = [*NOTES, f"cpu: TRL takes {cpu:.1f} times as many seconds of the cores"]
+    return result | {"times_the_cpu": cpu, "notes": notes + ([] if work.pairs else [STAND_INS])}
+
+
+def _cpu_ratio(runs: dict[str, list[dict]]) -> float:
+    """The median of TRL's seconds of the cores by ours within a turn."""
+    turns = zip(runs["trl"], runs["trie"], strict=True)
+    return statistics.median(trl["cpu_seconds"] / trie["cpu_seconds"] for trl, trie in turns)
 
 
 def pair_rows(work: PairWork) -> list[dict]:
@@ -142,7 +150,7 @@ def _prefer_once(arm: str, work: PairWork) -> dict:
 def _encode(tokenizer, row: dict):
     """A pair as tokens. Raises ValueError as `chat.encode` does."""
     from trajnb.qlora import chat
-    from trajnb.qlora.prefer import Pair
+    from trajnb.qlora.pairs import Pair
 
     named = {"dialogue_id": row["dialogue_id"], "step": row.get("step", "?"), "prompt": row["prompt"]}
     chosen, rejected = [
@@ -156,9 +164,9 @@ def _our_step(model, first, plan, folder: Path) -> dict:
     from trajnb.qlora.progress import silent
 
     train_pairs(model, first, seed=0, folder=folder / "first", say=silent)
-    began = time.monotonic()
+    began = time.monotonic(), time.process_time()
     trained = train_pairs(model, plan, seed=0, folder=folder / "all", say=silent)
-    return {"seconds": time.monotonic() - began, "loss": trained.steps[0].loss}
+    return _since(*began) | {"loss": trained.steps[0].loss}
 
 
 def _trl_step(model, tokenizer, rows: Sequence[dict], pairs, longest: int, folder: Path) -> dict:
@@ -207,6 +215,14 @@ def _trl_step(model, tokenizer, rows: Sequence[dict], pairs, longest: int, folde
     trainer.compute_loss(model, trainer._prepare_inputs(batch)).backward()
     model.zero_grad()
     trainer._metrics["train"].clear()
-    began = time.monotonic()
+    began = time.monotonic(), time.process_time()
     trainer.train()
-    return {"seconds": time.monotonic() - began, "loss": trainer.state.log_history[0]["loss"]}
+    return _since(*began) | {"loss": trainer.state.log_history[0]["loss"]}
+
+
+def _since(seconds: float, cpu_seconds: float) -> dict[str, float]:
+    """What passed since then. On a busy machine the seconds of its cores are the steadier ones."""
+    return {
+        "seconds": time.monotonic() - seconds,
+        "cpu_seconds": time.process_time() - cpu_seconds,
+    }

@@ -10,7 +10,16 @@ from trl import DPOConfig, DPOTrainer
 from trajnb.qlora import prefer, train, trie
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import adapter_weights, add_adapter, load_base, set_adapter_weights
-from trajnb.qlora.prefer import Pair, PreferRecipe, chosen_plan, plan_pairs, train_pairs
+from trajnb.qlora.pairs import (
+    Pair,
+    log_probabilities,
+    log_ratios,
+    measure,
+    pair_batch,
+    pair_losses,
+    side_sums,
+)
+from trajnb.qlora.prefer import PreferRecipe, chosen_plan, plan_pairs, train_pairs
 
 RECIPE = PreferRecipe(
     beta=0.1,
@@ -51,7 +60,7 @@ def moved(model, seed=2):
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "lora_B" in name:
+            if "lora_B.default" in name:
                 weight += torch.empty_like(weight).normal_(0, 0.1, generator=draw)
 
 
@@ -80,10 +89,10 @@ def loss_and_gradient(model, pairs, reference, budget):
     total = 0.0
     for one in sum(plan.sides.passes, []):
         places = [place // 2 for place in one.examples[::2]]
-        batch = prefer.pair_batch([pairs[place] for place in places], one.packed)
+        batch = pair_batch([pairs[place] for place in places], one.packed)
         known = torch.tensor([reference[place] for place in places])
-        ratios = prefer._sums(model, batch) - known
-        loss = prefer.pair_losses(ratios, RECIPE.beta).sum() / len(pairs)
+        ratios = side_sums(model, batch) - known
+        loss = pair_losses(ratios, RECIPE.beta).sum() / len(pairs)
         loss.backward()
         total += loss.item()
     return total, gradient(model)
@@ -92,8 +101,8 @@ def loss_and_gradient(model, pairs, reference, budget):
 def test_the_hand_case():
     policy = torch.tensor([[-2.0, -4.0], [-3.0, -1.5]], requires_grad=True)
     ratios = policy - torch.tensor([[-3.0, -2.0], [-2.0, -2.0]])
-    prefer.pair_losses(ratios, 0.1).mean().backward()
-    found = prefer.measure(ratios, 0.1)
+    pair_losses(ratios, 0.1).mean().backward()
+    found = measure(ratios, 0.1)
     assert found.loss == pytest.approx(0.662656, abs=1e-6)
     assert found.margin == pytest.approx(0.075, abs=1e-6)
     assert found.accuracy == 0.5
@@ -104,7 +113,7 @@ def test_the_hand_case():
 
 @BOTH
 def test_log_probabilities_are_those_of_every_side_alone(model, pairs):
-    found = prefer.log_probabilities(model, pairs, NAMES, 200)
+    found = log_probabilities(model, pairs, NAMES, 200)
     with torch.no_grad():
         wanted = torch.stack([one_by_one(model, pair) for pair in pairs])
     assert torch.allclose(torch.tensor(found), wanted, atol=1e-3, rtol=1e-5)
@@ -112,7 +121,7 @@ def test_log_probabilities_are_those_of_every_side_alone(model, pairs):
 
 @BOTH
 def test_packed_equals_a_row_for_every_pair(model, pairs):
-    reference = prefer.log_probabilities(model, pairs, NAMES, 200)
+    reference = log_probabilities(model, pairs, NAMES, 200)
     moved(model)
     loss, packed = loss_and_gradient(model, pairs, reference, 10_000)
     alone_loss, alone = loss_and_gradient(model, pairs, reference, 1)
@@ -123,7 +132,7 @@ def test_packed_equals_a_row_for_every_pair(model, pairs):
 
 @BOTH
 def test_loss_and_gradient_equal_those_of_trl(model, tokenizer, pairs, tmp_path):
-    reference = prefer.log_probabilities(model, pairs, NAMES, 200)
+    reference = log_probabilities(model, pairs, NAMES, 200)
     rows = [dict(zip(("prompt", "chosen", "rejected"), text, strict=True)) for text in TEXTS]
     trainer = DPOTrainer(
         model=model,
@@ -141,21 +150,16 @@ def test_loss_and_gradient_equal_those_of_trl(model, tokenizer, pairs, tmp_path)
         train_dataset=Dataset.from_list(rows),  # text: of messages it would learn what follows the end
         processing_class=tokenizer,
     )  # fmt: skip
-    for name, weight in model.named_parameters():
-        weight.requires_grad_("lora" in name and ".ref." not in name)
     copied = {name: weight.clone() for name, weight in model.named_parameters() if ".ref." in name}
-    draw = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B.default" in name:
-                weight += torch.empty_like(weight).normal_(0, 0.1, generator=draw)
+    moved(model)
     (batch,) = trainer.get_train_dataloader()
     assert batch["input_ids"].shape[0] == 2 * len(pairs)
     model.zero_grad()
     theirs = trainer.compute_loss(model, batch)
     theirs.backward()
     wanted = gradient(model)
-    assert copied and all(torch.equal(model.get_parameter(n), w) for n, w in copied.items())
+    assert copied, "TRL's reference is a copy of the adapter"
+    assert all(torch.equal(model.get_parameter(name), kept) for name, kept in copied.items())
     loss, found = loss_and_gradient(model, pairs, reference, 200)
     assert loss != pytest.approx(math.log(2), abs=1e-3), "the adapter is off its reference"
     assert loss == pytest.approx(theirs.item(), abs=1e-5)
@@ -179,22 +183,22 @@ def run(model, pairs, folder, recipe=RECIPE, names=NAMES):
 
 def test_steps_are_measured_and_the_first_loss_is_log_2(tiny, pairs, tmp_path):
     model = fresh(tiny)
-    reference = prefer.log_probabilities(model, pairs, NAMES, 200)
+    reference = log_probabilities(model, pairs, NAMES, 200)
     done = run(model, pairs, tmp_path, replace(RECIPE, epochs=6, dialogues_per_step=1))
     assert len(done.steps) == done.cost.steps == 12
     assert done.steps[0].loss == pytest.approx(math.log(2), abs=1e-5)
     assert done.steps[0].margin == pytest.approx(0, abs=1e-5)
     last = done.steps[-1]
     assert last.loss < 0.6 and last.margin > 0 and last.accuracy == 1
-    after = prefer.measure(prefer.log_ratios(model, pairs, reference, NAMES, 200), RECIPE.beta)
+    after = measure(log_ratios(model, pairs, reference, NAMES, 200), RECIPE.beta)
     assert after.loss < 0.6 and after.margin > 0 and after.accuracy > 0.5
 
 
 def test_flipped_pairs_are_unlearnt(tiny, pairs, tmp_path):
     model = fresh(tiny)
-    reference = prefer.log_probabilities(model, pairs, NAMES, 200)
+    reference = log_probabilities(model, pairs, NAMES, 200)
     run(model, [Pair(pair.rejected, pair.chosen) for pair in pairs], tmp_path)
-    after = prefer.measure(prefer.log_ratios(model, pairs, reference, NAMES, 200), RECIPE.beta)
+    after = measure(log_ratios(model, pairs, reference, NAMES, 200), RECIPE.beta)
     assert after.accuracy < 0.5 and after.margin < 0
 
 

@@ -1,18 +1,16 @@
-"""DPO (arXiv 2305.18290) on packed rows: what one state had on the success path is made likelier
-than what failed there, against the adapter as it stood when the block's preferences began.
+"""DPO (arXiv 2305.18290) on packed rows: what a state had on the success path is made likelier than
+what failed there, against the adapter as it stood when the block's preferences began.
 
-A row holds whole pairs of one dialogue, every distinct prefix once: the two sides of a pair share
-their prompt, and pairs of a dialogue share their history. The reference reads the same rows once,
-before the first step. Sums of log-probabilities (nats) are over a completion and its end token.
+The reference reads the rows of training once, before the first step. For rows, log-probabilities
+and measures see `pairs`.
 """
 
 import hashlib
-import itertools
 import json
 import math
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,39 +18,26 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from torch.nn.functional import logsigmoid
 from transformers import Trainer
 
 from trajnb.qlora import trie
-from trajnb.qlora.attention import TrieLayout
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import on_gpu
+from trajnb.qlora.pairs import (
+    LogProbabilities,
+    Measures,
+    Pair,
+    chain,
+    log_probabilities,
+    measure,
+    pair_batch,
+    pair_losses,
+    pair_rows,
+    side_sums,
+)
 from trajnb.qlora.plan import Cost, Pass, Plan, Recipe, by_dialogue, in_steps
-from trajnb.qlora.progress import Pace, Tell, silent
+from trajnb.qlora.progress import Tell
 from trajnb.qlora.train import take_steps
-
-LogProbabilities = list[tuple[float, float]]
-"""Of every pair: of its chosen and of its rejected side, nats."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two answers to one prompt, as tokens. Raises ValueError where the prompts differ."""
-
-    chosen: Encoded
-    rejected: Encoded
-
-    def __post_init__(self):
-        left, right = [side.tokens[: side.prompt] for side in self.sides]
-        if left != right:
-            raise ValueError(
-                f"the sides of a pair have prompts of {len(left)} and {len(right)} tokens that "
-                "differ: give both sides the same messages"
-            )
-
-    @property
-    def sides(self) -> tuple[Encoded, Encoded]:
-        return self.chosen, self.rejected
 
 
 @dataclass(frozen=True)
@@ -123,13 +108,13 @@ def plan_pairs(
     A dialogue's rows are the same in every epoch.
     """
     groups = by_dialogue(dialogue_ids)
-    rows = {name: _rows(pairs, group, recipe.token_budget) for name, group in groups.items()}
+    rows = {name: pair_rows(pairs, group, recipe.token_budget) for name, group in groups.items()}
     draw = random.Random(seed)
     epochs = [draw.sample(list(groups), len(groups)) for _ in range(recipe.epochs)]
     steps = in_steps(epochs, recipe.dialogues_per_step)
     batches = [[groups[name] for name in step] for step in steps]
-    of_steps = [_chain(rows[name] for name in step) for step in steps]
-    both = _plan(recipe, _chain(pair.sides for pair in pairs), batches, of_steps, _both)
+    of_steps = [chain(rows[name] for name in step) for step in steps]
+    both = _plan(recipe, chain(pair.sides for pair in pairs), batches, of_steps, _both)
     return PairPlan(recipe, pairs, dialogue_ids, batches, of_steps, both)
 
 
@@ -143,11 +128,7 @@ def chosen_plan(plan: PairPlan) -> Plan:
 
 def _both(pairs: Sequence[int]) -> list[int]:
     """The sides of pairs, by their places in `PairPlan.sides`."""
-    return _chain((2 * pair, 2 * pair + 1) for pair in pairs)
-
-
-def _chain(parts: Iterable[Iterable]) -> list:
-    return list(itertools.chain.from_iterable(parts))
+    return chain((2 * pair, 2 * pair + 1) for pair in pairs)
 
 
 def _plan(
@@ -169,48 +150,6 @@ def _plan(
 
 def _pass(examples: Sequence[Encoded], places: list[int]) -> Pass:
     return Pass(places, trie.build([examples[place].tokens for place in places]))
-
-
-def _rows(pairs: Sequence[Pair], group: Sequence[int], budget: int) -> list[list[int]]:
-    """The pairs of one dialogue in rows of at most `budget` distinct tokens; a pair beyond it has
-    a row to itself.
-    """
-    units = [[side.tokens for side in pairs[index].sides] for index in group]
-    return [[group[place] for place in row] for row in trie.pack_units(units, budget)]
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What pairs say about an adapter against its reference, each a mean over the pairs."""
-
-    loss: float
-    logratio_chosen: float
-    """Nats by which the chosen sides became likelier; negative where they lost, as they may."""
-    logratio_rejected: float
-    margin: float
-    """beta times the difference of the two: above zero where the chosen side gained more."""
-    accuracy: float
-    """Share of the pairs with a margin above zero; 0 before the first step."""
-
-
-def pair_losses(ratios: torch.Tensor, beta: float) -> torch.Tensor:
-    """The DPO loss of every pair, (pairs,), from its log-ratios against the reference, (pairs, 2):
-    chosen, rejected.
-    """
-    return -logsigmoid(beta * (ratios[:, 0] - ratios[:, 1]))
-
-
-def measure(ratios: torch.Tensor, beta: float) -> Measures:
-    """The measures of pairs with these log-ratios, (pairs, 2): chosen, rejected."""
-    ratios = ratios.detach().double().cpu()
-    margins = beta * (ratios[:, 0] - ratios[:, 1])
-    return Measures(
-        loss=pair_losses(ratios, beta).mean().item(),
-        logratio_chosen=ratios[:, 0].mean().item(),
-        logratio_rejected=ratios[:, 1].mean().item(),
-        margin=margins.mean().item(),
-        accuracy=(margins > 0).double().mean().item(),
-    )
 
 
 @dataclass(frozen=True)
@@ -271,7 +210,7 @@ class _PairTrainer(Trainer):
         if "reference" not in inputs:  # a pass that only fills its step up
             return 0.0 * model(input_ids=inputs["input_ids"]).logits.sum()
         reference, of = inputs.pop("reference"), inputs.pop("pairs_of_step")
-        ratios = _sums(model, inputs) - reference
+        ratios = side_sums(model, inputs) - reference
         losses = pair_losses(ratios, self.beta)
         if self.state.global_step == 0:
             _check_first(losses)
@@ -307,91 +246,6 @@ def without_dropout(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for layer, share in zip(layers, before, strict=True):
             layer.p = share
-
-
-def pair_batch(pairs: Sequence[Pair], packed: trie.Trie) -> dict:
-    """Model inputs for several pairs in one row: `packed` is the trie of their sides' tokens,
-    chosen and rejected of each in turn.
-
-    `logits_to_keep` are the nodes that predict a token of a completion, each once. `asked` has for
-    every such token, one side after another, its place among these nodes and itself, (2, tokens);
-    `sizes` the number of tokens of every side.
-    """
-    sides = _chain(pair.sides for pair in pairs)
-    before, targets = [], []
-    for index, side in enumerate(sides):
-        before += packed.nodes(index, side.prompt - 1, len(side.tokens) - 1)
-        targets += side.completion
-    kept = sorted(set(before))
-    places = {node: place for place, node in enumerate(kept)}
-    return {
-        "input_ids": torch.tensor([packed.tokens]),  # (1, nodes)
-        "position_ids": torch.tensor([packed.depths]),  # (1, nodes)
-        "logits_to_keep": torch.tensor(kept),  # (predicting nodes,)
-        "layout": TrieLayout(packed.segments),
-        "asked": torch.tensor([[places[node] for node in before], targets]),
-        "sizes": [len(side.completion) for side in sides],
-    }
-
-
-def _sums(model: PeftModel, inputs: dict) -> torch.Tensor:
-    """Log-probabilities of the sides of a `pair_batch`, (pairs, 2): chosen, rejected."""
-    inputs = dict(inputs)
-    (rows, targets), sizes = inputs.pop("asked"), inputs.pop("sizes")
-    logits = model(**inputs, use_cache=False).logits[0].float()  # (predicting nodes, vocabulary)
-    tokens = logits[rows, targets] - logits.logsumexp(-1)[rows]  # (completion tokens,)
-    return torch.stack([side.sum() for side in tokens.split(sizes)]).view(-1, 2)
-
-
-@torch.no_grad()
-def log_probabilities(
-    model: PeftModel,
-    pairs: Sequence[Pair],
-    dialogue_ids: Sequence[str],
-    token_budget: int,
-    say: Tell = silent,
-) -> LogProbabilities:
-    """Of both sides of every pair, in order, under `model` as it stands, without dropout.
-    `dialogue_ids` names the dialogue of every pair; rows are those of a plan with `token_budget`.
-    """
-    rows: list[list[int]] = []
-    for group in by_dialogue(dialogue_ids).values():
-        rows += _rows(pairs, group, token_budget)
-    pace, found = Pace(say), {}
-    training = model.training
-    model.eval()
-    try:
-        for row in rows:
-            found |= zip(row, _read(model, [pairs[index] for index in row]), strict=True)
-            pace(f"log-probabilities of {len(found)} of {len(pairs)} pairs")
-    finally:
-        model.train(training)
-    return [found[index] for index in range(len(pairs))]
-
-
-def _read(model: PeftModel, pairs: Sequence[Pair]) -> LogProbabilities:
-    """The log-probabilities of one row's pairs, computed as in training."""
-    sides = _chain(pair.sides for pair in pairs)
-    inputs = pair_batch(pairs, trie.build([side.tokens for side in sides]))
-    for name, value in inputs.items():
-        if isinstance(value, torch.Tensor):
-            inputs[name] = value.to(model.device)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu()):
-        return [tuple(pair) for pair in _sums(model, inputs).tolist()]
-
-
-def log_ratios(
-    model: PeftModel,
-    pairs: Sequence[Pair],
-    reference: LogProbabilities,
-    dialogue_ids: Sequence[str],
-    token_budget: int,
-) -> torch.Tensor:
-    """How much likelier the sides of left-out pairs are under `model` than they were when
-    `log_probabilities` gave `reference`: (pairs, 2), nats, for `measure`.
-    """
-    now = log_probabilities(model, pairs, dialogue_ids, token_budget)
-    return torch.tensor(now, dtype=torch.double) - torch.tensor(reference, dtype=torch.double)
 
 
 def _kept_reference(
