@@ -13,7 +13,7 @@ from trajnb import records
 from trajnb.machine import ROOT
 from trajnb.objectives import PREFERENCES
 from trajnb.qlora import model as models
-from trajnb.qlora.prefer import log_probabilities, log_ratios
+from trajnb.qlora.pairs import log_probabilities, log_ratios
 from trajnb.run import answer, ask, grow, homes, learn, prefer, prepare
 from trajnb.run.preferences import PreferSettings, settings_class
 from trajnb.run.settings import Settings

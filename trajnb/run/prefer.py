@@ -20,9 +20,9 @@ from trajnb.formatting.pairs import Pairs
 from trajnb.machine import say as aloud
 from trajnb.qlora import chat
 from trajnb.qlora import model as models
+from trajnb.qlora.pairs import Pair
 from trajnb.qlora.plan import Plan
 from trajnb.qlora.prefer import (
-    Pair,
     PairPlan,
     Preferred,
     PreferRecipe,
