@@ -126,6 +126,7 @@ def account_of(planned: Planned, trees: Sequence[Tree], pairs: Pairs) -> dict:
     """What a stage learns from, counted: its trees; its pairs by the kind of their rejected side, and
     why other replies beside success paths make none; `harmless`, the rejected sides that the rule would
     have forgiven, are the label noise of `published`: among its pairs, or dropped by `verified`.
+    `training`, and of the pairs how many are `learnt`, `run.prefer.learn_pairs` adds.
     """
     harmless = pairs.dropped["harmless"] + sum(row["harmless"] for row in pairs.rows)
     return {
@@ -139,6 +140,7 @@ def account_of(planned: Planned, trees: Sequence[Tree], pairs: Pairs) -> dict:
         },
         "pairs": {
             "pairs": len(pairs.rows),
+            "learnt": 0,
             "kind": kinds_of(pairs),
             "harmless": harmless,
             "dropped": pairs.dropped,

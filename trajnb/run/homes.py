@@ -19,7 +19,7 @@ names, so it ends with the same bytes.
 The first home does not depend on what is learnt from its pairs, so arms of a study share it: it lies
 in `preferences_folder` under a hash of all that shapes it (`_shaping_before`), as answers before
 training lie in `zero_shot_folder`. Runs at work at the same time make it one after the other
-(`_alone`). Later homes follow from preferences and are the run's own.
+(`alone`). Later homes follow from preferences and are the run's own.
 
 The preference `none` ends a stage with its supervised training: such a run has no home, and its
 adapters and answers are, bit for bit, those of objective `sft`. It plays turn tasks as the others do.

@@ -79,6 +79,7 @@ def learn_pairs(
         save(learner.network, trained, adapter, account)
         shutil.rmtree(checkpoints, ignore_errors=True)
     so_far.flops += learnt_plan(run, plan).operations(learner.config, run.settings.lora_rank)
+    so_far.stages[name]["pairs"]["learnt"] = len(plan.pairs)
     so_far.stages[name]["training"] = json.loads(account.read_text())
     return so_far.stages[name]["training"]
 
