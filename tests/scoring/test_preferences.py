@@ -61,6 +61,7 @@ def test_what_was_learnt_from_is_summed_and_its_noise_told(learnt, tmp_path, wri
     assert list(map(str, table.index)) == ["full, preference more-sft", "full, preference pairs"]
     row = table.loc[table.index[0]]
     assert (row["tasks"], row["pairs"], row["kind stop"], row["dropped harmless"]) == (16, 40, 24, 8)
+    assert (row["harmless"], row["could be rejected"]) == (8, 48)
     assert list(scored.learnt_by_stage([learnt]).pairs) == [10, 10, 10, 10]
     stage = learnt.record.preferences["stages"][0]
     assert scored.label_noise(stage) == (2, 12)

@@ -198,6 +198,7 @@ def _counts(found: Mapping[object, Mapping[str, int]]) -> pd.DataFrame:
 
 def _add_stage(counts: dict, stage: Mapping) -> None:
     _add(counts, stage["trees"], "")
+    _add(counts, {"could be rejected": label_noise(stage).rejected}, "")
     _add(counts, stage["pairs"], "")
 
 
