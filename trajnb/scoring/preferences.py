@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from trajnb.objectives import MAIN, PREFERENCES, objective_of
-from trajnb.records import BEFORE, TURNS, Run, read_lines
+from trajnb.records import BEFORE, TURNS, Run, hash_of_dialogue, read_lines
 from trajnb.scoring import continual, matrices, tables
 from trajnb.scoring.arms import arms_of, in_order
 from trajnb.scoring.paired import by_cell, check_folds, estimate
@@ -80,6 +80,7 @@ def _rows(runs: Sequence[Run], lines_of) -> pd.DataFrame:
         if not objective_of(run.record.parameters).prefers:
             continue
         rows = pd.DataFrame(lines_of(run))
+        rows["dialogue_id"] = _as_items_are_called(run, rows.dialogue_id)
         parameters, stages = run.record.parameters, run.record.stages
         stage_of = {block: number for number, blocks in enumerate(stages, 1) for block in blocks}
         learnt = rows.block.map(stage_of)
@@ -102,6 +103,14 @@ def _rows(runs: Sequence[Run], lines_of) -> pd.DataFrame:
         )
         found.append(rows)
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def _as_items_are_called(run: Run, dialogue_ids: pd.Series) -> pd.Series:
+    """Dialogues of a file beside the records by the names that the run's items have: hashes, where it
+    was read beside records that are kept without texts.
+    """
+    known, corpus = {item["dialogue_id"] for item in run.items}, run.record.corpus["name"]
+    return dialogue_ids.map(lambda name: name if name in known else hash_of_dialogue(corpus, name))
 
 
 def chains(turns: pd.DataFrame) -> pd.DataFrame:
