@@ -35,9 +35,9 @@ SECONDS_OF_COPYING = 30  # `bfcl`: its tokens are counted, 22 s of one core, and
 MEASURED = "smollm2-135m"
 
 # preferences, from the two runs under reports/prefer-quick: what a model says is not known before
-REPLIES_OF_CHAIN = 2.5  # of a greedy one, a wave of all turn tasks each, which reads their prompts
-SHARE_OF_BUDGET = 0.5  # of a search, the replies that it takes
-PAIRS_A_STATE = 1.5  # of a tree along the reference
+REPLIES_OF_CHAIN = 2.0  # of a greedy one, a wave of all turn tasks each, which reads their prompts
+SHARE_OF_BUDGET = 0.3  # of a search, the replies that it takes
+PAIRS_A_STATE = 1.5  # of a tree along the reference: 144 of 93
 TOKENS_A_PAIR = 60  # of both sides
 SECONDS_A_REPLY = 0.25  # many are written at a time
 
