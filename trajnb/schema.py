@@ -15,11 +15,16 @@ from typing import TypedDict, get_args
 
 from trajnb.formatting.calls import opened_name
 from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
+from trajnb.objectives import USUAL
 from trajnb.strategies import PLAIN
 
-BESIDE = ("stops.jsonl", "rollouts.jsonl", "rollout.json")
+BEFORE = "before_preferences.jsonl"
+TURNS = "turns.jsonl"
+BESIDE = ("stops.jsonl", "rollouts.jsonl", "rollout.json", BEFORE, TURNS)
 """Of runs that learn to stop, or are rolled out: answers at the ends of turns, which never count as
-items; one dialogue played to its end a line, see `run.play`; and the means over these.
+items; one dialogue played to its end a line, see `run.play`; and the means over these. Of runs that
+learn preferences: a `Prediction` a line for every item, stage and evaluation condition as the model
+was before these, and a `PlayedTurn` a line.
 """
 
 
@@ -28,8 +33,8 @@ class Record:
     """What a run was, took and measured."""
 
     parameters: dict
-    """Of 02_train, by name; `order` and `eval_conditions` spelt out, `eval_stages` as it is in
-    effect: "ends" where the matrix has holes.
+    """Of the notebook that trained it, by name; `order` and `eval_conditions` spelt out,
+    `eval_stages` as it is in effect: "ends" where the matrix has holes.
     """
     blocks: list
     """In the order learnt."""
@@ -63,6 +68,11 @@ class Record:
     leaks: dict
     """{evaluation condition: {count}} of the held-out calls that a placebo helps, see
     `formatting.leaks`; empty without a placebo and in an older record.
+    """
+    preferences: dict
+    """What a run of objective `prefer` learnt from, see `run.homes`: its stages in their order, each
+    with counts of its trees and pairs and what training on these took and said, step by step. Empty
+    for other objectives and in an older record.
     """
     resumed: bool
     """A kill cut the training: its seconds count from the last checkpoint on."""
@@ -149,6 +159,28 @@ class Prediction(TypedDict):
     """
 
 
+class PlayedTurn(TypedDict):
+    """One held-out turn task, played by the model: see `world.turns`."""
+
+    dialogue_id: str
+    step: int
+    """Its user turn, from 0."""
+    block: str
+    free: bool
+    """Any call that does no harm passes it: scores are given with and without such tasks."""
+    stage: int
+    moment: str
+    """`before` the stage's preferences were learnt, or `after`; before training it is `after`."""
+    search: str
+    """`greedy`, one chain of the likeliest replies, or `tree`, DFSDT."""
+    passed: bool
+    """By BFCL's rule on this turn alone, see `world.rule`."""
+    replies: int
+    """That the model gave."""
+    invalid: int
+    """Of these, what was carried out by nobody: no readable call, or none that may be made."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run."""
@@ -170,8 +202,10 @@ _OLDER_PARAMETERS = {
     "fold": NO_FOLD,
     "folds": CorpusChoice.folds,
     "eval_stages": "all",
+    "objective": USUAL.name,
 }
 _LATER_KEYS = {"stages", "steps", "flops", "resumed", "cut_turns", "scores_only", "leaks"}
+_LATER_KEYS |= {"preferences"}
 _GONE_PARAMETERS = ("data_seed",)  # it was always the seed
 
 
@@ -188,6 +222,7 @@ def upgrade(record: Mapping) -> dict:
         "cut_turns": {},
         "scores_only": False,
         "leaks": {},
+        "preferences": {},
     }
     today = condition_of_today(record["parameters"])
     return (

@@ -111,6 +111,11 @@ def test_a_cost_grows_with_what_is_trained_and_read(params):
     assert 4 < larger.seconds / real.seconds < 6 and larger.trained == one.trained
     assert estimate(full | {"model": "qwen2.5-coder-1.5b"}).disk > larger.disk > real.disk
     assert estimate(full | {"model": "me/other"}).seconds is None
+    preferring = full | {"objective": "prefer", "stop_targets": True}
+    pairs, none = (estimate(preferring | {"preference": name}) for name in ("pairs", "none"))
+    assert pairs.trained > none.trained == one.trained and pairs.read > none.read > one.read
+    assert estimate(preferring | {"preference_epochs": 2}).trained > pairs.trained
+    assert estimate(preferring | {"budget": 40}).read > pairs.read
 
 
 def test_corpus_prints_its_account(trajnb):

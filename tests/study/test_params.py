@@ -176,6 +176,16 @@ def test_a_family_that_cannot_be_is_an_error(read, family, message):
         read(f"family: {family}\nruns: [{{}}]")
 
 
+def test_a_family_can_be_of_preferences_but_of_one_kind_alone(read):
+    text = "family: {{measures: [{}], effects: [more-sft, {}]}}\nprimary: passed\nruns: [{{}}]"
+    study = read(text.format("passed, exact", "before"))
+    assert study.family["effects"] == ["more-sft", "before"] and study.primary == "passed"
+    with pytest.raises(ValueError, match="unknown 'training@full'.*known: before, more-sft, random"):
+        read(text.format("passed", "training@full"))
+    with pytest.raises(ValueError, match="unknown 'novel'.*known: passed, found, exact"):
+        read(text.format("novel", "none"))
+
+
 FAMILY = "family: {measures: [novel, logp], effects: [training@full, content]}\nruns: [{}]\n"
 
 

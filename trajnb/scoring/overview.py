@@ -9,6 +9,7 @@ import yaml
 
 from trajnb.machine import CHANGED
 from trajnb.records import Run
+from trajnb.scoring import preferences
 from trajnb.scoring.arms import arms_of
 from trajnb.scoring.paired import ITEM
 from trajnb.scoring.score import MEASURES
@@ -33,7 +34,7 @@ class Plan:
     runs: list[str]
     family: dict | None
     primary: str = ""
-    """The measure that decides, a key of `score.MEASURES`."""
+    """The measure that decides, a key of `score.MEASURES` or of `preferences.MEASURES`."""
     smallest_effect: float | None = None
     """What it was planned to find, in points (nats a token for `logp`)."""
 
@@ -43,18 +44,20 @@ class Plan:
         return [name for name in self.runs if name not in there]
 
     def measures(self) -> list[str]:
-        """What effects are computed for: the declared measures, the primary one first, and those
-        that every page shows.
+        """What effects of conditions are computed for: the declared measures, the primary one first,
+        and those that every page shows.
         """
         declared = (self.family or {}).get("measures", [])
         first = [self.primary] if self.primary else []
-        return list(dict.fromkeys([*first, *declared, "canonical", "novel", "name", "logp"]))
+        wanted = [*first, *declared, "canonical", "novel", "name", "logp"]
+        return [name for name in dict.fromkeys(wanted) if name in MEASURES]
 
     def declaration(self) -> list[str]:
         """What the params file declared as decisive, in a sentence; nothing where it did not."""
         if not self.primary:
             return []
-        said = f"Declared in the params file: the primary measure is {MEASURES[self.primary][0]}"
+        title = (MEASURES | preferences.MEASURES)[self.primary][0]
+        said = f"Declared in the params file: the primary measure is {title}"
         if self.smallest_effect is not None:
             size = f"{self.smallest_effect:g} {'nats' if self.primary == 'logp' else 'points'}"
             said += f", and {size} the smallest effect that it was planned to find"

@@ -22,7 +22,7 @@ from pygments.formatters import HtmlFormatter
 
 from trajnb.formatting.dialogue import Corpus
 from trajnb.records import Run
-from trajnb.scoring import crossing
+from trajnb.scoring import crossing, preferences
 from trajnb.scoring.answers import answers
 from trajnb.scoring.arms import Arm, arms_of
 from trajnb.scoring.caveats import caveats, covered
@@ -42,6 +42,7 @@ PAGES = {
     "07_details.html": "Details",
     "01_inspect.html": "Inspection of the corpus",
     "04_rollout.html": "Whole dialogues",  # of a study kept with the rollout of its one run
+    "05_prefer.html": "Trees, pairs, preferences",  # and with the page of a run that learnt these
 }
 _FILE_OF_WARNING = re.compile(r"^(?:/|[A-Z]:\\).*?:\d+: (?=\w+Warning: )", re.MULTILINE)
 """Where a warning comes from: folders of a machine, which a page is not to name."""
@@ -141,7 +142,8 @@ def _results(runs: Sequence[Run], plan: Plan, inks: Numbered, linked: bool) -> d
     opening = {}
     try:
         found = crossing.effects(table, plan.measures(), plan.family)
-        sentences = [*plan.declaration(), *answers(table, found)]
+        sentences = [*plan.declaration(), *preferences.answers(runs, plan.family)]
+        sentences += answers(table, found)
         sentences += caveats(table, found, plan.family, [run.record.started for run in runs])
         opening = _opening(table, lead(table, found, plan), inks, linked)
     except ValueError as error:  # runs that cannot be compared: a study under way goes on
@@ -217,6 +219,7 @@ def _row(folder: Path, name: str, state: str, run: Run | None, arm: Arm | None) 
     row = {"name": name, "state": state}
     for key, file in (
         ("page", "02_train.html"),
+        ("page", "05_prefer.html"),
         ("rollout", "04_rollout.html"),
         ("log", "log.txt"),
     ):

@@ -98,7 +98,8 @@ def run(
 @main.command()
 @click.argument("parameters", type=click.Path(dir_okay=False, path_type=Path))
 def train(parameters: Path) -> None:
-    """Train and ask one run without a notebook: what 02_train does with the same PARAMETERS, a YAML file.
+    """Train and ask one run without a notebook: what 02_train does with the same PARAMETERS, a YAML file,
+    or 05_prefer where they say `objective: prefer`.
 
     What is finished of it is read, and what was cut goes on. The last line printed is the run's folder.
 
@@ -107,15 +108,16 @@ def train(parameters: Path) -> None:
       trajnb train runs/quick/runs/<run>/parameters.yaml
     """
     with _told():
+        from trajnb.run.preferences import settings_class
         from trajnb.study import job, pipeline
-        from trajnb.study.params import notebook_parameters, read_run
+        from trajnb.study.params import read_run
 
-        run = read_run(parameters, notebook_parameters(NOTEBOOKS / pipeline.TRAIN))
+        run = read_run(parameters, pipeline.of_training(NOTEBOOKS))
+        settings = settings_class(run).of(run)
         from trajnb.run import train as whole  # torch takes seconds to import
         from trajnb.run.prepare import prepare
-        from trajnb.run.settings import Settings
 
-        prepared = prepare(Settings.of(run))
+        prepared = prepare(settings)
         folder = prepared.place.folder
         try:
             with job.hold(folder / "log.txt"):

@@ -32,6 +32,7 @@ import yaml
 
 from trajnb.known import KINDS, as_kind, check_known, nearest
 from trajnb.machine import ROOT, found, resolve
+from trajnb.run.preferences import check_preferences
 from trajnb.run.settings import FOLDERS, asked_with, check_played, check_recalled
 from trajnb.strategies import strategy_of
 
@@ -48,8 +49,8 @@ class Parameter:
     default: object
     help: str
     shapes: bool = True
-    """It shapes a run: a parameter of 02_train, not of a notebook that is executed with the run
-    afterwards.
+    """It shapes a run: a parameter of a notebook that trains, not of one that is executed with the
+    run afterwards.
     """
 
     @property
@@ -180,6 +181,7 @@ def check_run(run: dict, parameters: Parameters) -> None:
     _check_conditions(run)
     if "strategy" in run:
         _check_strategy(run)
+    check_preferences(run)
     if "corpus" in run:
         from trajnb.corpora.load import corpus_of
 
@@ -292,11 +294,10 @@ def _orders(file: Path, place: str, value: object) -> int | list:
 
 
 def _family(file: Path, value: object) -> dict[str, list[str]]:
-    """The comparisons that are tested together: every effect on every measure."""
-    from trajnb.scoring.crossing import EFFECTS
-    from trajnb.scoring.score import MEASURES
-
-    known = {"measures": MEASURES, "effects": EFFECTS}
+    """The comparisons that are tested together: every effect on every measure, those of the crossing
+    of conditions or those of preferences.
+    """
+    known = _words_of_family(value)
     if not isinstance(value, dict) or sorted(value) != sorted(known):
         raise ValueError(
             f"{file}: family must map measures and effects to lists, not {_shown(value)}"
@@ -313,18 +314,30 @@ def _family(file: Path, value: object) -> dict[str, list[str]]:
     return value
 
 
-def _primary(file: Path, content: dict, family: dict | None) -> str:
-    """The measure that decides, one of the family's."""
+def _words_of_family(value: object) -> dict[str, Sequence[str]]:
+    """The measures and effects of preferences where one of these effects is named, else those of the
+    crossing: one family has one kind.
+    """
+    from trajnb.scoring import crossing, preferences
     from trajnb.scoring.score import MEASURES
 
-    primary = content.get("primary")
+    effects = value.get("effects") if isinstance(value, dict) else None
+    if isinstance(effects, list) and set(map(str, effects)) & set(preferences.EFFECTS):
+        return {"measures": list(preferences.MEASURES), "effects": preferences.EFFECTS}
+    return {"measures": list(MEASURES), "effects": crossing.EFFECTS}
+
+
+def _primary(file: Path, content: dict, family: dict | None) -> str:
+    """The measure that decides, one of the family's."""
+    from trajnb.scoring import preferences
+    from trajnb.scoring.score import MEASURES
+
+    primary, known = content.get("primary"), [*MEASURES, *preferences.MEASURES]
     if primary is None:
         return ""
-    if not isinstance(primary, str) or primary not in MEASURES:
-        hint = nearest(str(primary), MEASURES)
-        raise ValueError(
-            f"{file}: unknown primary {primary!r}{hint}; known: {', '.join(MEASURES)}"
-        )
+    if not isinstance(primary, str) or primary not in known:
+        hint = nearest(str(primary), known)
+        raise ValueError(f"{file}: unknown primary {primary!r}{hint}; known: {', '.join(known)}")
     if family is None or primary not in family["measures"]:
         raise ValueError(
             f"{file}: primary is {primary}, but family.measures does not name it, so no test of it "

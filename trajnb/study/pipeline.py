@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from trajnb.objectives import USUAL, objective_of
 from trajnb.records import read_study
 from trajnb.run.settings import asked_with
 from trajnb.study import engines
@@ -27,6 +28,7 @@ from trajnb.study.job import Job
 from trajnb.study.params import Parameters, Study, notebook_parameters
 
 TRAIN = "02_train.ipynb"
+PREFER = "05_prefer.ipynb"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Part:
     """
     wanted: Callable[[dict], bool] = lambda run: True
     """Whether a run asks for it."""
+    trains: bool = False
+    """It makes the run: its parameters shape it, its end is the run's."""
     of_finished: bool = True
     """It needs finished runs: a part for every run those it is about, another one at least one."""
     unless_asked: Mapping[str, object] = field(default_factory=dict)
@@ -110,6 +114,11 @@ def _of_training(place: Place, name: str, run: dict) -> dict:
     return {"run_folder": place.written(folder), "zero_shot_folder": place.written(zero_shot)}
 
 
+def _of_preferring(place: Place, name: str, run: dict) -> dict:
+    shared = {"preferences_folder": place.written(place.out / "preferences")}
+    return _of_training(place, name, run) | shared
+
+
 def _of_rollout(place: Place, name: str, run: dict) -> dict:
     return {"run_folder": place.written(place.run_folder(name)), "eval_conditions": asked_with(run)}
 
@@ -132,7 +141,20 @@ PARTS = (
         per_run=True,
         is_done=is_trained,
         parameters=_of_training,
+        wanted=lambda run: not objective_of(run).prefers,
+        trains=True,
         of_finished=False,
+        files=("parameters.yaml", "log.txt"),
+    ),
+    Part(
+        PREFER,
+        per_run=True,
+        is_done=is_trained,
+        parameters=_of_preferring,
+        wanted=lambda run: objective_of(run).prefers,
+        trains=True,
+        of_finished=False,
+        unless_asked={"objective": USUAL.name},
         files=("parameters.yaml", "log.txt"),
     ),
     Part(
@@ -166,16 +188,27 @@ PARTS = (
 
 def schema(notebooks: Path) -> Parameters:
     """What a params file may say: the parameters of all notebooks that are executed for every run.
-    Those of 02_train shape a run; those of others do not.
+    Those of notebooks that train shape a run; those of others do not.
     """
-    found = notebook_parameters(notebooks / TRAIN)
+    found: Parameters = {}
     for part in PARTS:
-        if not part.per_run or part.notebook == TRAIN:
-            continue
-        for name, parameter in notebook_parameters(notebooks / part.notebook).items():
-            default = part.unless_asked.get(name, parameter.default)
-            found.setdefault(name, replace(parameter, default=default, shapes=False))
+        for name, parameter in _own_parameters(part, notebooks).items():
+            found.setdefault(name, replace(parameter, shapes=part.trains))
     return found
+
+
+def of_training(notebooks: Path) -> Parameters:
+    """The parameters that one run may be told, whatever notebook trains it."""
+    return {name: one for name, one in schema(notebooks).items() if one.shapes}
+
+
+def _own_parameters(part: Part, notebooks: Path) -> Parameters:
+    """The parameters of a part for every run, each at what a run has that does not name it."""
+    if not part.per_run:
+        return {}
+    found = notebook_parameters(notebooks / part.notebook)
+    defaults = {name: part.unless_asked.get(name, one.default) for name, one in found.items()}
+    return {name: replace(one, default=defaults[name]) for name, one in found.items()}
 
 
 def run_study(
@@ -259,7 +292,7 @@ def _changed(part: Part, out: Path, states: dict[str, str], job: Job, state: str
     """Show what has become of a job: its page and, of a training run, the index."""
     if state != "running" and job.executed.is_file():
         render_page(job.executed)
-    if part.notebook == TRAIN:
+    if part.trains:
         states[job.name] = state
         if state == "finished":
             write_readers(out)
