@@ -12,6 +12,7 @@ test_printed fails where one differs, and where a figure stands outside of them.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from trajnb.scoring.answers import answer, unit_of
 from trajnb.scoring.arms import arms_of
 from trajnb.scoring.overview import plan_of
 from trajnb.scoring.paper import results
+from trajnb.scoring.preferences import turns
 from trajnb.scoring.stats import FEW_RUNS, p_words, runs_words
 from trajnb.scoring.tables import frame, headline
 
@@ -164,6 +166,30 @@ def paper(measure: str, arm: str) -> str:
     return f"{sum(last) / len(last):.1f}"
 
 
+def pairs_learnt(study: str, preference: str) -> str:
+    """Trees and pairs of one arm, over its stages, and how many replies were no pair for harm."""
+    (run,) = _of_preference(study, preference)
+    stages = run.record.preferences["stages"]
+    trees = sum(stage["trees"]["tasks"] for stage in stages)
+    kinds = Counter()
+    for stage in stages:
+        kinds.update(stage["pairs"]["kind"])
+    harmless = sum(stage["pairs"]["harmless"] for stage in stages)
+    said = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return f"{trees} trees gave {kinds.total()} pairs ({said}); {harmless} replies were harmless"
+
+
+def turns_passed(study: str, preference: str, search: str) -> str:
+    """Held-out turn tasks that one arm passes at the end, by a `greedy` chain or a `tree`."""
+    rows = turns(_of_preference(study, preference))
+    rows = rows[rows["last"] & (rows.moment == "after") & (rows.search == search)]
+    return f"{int(rows.passed.sum())} of {len(rows)}"
+
+
+def _of_preference(study: str, preference: str) -> list[Run]:
+    return [run for run in runs(study) if run.record.parameters.get("preference") == preference]
+
+
 def bench() -> str:
     """The table of `trajnb bench`: medians over the repeats of every arm of every file."""
     head = (
@@ -232,6 +258,8 @@ FIGURES: dict[str, Callable[..., str]] = {
         date,
         arms,
         paper,
+        pairs_learnt,
+        turns_passed,
         bench,
         bench_prefer,
     )
