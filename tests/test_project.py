@@ -84,6 +84,10 @@ def test_readme_shows_both_commands_first():
     ]
 
 
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
 def test_readme_links_lead_somewhere():
     texts = [path.relative_to(ROOT) for path in ROOT.glob("*/README.md")]
     for text in ("README.md", *texts):
