@@ -212,10 +212,10 @@ def bench_prefer() -> str:
     )
     lines = ["", head, "| --- " * 8 + "|"]
     found = json.loads((ROOT / "reports" / "bench" / "prefer-bfcl-full.json").read_text())
-    for arm, turns in found["runs"].items():
-        of = {name: median(one[name] for one in turns) for name in turns[0]}
+    for arm, repeats in found["runs"].items():
+        of = {name: median(one[name] for one in repeats) for name in repeats[0]}
         computed = of["computed"] if arm == "trie" else of["tokens"]
-        cells = [arm, str(len(turns)), f"{of['seconds']:,.1f}", f"{of['cpu_seconds']:,.1f}"]
+        cells = [arm, str(len(repeats)), f"{of['seconds']:,.1f}", f"{of['cpu_seconds']:,.1f}"]
         cells += [f"{of['tokens']:,}", f"2 x {computed:,}", f"{of['peak_memory_mb'] / 1000:.1f}"]
         lines.append(f"| {' | '.join([*cells, _faster(found['times_as_fast'][arm])])} |")
     return "\n".join([*lines, "", ""])

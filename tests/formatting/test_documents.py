@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from trajnb.corpora.api_bank import read_rows
-from trajnb.corpora.jsonl import read_jsonl
+from trajnb.corpora.jsonl import read_dialogues
 from trajnb.corpora.load import load_corpus
 from trajnb.formatting import documents
 from trajnb.formatting.documents import Api, Parameter, apis_of
@@ -83,7 +83,7 @@ def test_tools_of_ones_own_say_what_they_require(tmp_path):
     messages = [{"role": "user", "content": "Look."}, {"role": "assistant", "tool_calls": [call]}]
     file = tmp_path / "own.jsonl"
     file.write_text(json.dumps({"messages": messages, "tools": tools}))
-    apis = apis_of(read_jsonl(file)[0][0].documents)
+    apis = apis_of(read_dialogues(str(file)).dialogues[0].documents)
     assert {name: [p.required for p in api.parameters] for name, api in apis.items()} == {
         "some": [True, False],
         "every": [True, True],

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from trajnb.files import read_lines
 from trajnb.formatting.calls import canonical, read_or_none, without_prefix
 from trajnb.formatting.dialogue import Corpus
 from trajnb.formatting.documents import Api, apis_of
-from trajnb.records import Run, read_lines
+from trajnb.records import Run
 from trajnb.scoring.arms import Arm, arms_of, in_order
 from trajnb.show.plots import condition_colours
 from trajnb.show.reader import Numbered, choices, reader_html, repetition_words
