@@ -9,10 +9,11 @@ def check_known(what: str, value: str, known: Iterable[str]) -> None:
     known = list(known)
     if value not in known:
         hint = nearest(value, known)
-        raise ValueError(f"unknown {what} {value!r}{hint}; known: {', '.join(known)}")
+        raise ValueError(f"unknown {what} {value!r:.80}{hint}; known: {', '.join(known)}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'seed'?)`, or nothing where no known word is near."""
-    near = difflib.get_close_matches(str(name), [str(word) for word in known], n=1)
+    short = str(name)[:80]  # the search takes the square of its length
+    near = difflib.get_close_matches(short, [str(word) for word in known], n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""

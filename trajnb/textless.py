@@ -35,7 +35,7 @@ def without_texts(run: Run) -> Run:
     record, of = run.record, run.record.corpus["name"]
     told = without_folders(record.parameters)
     corpus = record.corpus | {"account": _counts_of(record.corpus["account"])}
-    model = record.model | {"id": _name_of_model(record.model["id"])}
+    model = record.model | {"id": name_of_model(record.model["id"])}
     return Run(
         run.folder,
         replace(record, parameters=told, corpus=corpus, model=model, scores_only=True),
@@ -71,11 +71,11 @@ def _counts_of(account: object) -> object:
 def without_folders(parameters: Mapping) -> dict:
     """The parameters without any folder of this machine."""
     gone = {key: "" for key in ("run_folder", "zero_shot_folder") if key in parameters}
-    model = {"model": _name_of_model(parameters["model"])} if "model" in parameters else {}
+    model = {"model": name_of_model(parameters["model"])} if "model" in parameters else {}
     return at_home(dict(parameters)) | gone | model
 
 
-def _name_of_model(model: str) -> str:
+def name_of_model(model: str) -> str:
     """The last name of a folder; any other model as it is called."""
     return Path(model).name if Path(model).is_absolute() or Path(model).is_dir() else model
 

@@ -13,13 +13,12 @@ from urllib.parse import quote
 
 import jinja2
 import nbformat
-import yaml
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
-from trajnb.records import Run
+from trajnb.records import Run, read_about
 from trajnb.scoring import crossing
 from trajnb.scoring.answers import answers
 from trajnb.scoring.arms import Arm, arms_of
@@ -93,8 +92,7 @@ def write_index(
     folder = Path(folder)
     runs = {run.folder.name: run for run in finished}
     states = states or dict.fromkeys(runs, "finished")
-    study = folder / "study.yaml"
-    study = yaml.safe_load(study.read_text("utf-8")) if study.is_file() else {}
+    study = read_about(folder)
     arms = dict(zip(runs, arms_of([run.record.parameters for run in finished]), strict=True))
     template = jinja2.Template(
         TEMPLATES.joinpath("index.html.j2").read_text("utf-8"), autoescape=True

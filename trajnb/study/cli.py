@@ -154,15 +154,14 @@ def keep_records(folder: Path, out: Path, allow_changes: bool, scores_only: bool
       trajnb run params/bfcl.yaml --records kept/bfcl
     """
     with _told():
-        from trajnb import keeping, records
+        from trajnb import keeping
 
-        names = keeping.keep(folder, out, allow_changes, scores_only)
-        if not names:
+        changed = keeping.keep(folder, out, allow_changes, scores_only)
+        if not changed:
             raise ValueError(f"{folder} holds no finished run: there is no record.json in it")
-        changed = {name: keeping.with_changes(records.runs_folder(folder) / name) for name in names}
     for name, files in changed.items():
         click.echo(name + (f"  with uncommitted changes: {', '.join(files)}" if files else ""))
-    click.echo(f"{len(names)} runs in {out}")
+    click.echo(f"{len(changed)} runs in {out}")
 
 
 @main.command()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from trajnb.records import read_study
+from trajnb.records import has_runs, read_about, read_study
 from trajnb.run.settings import asked_with
 from trajnb.schema import upgrade_parameters
 from trajnb.study import engines
@@ -196,7 +196,8 @@ def run_study(
     place = Place(out.resolve(), notebooks)
     claim_folder(place.out, study, runs)
     if kept:
-        adopt_kept(place.out, runs, kept)
+        known = notebook_parameters(notebooks / TRAIN).items()
+        adopt_kept(place.out, runs, kept, {name: one.default for name, one in known})
     states = run_states(place.out, runs)
     check_can_go_on(place.out, states)
     write_index(place.out, states)
@@ -260,7 +261,7 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
     name.
     """
     place = Place(out.resolve(), notebooks)
-    if not any(place.out.rglob("record.json")):
+    if not has_runs(place.out):
         raise ValueError(f"{place.out} holds no finished run: there is no record.json in it")
     errors: dict[str, str] = {}
     for part in PARTS:
@@ -272,8 +273,7 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
             f"runs/*/{part.notebook}" if part.per_run else part.notebook
         ):
             render_page(executed)
-    about = place.out / "study.yaml"
-    runs = yaml.safe_load(about.read_text(encoding="utf-8"))["runs"] if about.is_file() else {}
+    runs = read_about(place.out).get("runs", {})
     runs = {name: upgrade_parameters(run) for name, run in runs.items()}
     write_index(place.out, run_states(place.out, runs) or None)
     return errors
