@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trajnb.plain import parse_json, parse_yaml
+from trajnb.shapes import check_shape
 
 MOST = 2**28
 """Bytes of a file, and of what it is unpacked; records of a whole study have a tenth of it."""
@@ -52,17 +53,16 @@ def read_yaml(path: Path) -> object:
         return parse_yaml(read_bytes(path, YAML_MOST).decode("utf-8"))
 
 
-def read_lines(path: Path) -> list[dict]:
-    """The objects of a JSON-lines file, which may be compressed (`.gz`); errors as of `read_json`,
-    with the line.
+def read_lines(path: Path, kind: type = dict) -> list[dict]:
+    """The objects of a JSON-lines file, which may be compressed (`.gz`), each of which is a `kind`,
+    see `shapes`; errors as of `read_json`, with the line, at the first that is wrong.
     """
     found = []
     with _named(path), _opened(path, MOST) as file:
         for line in _lines(gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file):
             with _named(f"line {len(found) + 1}"):
                 value = parse_json(line.decode("utf-8"))
-                if not isinstance(value, dict):
-                    raise ValueError(f"it is {type(value).__name__}, not an object")
+                check_shape(value, kind, "it")
             found.append(value)
     return found
 
@@ -93,10 +93,11 @@ def _opened(path: Path, most: int) -> Iterator[BinaryIO]:
         if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, a device that is not there
             raise ValueError(f"{path.name} is no regular file") from None
         raise
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path.name} is no regular file")
     with open(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise ValueError(f"{path.name} is no regular file")
         if about.st_size > most:
             raise ValueError(f"{path.name} has {about.st_size:,} bytes, more than {most:,}")
         yield file

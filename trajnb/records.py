@@ -42,13 +42,13 @@ def read_run(folder: Path) -> Run:
         content = read_json(folder / "record.json")
         with _in_file("record.json"):
             record = to_record(content)
-        items = _read_shaped(folder / "items.jsonl", Item)
+        items = read_lines(present(folder / "items.jsonl"), Item)
         items = [upgrade_item(item, record.parameters) for item in items]
         gold_of = {(item["dialogue_id"], item["step"]): item["gold"] for item in items}
         today = condition_of_today(content["parameters"])
         predictions = [
             upgrade_prediction(one, gold_of.get((one["dialogue_id"], one["step"])), today)
-            for one in _read_shaped(folder / "predictions.jsonl", Prediction)
+            for one in read_lines(present(folder / "predictions.jsonl"), Prediction)
         ]
         check_lines(record, items, predictions)
     return Run(folder, record, items, predictions)
@@ -86,20 +86,11 @@ def read_beside(folder: Path) -> dict[str, list[dict]]:
             if not os.path.lexists(folder / name):
                 continue
             if name.endswith(".jsonl"):
-                found[name] = _read_shaped(folder / name, kind)
+                found[name] = read_lines(folder / name, kind)
             else:
                 found[name] = [read_json(folder / name)]
                 check_shape(found[name][0], kind, name)
     return found
-
-
-def _read_shaped(path: Path, kind: type) -> list[dict]:
-    """The lines of a file, or of the compressed one beside it, each of which is a `kind`."""
-    path = present(path)
-    lines = read_lines(path)
-    for number, line in enumerate(lines, start=1):
-        check_shape(line, kind, f"{path.name}: line {number}")
-    return lines
 
 
 @contextmanager
@@ -116,7 +107,7 @@ def _named(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        told = f"{error.strerror}: {Path(error.filename).name}" if isinstance(error, OSError) else error
+        told = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else error
         raise ValueError(
             f"the records in {folder} cannot be read ({told}); delete the folder and run again"
         ) from error

@@ -215,6 +215,13 @@ class Family(TypedDict):
     """When the study's folder first named them, ISO 8601, UTC."""
 
 
+class Planned(TypedDict):
+    """What every run of a study says; there is more."""
+
+    condition: str
+    eval_conditions: list[str]
+
+
 class About(TypedDict, total=False):
     """What `study.yaml` says of a study; nothing need be there."""
 
@@ -259,7 +266,7 @@ class Played(TypedDict):
 class PlayedMeans(TypedDict):
     """The means over these."""
 
-    parameters: dict[str, Value]
+    parameters: NotRequired[dict[str, Value]]
     """Of 04_rollout."""
     git_commit: NotRequired[str]
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import yaml
 
-from trajnb.records import has_runs, read_about, read_study
+from trajnb.records import ABOUT, has_runs, read_about, read_beside, read_study
 from trajnb.run.settings import asked_with
-from trajnb.schema import upgrade_parameters
+from trajnb.schema import Planned, upgrade_parameters
+from trajnb.shapes import check_shape
 from trajnb.study import engines
 from trajnb.study.engines import Slots, say, slots, visible_gpus
 from trajnb.study.folder import adopt_kept, check_can_go_on, claim_folder, count, is_finished, run_states
@@ -263,6 +264,10 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
     place = Place(out.resolve(), notebooks)
     if not has_runs(place.out):
         raise ValueError(f"{place.out} holds no finished run: there is no record.json in it")
+    for run in read_study(place.out):  # damage ends it here, before anything is executed
+        read_beside(run.folder)
+    runs = read_about(place.out).get("runs", {})
+    check_shape(runs, dict[str, Planned], f"{ABOUT}: runs")
     errors: dict[str, str] = {}
     for part in PARTS:
         if part.is_done is _never:
@@ -273,7 +278,6 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
             f"runs/*/{part.notebook}" if part.per_run else part.notebook
         ):
             render_page(executed)
-    runs = read_about(place.out).get("runs", {})
     runs = {name: upgrade_parameters(run) for name, run in runs.items()}
     write_index(place.out, run_states(place.out, runs) or None)
     return errors
