@@ -120,7 +120,7 @@ ARROWS = {
     "assets": ("cache", "hub", "machine"),
     "strategies": ("known",),
     "formatting": ("known",),
-    "world": ("assets", "formatting"),
+    "world": ("assets", "cache", "formatting"),
     "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
     "plain": (),
     "shapes": (),

@@ -49,7 +49,7 @@ def parse_yaml(text: str) -> object:
         raise ValueError(f"it is not YAML: {' '.join(str(error).split())[:300]}") from None
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:  # of values that look like a number
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:  # of a wrong tag
         raise ValueError(f"a value in it cannot be read ({error})") from None
     return value
 

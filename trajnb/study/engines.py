@@ -103,6 +103,11 @@ class _Local:
             except Held:
                 self._say_held(job)
                 continue
+            except OSError as error:  # a full disk: others may have room
+                self.waiting.remove(job)
+                self.errors[job.name] = f"it cannot be started: {error.strerror}: {error.filename}"
+                self._tell(job, "failed", f"failed: {self.errors[job.name]}")
+                continue
             self.waiting.remove(job)
             if process is None:
                 self._tell(job, "finished", "finished by another process")

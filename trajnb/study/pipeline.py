@@ -2,17 +2,17 @@
 run.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
-import yaml
-
+from trajnb.files import read_json, read_yaml
 from trajnb.records import ABOUT, has_runs, read_about, read_beside, read_study
 from trajnb.run.settings import asked_with
-from trajnb.schema import Planned, upgrade_parameters
+from trajnb.schema import Planned, PlayedMeans, upgrade_parameters
 from trajnb.shapes import check_shape
 from trajnb.study import engines
 from trajnb.study.engines import Slots, say, slots, visible_gpus
@@ -67,13 +67,32 @@ class Part:
     """How many are executed at a time where nobody says it and there is no GPU."""
 
 
+class Ended(TypedDict):
+    """How papermill says that an execution ended."""
+
+    exception: NotRequired[bool | None]
+    end_time: NotRequired[str | None]
+
+
+class Metadata(TypedDict):
+    papermill: Ended
+
+
+class Executed(TypedDict):
+    """What is looked at of an executed notebook."""
+
+    metadata: Metadata
+
+
 def is_shown(job: Job) -> bool:
     """Whether the page of `job` is there, made without an error and with the same parameters."""
     try:
-        executed = json.loads(job.executed.read_text(encoding="utf-8"))["metadata"]["papermill"]
-        parameters = yaml.safe_load(job.parameters_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError):
+        notebook = read_json(job.executed)
+        check_shape(notebook, Executed, "it")
+        parameters = read_yaml(job.parameters_file)
+    except (OSError, ValueError):
         return False
+    executed = notebook["metadata"]["papermill"]
     done = executed.get("exception") is None and executed.get("end_time") is not None
     return done and parameters == job.parameters and job.executed.with_suffix(".html").is_file()
 
@@ -86,11 +105,11 @@ def is_trained(job: Job) -> bool:
 def is_rolled_out(job: Job) -> bool:
     """Whether the rollout of `job` is kept, with the same parameters."""
     try:
-        kept = json.loads((job.log.parent / "rollout.json").read_text(encoding="utf-8"))[
-            "parameters"
-        ]
-    except (OSError, ValueError, KeyError):
+        played = read_json(job.log.parent / "rollout.json")
+        check_shape(played, PlayedMeans, "it")
+    except (OSError, ValueError):
         return False
+    kept = played.get("parameters", {"": None})
     return kept.items() <= job.parameters.items()
 
 
@@ -207,8 +226,10 @@ def run_study(
     for part in PARTS:
         waiting = [job for job in jobs_of(part, place, runs, states) if not part.is_done(job)]
         places = _slots(part, jobs)
-        errors |= engine(waiting, places, part.is_done, partial(_changed, part, place.out, states))
-    write_index(place.out, states)
+        changed = partial(_changed, part, place.out, states, errors)
+        errors |= engine(waiting, places, part.is_done, changed)
+    with _page_named(errors, "index.html"):
+        write_index(place.out, states)
     return errors
 
 
@@ -248,13 +269,37 @@ def _slots(part: Part, jobs: int | None) -> Slots:
     return slots(jobs if jobs or visible_gpus() or part.at_least == 1 else part.at_least)
 
 
-def _changed(part: Part, out: Path, states: dict[str, str], job: Job, state: str) -> None:
-    """Show what has become of a job: its page and, of a training run, the index."""
+def _changed(
+    part: Part, out: Path, states: dict[str, str], errors: dict[str, str], job: Job, state: str
+) -> None:
+    """Show what has become of a job: its page and, of a training run, the index. A page that cannot
+    be made is an error of its own in `errors`: the work goes on.
+    """
     if state != "running" and job.executed.is_file():
-        render_page(job.executed)
+        with _page_named(errors, f"page of {job.name}"):
+            render_page(job.executed)
     if part.notebook == TRAIN:
         states[job.name] = state
-        write_index(out, states)
+        with _page_named(errors, "index.html"):
+            write_index(out, states)
+
+
+@contextmanager
+def _page_named(errors: dict[str, str], name: str) -> Iterator[None]:
+    """Whatever keeps a page from being made is one sentence under its name, gone once it is made.
+
+    Of notebooks that were cut, disks that are full and templates anything may come; nothing of it
+    may end what computes.
+    """
+    try:
+        yield
+    except Exception as error:
+        errors[name] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        say(f"{name}: it cannot be made: {errors[name]}")
+    else:
+        errors.pop(name, None)
+
+
 
 
 def report(out: Path, notebooks: Path) -> dict[str, str]:
@@ -272,14 +317,17 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
     for part in PARTS:
         if part.is_done is _never:
             job = job_of(part, place, "", {})
-            errors |= engines.local([job], slots(1), _never, partial(_changed, part, place.out, {}))
+            changed = partial(_changed, part, place.out, {}, errors)
+            errors |= engines.local([job], slots(1), _never, changed)
     for part in PARTS:
         for executed in place.out.glob(
             f"runs/*/{part.notebook}" if part.per_run else part.notebook
         ):
-            render_page(executed)
+            with _page_named(errors, f"page of {executed.relative_to(place.out)}"):
+                render_page(executed)
     runs = {name: upgrade_parameters(run) for name, run in runs.items()}
-    write_index(place.out, run_states(place.out, runs) or None)
+    with _page_named(errors, "index.html"):
+        write_index(place.out, run_states(place.out, runs) or None)
     return errors
 
 

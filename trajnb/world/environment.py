@@ -131,12 +131,19 @@ class Environment:
             raise
         except Exception as error:
             return _failure(error)
-        return Response(text, failed=_tells_of_an_error(result))
+        return Response(_text(text), failed=_tells_of_an_error(result))
 
 
 def _failure(error: Exception, refused: bool = False) -> Response:
     complaint = str(error) or type(error).__name__
-    return Response(FAILED + complaint[:COMPLAINT], failed=True, refused=refused)
+    return Response(FAILED + _text(complaint[:COMPLAINT]), failed=True, refused=refused)
+
+
+def _text(response: str) -> str:
+    """A response that is text: halves of characters (surrogates), which no tokenizer takes and no
+    file holds, become question marks.
+    """
+    return response.encode(errors="replace").decode()
 
 
 def _tells_of_an_error(result: object) -> bool:
