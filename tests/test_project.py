@@ -129,11 +129,11 @@ ARROWS = {
     "textless": ("files", "schema"),
     "records": ("files", "formatting", "schema", "shapes", "textless"),
     "keeping": ("files", "machine", "records", "schema", "textless"),
-    "qlora": ("assets", "cache", "formatting", "hub"),
+    "qlora": ("assets", "cache", "formatting", "hub", "plain", "shapes"),
     "scoring": (
         "formatting", "known", "machine", "records", "schema", "strategies", "textless", "world",
     ),
-    "show": ("formatting", "machine", "records", "scoring", "strategies"),
+    "show": ("files", "formatting", "machine", "records", "scoring", "strategies"),
     "run": (
         "corpora", "files", "formatting", "known", "machine", "qlora", "records", "schema", "scoring",
         "strategies", "world",

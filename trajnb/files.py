@@ -5,14 +5,16 @@ Only regular files are read: a link may lead to what is nobody's business, and a
 """
 
 import errno
+import glob
 import gzip
 import hashlib
 import json
 import os
 import stat
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +25,8 @@ MOST = 2**28
 """Bytes of a file, and of what it is unpacked; records of a whole study have a tenth of it."""
 LINE = 2**24
 """Bytes of a line: a rollout has a few thousand."""
+STALE = 3600
+"""Seconds after which a draft is nobody's."""
 YAML_MOST = 2**20
 """Bytes of a YAML file; study.yaml has under one thousand for a run."""
 
@@ -138,6 +142,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     after the machine lost its power.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with fresh.open("wb") as file:
@@ -151,9 +156,23 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def _sweep(path: Path) -> None:
+    """Remove what killed processes left of this file: drafts that nobody has touched for an hour."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > STALE:
+                draft.unlink()
+
+
+def sync_files(folder: Path) -> None:
+    """Let the disk have all that is in a folder, before its name says that it is whole."""
+    for path in [*folder.rglob("*"), folder]:
+        sync_folder(path)
+
+
 def sync_folder(folder: Path) -> None:
-    """Let the disk know the names in a folder, so that one which says that others are whole never
-    outlives them.
+    """Let the disk have the names in a folder, or the content of a file, so that a name which says
+    that others are whole never outlives them.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:

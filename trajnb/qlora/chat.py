@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from trajnb.qlora import control
+
 # Llama 3's template prints a date, the newer ones today's: a run would depend on the day it ran.
 TEMPLATE_DATE = "26 Jul 2024"
 
@@ -30,17 +32,17 @@ def chat_tokens(
 ) -> list[int]:
     """Token ids of `messages` (dicts of role and content) under the tokenizer's chat template."""
     text = tokenizer.apply_chat_template(
-        list(messages),
+        control.as_text(tokenizer, messages),
         tokenize=False,
         add_generation_prompt=add_generation_prompt,
         date_string=TEMPLATE_DATE,
     )
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return control.tokens(tokenizer, text)
 
 
 def count_text(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
     """The function that `formatting.load_corpus` takes: text -> number of tokens."""
-    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return lambda text: len(control.tokens(tokenizer, control.marked(tokenizer, text)))
 
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Mapping]], int]:
@@ -62,8 +64,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, row: Mapping) -> Encoded:
             f"{name}: the prompt has no system message, and the chat template may write one of its "
             "own: begin the prompt with one"
         )
-    prompt = chat_tokens(tokenizer, row["prompt"], add_generation_prompt=True)
-    tokens = chat_tokens(tokenizer, [*row["prompt"], *row["completion"]])
+    try:
+        prompt = chat_tokens(tokenizer, row["prompt"], add_generation_prompt=True)
+        tokens = chat_tokens(tokenizer, [*row["prompt"], *row["completion"]])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     if tokens[: len(prompt)] != prompt:
         raise ValueError(
             f"{name}: the chat template writes the prompt differently when an answer follows"

@@ -1,6 +1,5 @@
 """Train the stages of a run, one adapter folder each; what is trained already is read instead."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trajnb.files import digest, write_json
+from trajnb.files import digest, read_json, sync_files, sync_folder, write_json
 from trajnb.machine import say as aloud
 from trajnb.qlora import model as models
 from trajnb.qlora.train import Trained, train_block
@@ -76,7 +75,7 @@ def claim(folder: Path, shaping: dict) -> None:
     if not path.exists():
         write_json(path, shaping)
         return
-    before = json.loads(path.read_text())  # of an older version it says less
+    before = read_json(path)  # of an older version it says less
     changed = sorted(name for name in before if before[name] != shaping.get(name))
     if changed:
         raise ValueError(
@@ -114,7 +113,7 @@ def learn(
     if adapter.exists():
         models.restore_adapter(learner.network, adapter)
         say(f"{where} · trained before")
-        return json.loads(account.read_text())
+        return read_json(account)
     if planned.stage.fresh:
         models.set_adapter_weights(learner.network, learner.initial)
     checkpoints = folder / "checkpoints" / name
@@ -127,15 +126,20 @@ def learn(
     )
     _save(learner.network, trained, adapter, account)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return json.loads(account.read_text())
+    return read_json(account)
 
 
 def _save(network: PeftModel, trained: Trained, adapter: Path, account: Path) -> None:
     """Keep a trained stage: what it took in `account`, then its adapter as a plain PEFT folder,
     which appears whole or not at all.
     """
+    try:
+        models.check_finite(models.adapter_weights(network))
+    except ValueError as error:
+        raise ValueError(f"training diverged, {error}: lower learning_rate") from None
     write_json(account, asdict(trained))
     fresh = adapter.with_name(f".{adapter.name}")
     network.save_pretrained(fresh)
-    adapter.parent.mkdir(parents=True, exist_ok=True)
+    sync_files(fresh)
     fresh.rename(adapter)
+    sync_folder(adapter.parent)

@@ -2,8 +2,6 @@
 network.
 """
 
-import os
-import tempfile
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from importlib.resources import files
@@ -18,6 +16,7 @@ from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
+from trajnb.files import write_bytes
 from trajnb.records import Run, read_about
 from trajnb.scoring import crossing
 from trajnb.scoring.answers import answers
@@ -182,8 +181,4 @@ def _css() -> str:
 
 def _write(path: Path, text: str) -> None:
     """Readers see the old page or the new one, never a half."""
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, suffix=".html.part")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(draft, 0o644)  # mkstemp's files are the owner's alone, a report is to be read
-    os.replace(draft, path)
+    write_bytes(path, text.encode("utf-8"))

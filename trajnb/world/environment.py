@@ -10,6 +10,7 @@ import copy
 import importlib
 import inspect
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -166,15 +167,20 @@ def _response_text(result: object) -> str:
 @cache
 def _classes() -> dict[str, type]:
     """The allow-listed classes, from the verified wheel even where some `bfcl_eval` is installed."""
+    importlib.import_module("mpmath")  # MathAPI's, and not what could lie in the folder by that name
     folder = str(fetch("bfcl"))
     installed = _forget_modules()
     sys.path.insert(0, folder)
+    # no bytecode: nobody has checked what lies there, and a cache may be read-only
+    bytecode = sys.pycache_prefix, sys.dont_write_bytecode
+    sys.pycache_prefix, sys.dont_write_bytecode = os.devnull, True
     try:
         return {
             name: getattr(importlib.import_module(f"{_SOURCES}.{module}"), name)
             for name, module in MODULES.items()
         }
     finally:
+        sys.pycache_prefix, sys.dont_write_bytecode = bytecode
         sys.path.remove(folder)
         _forget_modules()
         sys.modules.update(installed)

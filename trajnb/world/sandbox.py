@@ -151,7 +151,8 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environ,
-            start_new_session=True,  # signals to a group stay there; Ctrl-C is for the parent, at whose end the child sees its pipe closed
+            # signals to a group stay there; Ctrl-C is for the parent, at whose end the child sees its pipe closed
+            start_new_session=True,
         )
         self.pid = self._process.pid
         self.used = 0.0  # seconds of the processor
