@@ -115,16 +115,16 @@ def _without_split(grid):
 ARROWS = {
     "known": (),
     "machine": (),
+    "plain": (),
+    "shapes": (),
+    "files": ("plain", "shapes"),
     "cache": ("machine",),
     "hub": (),
     "assets": ("cache", "hub", "machine"),
     "strategies": ("known",),
     "formatting": ("known",),
     "world": ("assets", "cache", "formatting"),
-    "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
-    "plain": (),
-    "shapes": (),
-    "files": ("plain", "shapes"),
+    "corpora": ("assets", "formatting", "hub", "known", "machine", "plain", "world"),
     "schema": ("formatting", "shapes", "strategies"),
     "textless": ("files", "schema"),
     "records": ("files", "formatting", "schema", "shapes", "textless"),
@@ -242,3 +242,18 @@ def _code(path):
 
 def _requirement(line: str) -> tuple[str, str]:
     return re.fullmatch(r"([\w-]+)(.*)", line).groups()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_of_a_model_is_loaded_with_its_code(module):
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+        if name == "from_pretrained":
+            said = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert said.get("trust_remote_code") == "False", f"{module}, line {node.lineno}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_yaml_is_read_in_one_place(module):
+    text = MODULES[module].read_text()
+    assert module == "trajnb.plain" or not re.search(r"yaml\.(safe_|full_|unsafe_)?load", text), module
