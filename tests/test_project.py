@@ -114,7 +114,8 @@ def _without_split(grid):
 # earlier line
 ARROWS = {
     "known": (),
-    "machine": (),
+    "escaping": (),
+    "machine": ("escaping",),
     "plain": (),
     "shapes": (),
     "files": ("plain", "shapes"),

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from trajnb.escaping import in_terminal
 from trajnb.machine import cores
 from trajnb.study.job import Held, Job, Process, last_error, own_kernel, read_progress, start, stop
 
@@ -147,7 +148,7 @@ class _Local:
 
 def say(text: str) -> None:
     """Print a line that stays, in place of the live line if there is one."""
-    print(f"\r\x1b[2K{text}" if sys.stdout.isatty() else text, flush=True)
+    print(("\r\x1b[2K" if sys.stdout.isatty() else "") + in_terminal(text), flush=True)
 
 
 def elapsed(seconds: float) -> str:
@@ -163,7 +164,7 @@ def _show(running: list[Process]) -> None:
     if sys.stdout.isatty():
         parts = [f"{one.job.name} {elapsed(now - one.started)} {one.progress}" for one in running]
         width = shutil.get_terminal_size().columns - 1
-        print(f"\r\x1b[2K{' | '.join(parts)[:width]}", end="", flush=True)
+        print("\r\x1b[2K" + in_terminal(" | ".join(parts)[:width]), end="", flush=True)
         return
     for one in running:
         if one.progress != one.said and now - one.said_at >= QUIET:
