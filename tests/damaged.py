@@ -139,10 +139,11 @@ add("a run that is a link", "link",
     lambda run, study: (run.rename(study / "elsewhere"), run.symlink_to("../elsewhere"))[1])  # fmt: skip
 
 ABOUT = "study.yaml"
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{9 * f'*a{n - 1}, '}]\n" for n in range(1, 10))
 for name, text in {
     "is empty": "", "is a list": "[1]", "is no YAML": "runs: [", "has runs that are a list": "runs: [a]",
     "has runs of nothing": "runs: {a: }", "has a run of lists": "runs: {a: {seed: [[1]]}}",
-    "refers to itself": "runs: &a {b: *a}", "is a bomb": "a: &a [1]\nb: &b [*a, *a]\nruns: {}",
+    "refers to itself": "runs: &a {b: *a}", "is a bomb": BOMB,
     "says runs twice": "runs: {}\nruns: {}", "is deep": "runs: " + "{a: " * 5000 + "}" * 5000,
     "runs code": "runs: !!python/object/apply:os.getcwd []", "is large": "x: 1\n" * 10**6,
     "has a family without measures": "family: {effects: [prompt]}\nruns: {}",

@@ -1,5 +1,6 @@
 """Damaged folders of records: each is refused by every command, in one sentence that names the file."""
 
+import importlib.util
 import shutil
 import signal
 from pathlib import Path
@@ -20,11 +21,12 @@ PARAMS = "common: {corpus: sample, model: tiny, train_dialogues: 1}\nruns: [{con
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     """A study folder of two runs in which nothing is wrong."""
-    from conftest import _write_run
-
+    spec = importlib.util.spec_from_file_location("shared", Path(__file__).with_name("conftest.py"))
+    shared = importlib.util.module_from_spec(spec)  # other rooms' conftest has the same name
+    spec.loader.exec_module(shared)
     study = tmp_path_factory.mktemp("sound") / "study"
     for condition in ("stripped", "full"):
-        write_beside(_write_run(study / "runs" / f"{condition}-s0", condition))
+        write_beside(shared._write_run(study / "runs" / f"{condition}-s0", condition))
     (study / ABOUT).write_text("runs: {full-s0: {condition: full, eval_conditions: []}}\n")
     return study
 

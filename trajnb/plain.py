@@ -1,5 +1,5 @@
-"""JSON and YAML as plain data: what is nested too deep, refers to itself or says a thing twice is
-refused, before it costs anything.
+"""JSON and YAML as plain data: what is nested too deep, refers to itself, grows by aliases or says a
+thing twice is refused, before it costs anything.
 
 Texts may come from elsewhere. Whatever is wrong with one is a ValueError of one sentence.
 """
@@ -41,7 +41,9 @@ def _no_number(text: str) -> None:
 
 
 def parse_yaml(text: str) -> object:
-    """What a YAML text says; ValueError also for aliases, keys that are given twice, and depth."""
+    """What a YAML text says; ValueError also for aliases that grow, keys that are given
+    twice, and depth.
+    """
     try:
         _check_events(yaml.parse(text, LOADER))
         value = yaml.load(text, LOADER)  # safe: LOADER makes plain data alone
@@ -59,22 +61,24 @@ def _check_events(events: Iterable[yaml.Event]) -> None:
     built of it.
     """
     open_now: list[_Open] = []
-    nodes = 0
+    sizes: dict[str, tuple[int, int]] = {}  # of what an anchor names: values in it, depth of it
     for event in events:
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"line {_line(event)} refers to an anchor (*{event.anchor}): write it out")
-        if isinstance(event, yaml.NodeEvent):
-            nodes += 1
+        if isinstance(event, yaml.CollectionEndEvent):
+            ended = open_now.pop()
+            _count(event, ended.anchor, (ended.values, ended.depth), open_now, sizes)
+        elif isinstance(event, yaml.NodeEvent):
             if open_now and open_now[-1].is_mapping:
                 _check_key(open_now[-1], event)
-        if isinstance(event, yaml.CollectionStartEvent):
-            open_now.append(_Open(isinstance(event, yaml.MappingStartEvent)))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            open_now.pop()
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_now.append(_Open(isinstance(event, yaml.MappingStartEvent), event.anchor))
+            elif not isinstance(event, yaml.AliasEvent):
+                _count(event, event.anchor, (1, 0), open_now, sizes)
+            elif event.anchor in sizes:
+                _count(event, None, sizes[event.anchor], open_now, sizes)
+            else:
+                raise ValueError(f"line {_line(event)}: *{event.anchor} refers to itself, or to nothing")
         if len(open_now) > DEEPEST:
             raise ValueError(f"line {_line(event)} is nested more than {DEEPEST} deep")
-        if nodes > NODES:
-            raise ValueError(f"it holds more than {NODES:,} values")
 
 
 @dataclass
@@ -82,8 +86,32 @@ class _Open:
     """A list or a mapping whose end has not come."""
 
     is_mapping: bool
+    anchor: str | None
+    values: int = 1
+    """In it so far, those that aliases stand for included."""
+    depth: int = 1
     keys: set[str] = field(default_factory=set)
     key_is_next: bool = True
+
+
+def _count(
+    event: yaml.Event,
+    anchor: str | None,
+    size: tuple[int, int],
+    open_now: list[_Open],
+    sizes: dict[str, tuple[int, int]],
+) -> None:
+    """Add a value with all in it to what it stands in, and to what its anchor names."""
+    values, depth = size
+    if anchor is not None:
+        sizes[anchor] = size
+    if open_now:
+        open_now[-1].values += values
+        open_now[-1].depth = max(open_now[-1].depth, depth + 1)
+    if len(open_now) + depth > DEEPEST:
+        raise ValueError(f"line {_line(event)} is nested more than {DEEPEST} deep")
+    if sum(one.values for one in open_now) > NODES:
+        raise ValueError(f"line {_line(event)}: it holds more than {NODES:,} values")
 
 
 def _check_key(mapping: _Open, event: yaml.NodeEvent) -> None:

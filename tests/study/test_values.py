@@ -62,9 +62,9 @@ RUNS = "runs: [{condition: [full]}]"
 @pytest.mark.parametrize(
     "text, told",
     [
-        (f"title: &a [x]\ndescription: *a\n{RUNS}", "refers to an anchor"),
-        (f"{BOMB}\n{RUNS}", "refers to an anchor"),
-        ("runs: [{condition: [full], orders: &a [*a]}]", "refers to an anchor"),
+        (f"title: &a [x, *a]\n{RUNS}", "refers to itself"),
+        (f"{BOMB}\n{RUNS}", "more than 100,000 values"),
+        ("runs: [{condition: [full], orders: &a [*a]}]", "refers to itself"),
         (f"title: {'[' * 3000}{']' * 3000}\n{RUNS}", "nesting depth"),
         (f"title: {'{a: ' * 900}{'}' * 900}\n{RUNS}", "nested more than"),
         (f"{RUNS}\ncommon: {{}}\ncommon: {{}}", "gives 'common' a second time"),
@@ -85,3 +85,10 @@ RUNS = "runs: [{condition: [full]}]"
 )  # fmt: skip
 def test_a_file_that_would_burn_time_is_refused_at_once(text, told, tmp_path, parameters):
     assert told in refusal(tmp_path, parameters, text)
+
+
+def test_a_list_may_be_named_and_used_again(tmp_path, parameters):
+    file = tmp_path / "small.yaml"
+    text = "runs: [{condition: [full], together: {seed: &two [0, 1], lora_rank: [4, 8]}}, {seed: *two, epochs: 2}]"
+    file.write_text(f"common: {COMMON}\n{text}")
+    assert len(expand(read_params(file, parameters), parameters)) == 4
