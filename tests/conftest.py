@@ -1,5 +1,6 @@
 """Fixtures that several parts of the tests share."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -52,7 +53,7 @@ def sample():
     return load_corpus("sample")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_run():
     """A function that writes one run's three files, invented but consistent, and returns its folder.
 
@@ -128,3 +129,47 @@ def _write_run(
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     (folder / "record.json").write_text(json.dumps(record), "utf-8")
     return folder
+
+
+@pytest.fixture
+def write_prefer_run():
+    """A function that writes an invented run that learns preferences, as `write_run` does; `passes(block,
+    turn, stage, moment)` says which held-out turn tasks it passes, two in every dialogue.
+    """
+    return _write_prefer_run
+
+
+def _write_prefer_run(folder: Path, preference="pairs", passes=lambda *_: False, **more) -> Path:
+    _write_run(folder, objective="prefer", preference=preference, **more)
+    items = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+    dialogues = dict.fromkeys((item["dialogue_id"], item["block"]) for item in items)
+    last, lines = 4, []
+    for stage, moment in [(0, "after"), *((k, m) for k in range(1, last + 1) for m in ("before", "after"))]:
+        searches = ("greedy", "tree") if (stage, moment) == (last, "after") else ("greedy",)
+        for search, (name, block), turn in itertools.product(searches, dialogues, range(2)):
+            passed = search == "tree" or bool(passes(block, turn, stage, moment))
+            line = {"dialogue_id": name, "step": turn, "block": block, "free": turn == 1, "stage": stage}
+            line |= {"moment": moment, "search": search, "passed": passed, "invalid": 1}
+            lines.append(line | {"replies": 3 if search == "tree" else 2})
+    learns = preference != "none"
+    lines = [line for line in lines if learns or line["moment"] == "after"]
+    predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    before = [line for line in predictions if line["stage"] > 0 and learns]
+    for name, rows in (("turns", lines), ("before_preferences", before)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    record = json.loads((folder / "record.json").read_text())
+    stages = [_stage(number, block) for number, block in enumerate(record["blocks"], 1)]
+    record["preferences"] = {"stages": stages if learns else []}
+    (folder / "record.json").write_text(json.dumps(record))
+    return folder
+
+
+def _stage(number: int, block: str) -> dict:
+    return {
+        "stage": number,
+        "blocks": [block],
+        "trees": {"tasks": 4, "won": 4, "replies": 30, "duplicates": 5},
+        "pairs": {"pairs": 10, "kind": {"stop": 6, "failed": 4}, "harmless": 2,
+                  "dropped": {"cut": 3, "harmless": 2}},
+        "training": None,
+    }  # fmt: skip

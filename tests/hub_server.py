@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 COMMIT = "12e8158b7628c168f07e8f31fbbe3445e99f44cf"
 TOKEN = "hf_accepted"
 _FILE = re.compile(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)")
-_API = re.compile(r"/api/(?:models/|(datasets/))([^/]+/[^/]+)/(revision|tree)/([^/]+)")
+_API = re.compile(r"/api/(?:models/|(datasets/))([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)(?:/(.+))?)?")
 LARGE = 1000  # bytes from which a file is one of LFS: its ETag is a sha256, and it stands elsewhere
 
 
@@ -103,8 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._resolve(self.hub.files[match[1]].get(match[3]))
         elif match := _API.fullmatch(path):
             repo = (match[1] or "") + match[2]
-            if self._may_read(repo, match[4]):
-                self._describe(repo, match[3])
+            if self._may_read(repo, match[4] or "main"):
+                self._describe(repo, match[3] or "revision", match[5] or "")
         else:
             self._answer(404, {}, b"{}")
 
@@ -130,11 +130,14 @@ class _Handler(BaseHTTPRequestHandler):
         location = {"Location": f"{elsewhere}/cdn/{blob_hash(content)}"}
         self._answer(302, {"X-Repo-Commit": COMMIT} | linked | location, b"")
 
-    def _describe(self, repo: str, what: str) -> None:
+    def _describe(self, repo: str, what: str, folder: str) -> None:
         if what == "revision":
             return self._answer(200, {}, json.dumps({"id": repo, "sha": COMMIT}).encode())
         tree = []
-        for path, content in self.hub.files[repo].items():
+        inside = {p: c for p, c in self.hub.files[repo].items() if not folder or p.startswith(f"{folder}/")}
+        if not inside:
+            return self._refuse(404, "EntryNotFound")
+        for path, content in inside.items():
             tree.append({"type": "file", "path": path, "size": len(content), "oid": blob_hash(content)})
             if len(content) >= LARGE:
                 tree[-1]["lfs"] = {"oid": blob_hash(content), "size": len(content), "pointerSize": 134}

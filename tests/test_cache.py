@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -107,6 +108,45 @@ def test_another_error_of_the_disk_stays_what_it_is(home):
 
     with pytest.raises(PermissionError, match="not yours"):
         build_once("model", build)
+
+
+def _fill(folder):
+    (folder / "file").write_text("x")
+
+
+def _as_nobody(results):
+    os.setuid(65534)  # root may write anywhere
+    try:
+        results.put(str(build_once("model", _fill)))
+        results.put(str(build_once("other", _fill)))
+    except CacheError as error:
+        results.put(str(error))
+
+
+def test_a_cache_that_was_filled_may_be_read_only(monkeypatch):
+    if os.getuid() != 0:
+        pytest.skip("only root can become someone who may not write there")
+    with tempfile.TemporaryDirectory() as folder:  # nobody may enter pytest's own folders
+        os.chmod(folder, 0o755)
+        monkeypatch.setenv("TRAJNB_CACHE", folder)
+        build_once("model", _fill)
+        context = multiprocessing.get_context("fork")  # nobody may not enter this user's home either
+        results = context.SimpleQueue()
+        child = context.Process(target=_as_nobody, args=(results,))
+        child.start()
+        child.join()
+        assert results.get() == f"{folder}/model"
+        error = results.get()
+    assert error.startswith(f"other is not in the cache and cannot be made: {folder}/unfinished-")
+    assert error.endswith("permission denied: make it readable and writable for you, or choose another path "
+                          "with TRAJNB_CACHE")  # fmt: skip
+
+
+def test_a_cache_that_is_a_file_is_named(home):
+    home.parent.mkdir(exist_ok=True)
+    home.write_text("not a folder")
+    with pytest.raises(CacheError, match=f"model is not in the cache and cannot be made: {home}: file exists"):
+        build_once("model", _fill)
 
 
 def test_too_little_room_is_said_in_numbers(home):

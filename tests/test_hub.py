@@ -1,5 +1,6 @@
 """The real client of the hub against a stand-in server."""
 
+import json
 import re
 
 import pytest
@@ -148,3 +149,40 @@ def test_after_a_download_that_failed_the_next_one_finishes_it(hub, fetch, tmp_p
     hub.asked.clear()
     assert fetch() == [SMALL, LARGE]
     assert hub.got("small.json") == []  # whole files stay; the client keeps no parts of a file
+
+
+READ = """
+import json, sys
+from trajnb.corpora.load import load_corpus
+found = []
+for path in sys.argv[1:]:
+    try:
+        corpus = load_corpus("jsonl", corpus_path=path, blocks="one")
+        ids = sorted(dialogue.id for dialogue in corpus.dialogues)
+        found.append([ids, sorted(corpus.held_out), corpus.account["packing"]])
+    except ValueError as error:
+        found.append(str(error))
+print(json.dumps(found))
+"""
+
+
+def own_rows(first):
+    tool = {"name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}
+    for number in range(2):
+        call = {"name": "look", "arguments": json.dumps({"at": f"{first} {number}"})}
+        said = [{"role": "user", "content": f"Look {first}."}, {"role": "assistant", "tool_calls": [call]}]
+        yield json.dumps({"id": number, "tools": json.dumps([tool]), "messages": said})
+
+
+def test_a_dataset_of_the_hub_is_a_corpus_at_a_revision(tmp_path):
+    train, test = ("\n".join(own_rows(first)).encode() + b"\n" for first in ("up", "down"))
+    files = {"datasets/me/two": {"train.jsonl": train, "test.jsonl": test}, "datasets/me/one": {"a.jsonl": train}}
+    both = [["test-0", "test-1", "train-0", "train-1"], ["test-0", "test-1"], "dataset of the hub"]
+    with serve(files) as hub:
+        asked = [f"me/two@{COMMIT}", f"me/one@{COMMIT}", "me/one", f"me/none@{COMMIT}", "me/one@v9"]
+        two, one, unpinned, unknown, other = run_client(READ, *asked, hub=hub, home=tmp_path)
+        assert two == both and one[0] == ["0", "1"] and len(one[1]) == 1
+        assert f"needs a revision, or a study that goes on could find other rows: write me/one@{COMMIT}" in unpinned
+        assert "unknown dataset 'me/none'" in unknown and "no such revision" in other
+        offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+        assert run_client(READ, asked[0], hub=hub, home=tmp_path, **offline) == [both]

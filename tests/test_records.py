@@ -1,6 +1,7 @@
 import gzip
 import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -8,8 +9,10 @@ import yaml
 from click.testing import CliRunner
 
 from trajnb import keeping, records
+from trajnb.files import read_lines
 from trajnb.machine import ROOT
-from trajnb.scoring import beside, continual, crossing, strata, tables
+from trajnb.schema import BEFORE, TURNS
+from trajnb.scoring import beside, continual, crossing, preferences, strata, tables
 from trajnb.study.cli import main
 from trajnb.study.folder import adopt_kept, check_can_go_on, is_finished, run_states
 from trajnb.world.unpassable import UNPASSABLE
@@ -327,3 +330,23 @@ def test_a_study_goes_on_beside_records_without_texts(write_run, tmp_path):
     with pytest.raises(ValueError, match="record of full was .* nothing can be added to it"):
         check_can_go_on(out, run_states(out, runs))
     check_can_go_on(tmp_path / "s", run_states(tmp_path / "s", more))
+
+
+def test_what_preferences_changed_is_kept_with_texts_or_without(tmp_path, write_prefer_run):
+    study = tmp_path / "study"
+    write_prefer_run(study / "runs" / "pairs", passes=lambda block, turn, *_: turn == 0)
+    write_prefer_run(study / "runs" / "none", "none")
+    told = [preferences.answers(records.read_study(study))]
+    for name, scores_only in (("whole", False), ("figures", True)):
+        keeping.keep(study, tmp_path / name, scores_only=scores_only)
+        told.append(preferences.answers(records.read_study(tmp_path / name)))
+    assert told[0] == told[1] == told[2] and len(told[0]) > 2
+    (folder,) = (tmp_path / "figures").glob("records/pairs")
+    before = read_lines(folder / BEFORE)
+    assert {line["prediction"] for line in before} == {None}
+    names = {line["dialogue_id"] for line in read_lines(folder / TURNS)}
+    assert not any(name.startswith("multi_turn") for name in names)
+    # one kept without texts beside one with them
+    shutil.copytree(study / "runs" / "none", tmp_path / "mixed" / "none")
+    shutil.copytree(folder, tmp_path / "mixed" / "pairs")
+    assert preferences.answers(records.read_study(tmp_path / "mixed")) == told[0]

@@ -69,7 +69,7 @@ def train(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict:
     """Time one optimiser step over the same examples under each of `TRAIN_ARMS`."""
     if "trl" in TRAIN_ARMS and find_spec("trl") is None:
         raise ValueError("the benchmark compares with TRL: pip install -e '.[bench]'")
-    return _compare(_train_once, TRAIN_ARMS, work, repeats, say) | {"notes": NOTES}
+    return compare(_train_once, TRAIN_ARMS, work, repeats, say) | {"notes": NOTES}
 
 
 def evaluate(work: Work, repeats: int, say: Callable[[str], None] = print) -> dict:
@@ -79,7 +79,7 @@ def evaluate(work: Work, repeats: int, say: Callable[[str], None] = print) -> di
     the two best logits on our way: padding on the left moves logits a little, and so decides
     near-ties.
     """
-    result = _compare(_evaluate_once, EVALUATE_ARMS, work, repeats, say)
+    result = compare(_evaluate_once, EVALUATE_ARMS, work, repeats, say)
     answers = {arm: [run.pop("answers") for run in runs][0] for arm, runs in result["runs"].items()}
     margins = [run.pop("margins") for run in result["runs"]["trie"]][0]
     pairs = zip(answers["trie"], answers["generate"], margins, strict=True)
@@ -125,7 +125,7 @@ def table(result: dict) -> str:
     return "\n".join([*text, *result.get("notes", ())])
 
 
-def _compare(once: Callable, arms: tuple[str, ...], work: Work, repeats: int, say) -> dict:
+def compare(once: Callable, arms: tuple[str, ...], work: Work, repeats: int, say) -> dict:
     runs: dict[str, list[dict]] = {arm: [] for arm in arms}
     for turn in range(repeats):
         for arm in arms if turn % 2 == 0 else arms[::-1]:
@@ -282,10 +282,10 @@ def _trl_step(model, tokenizer, rows, folder: Path) -> tuple[float, float]:
 def _evaluate_once(arm: str, work: Work) -> dict:
     """Greedy answers to all held-out examples, after untimed ones to those of the longest dialogue.
     """
-    from trajnb.qlora import generate
+    from trajnb.qlora import chat, generate
 
     rows, examples, groups, tokenizer, model = _load(work, "held_out")
-    names, end = rows["dialogue_id"], tokenizer.eos_token_id
+    names, end = rows["dialogue_id"], chat.habits(tokenizer).end
     for chosen in ([_longest(groups, examples)], groups):
         began = time.monotonic()
         if arm == "trie":

@@ -26,6 +26,8 @@ EVERY = 10.0
 """Seconds from one line about a wait to the next; a shorter wait is silent."""
 UNFINISHED = "unfinished-"
 """What the name of a folder begins with in which something is made."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system calls a full disk."""
 
 
 class CacheError(RuntimeError):
@@ -46,21 +48,45 @@ def build_once(name: str, build: Callable[[Path], None]) -> Path:
     It is filled beside its place and then renamed, so nobody ever sees half of it. Change `name`
     when what `build` writes changes. Any number of processes may call this at once.
 
+    What is there and whole is only read: a cache that was filled may be read-only.
+
     Raises:
-        CacheError: the disk is full.
+        CacheError: the disk is full, or the cache may not be written to.
     """
     folder = cache_folder() / name
     if not _is_intact(folder):
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with _full_disk_named(name), workplace(cache_folder()) as place:
-            fresh = place / "fresh"
-            fresh.mkdir()
-            build(fresh)
-            files = sorted(path for path in fresh.rglob("*") if path.is_file())
-            manifest = {path.relative_to(fresh).as_posix(): sha256(path) for path in files}
-            (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
-            _move_into_place(fresh, folder, place / "damaged")
+        with _disk_named(name):
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            with workplace(cache_folder()) as place:
+                _fill(place, folder, build)
     return folder
+
+
+def _fill(place: Path, folder: Path, build: Callable[[Path], None]) -> None:
+    fresh = place / "fresh"
+    fresh.mkdir()
+    build(fresh)
+    files = sorted(path for path in fresh.rglob("*") if path.is_file())
+    manifest = {path.relative_to(fresh).as_posix(): sha256(path) for path in files}
+    (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
+    _move_into_place(fresh, folder, place / "damaged")
+
+
+def os_error(error: OSError) -> str:
+    """An error of the file system in one sentence: what is wrong with which path, and what to set."""
+    reason = (error.strerror or str(error) or type(error).__name__).lower()
+    if error.errno in FULL:
+        remedy = "make room, or choose a folder on a larger disk"
+    else:
+        remedy = "make it readable and writable for you, or choose another path"
+    path = error.filename or error.filename2
+    if path is None or isinstance(path, int):
+        return f"{reason}: {remedy}"
+    hub = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    for folder, variable in ((cache_folder(), "TRAJNB_CACHE"), (hub, "HF_HOME")):
+        if Path(os.fsdecode(path)).is_relative_to(folder):
+            return f"{os.fsdecode(path)}: {reason}: {remedy} with {variable}"
+    return f"{os.fsdecode(path)}: {reason}: {remedy}"
 
 
 def check_room(needed: int, what: str) -> None:
@@ -151,16 +177,20 @@ def _move_into_place(fresh: Path, folder: Path, damaged: Path) -> None:
 
 
 @contextmanager
-def _full_disk_named(what: str) -> Iterator[None]:
+def _disk_named(what: str) -> Iterator[None]:
+    """A disk that is full or read-only, as an error that says what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise CacheError(
-            f"the disk of {cache_folder()} became full while {what} was made: make room, or set "
-            "TRAJNB_CACHE to a folder on a larger disk, and run again"
-        ) from error
+        if error.errno in FULL:
+            raise CacheError(
+                f"the disk of {cache_folder()} became full while {what} was made: make room, or set "
+                "TRAJNB_CACHE to a folder on a larger disk, and run again"
+            ) from error
+        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+        if refused and error.filename:
+            raise CacheError(f"{what} is not in the cache and cannot be made: {os_error(error)}") from error
+        raise
 
 
 @contextmanager

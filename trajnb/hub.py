@@ -7,7 +7,7 @@ its size, so the content is checked here.
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,36 @@ def fetch_files(repo: str, revision: str, names: Sequence[str]) -> list[Path]:
             _verify(path, _stated_hash(path, repo, revision, name), f"{name} of {wanted}")
         paths.append(path)
     return paths
+
+
+def dataset_rows(repo: str, config: str | None, revision: str | None) -> dict[str | None, Iterable[dict]]:
+    """The rows of a dataset by split; of one that has a single split, by None. `datasets` keeps them.
+
+    Raises:
+        ValueError: no revision is given (the message names today's), or the dataset cannot be had or is
+            none that `datasets` reads.
+    """
+    import datasets
+    from huggingface_hub import HfApi
+
+    wanted = f"dataset {repo!r}" + (f" at revision {revision!r}" if revision else "")
+    with hub_errors(wanted, instead="a file"):
+        if not revision:
+            latest = HfApi().dataset_info(repo).sha
+            raise ValueError(
+                f"{wanted} needs a revision, or a study that goes on could find other rows: write "
+                f"{repo}{':' + config if config else ''}@{latest}"
+            )
+        try:
+            splits = datasets.load_dataset(repo, config, revision=revision)
+        except Exception as error:  # of datasets, pyarrow, fsspec: each has exceptions of its own
+            HfApi().dataset_info(repo, revision=revision)  # where that is the reason, its error says more
+            said = str(error.__cause__ or error).strip().partition("\n")[0][:200]
+            raise ValueError(
+                f"{wanted} cannot be read by datasets ({type(error).__name__}: {said}): give a config as "
+                "owner/name:config@revision, or download its file and give corpus_path that"
+            ) from error
+    return dict(splits) if len(splits) > 1 else {None: next(iter(splits.values()))}
 
 
 def published_file(repo: str, name: str) -> Path:

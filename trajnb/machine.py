@@ -52,6 +52,18 @@ def resolve(path: str | Path) -> Path:
     return ROOT / Path(path).expanduser()
 
 
+def found(path: str) -> str:
+    """A path that a command or a params file names, as notebooks take it, see `resolve`.
+
+    A relative one starts at the folder in which the command is run. Where nothing is there, and where
+    that is the clone, it stays as it is, and starts at the clone.
+    """
+    here = Path.cwd() / Path(path).expanduser()
+    if not path or here == resolve(path) or not here.exists():
+        return path
+    return str(here.relative_to(ROOT) if here.is_relative_to(ROOT) else here)
+
+
 def now() -> str:
     """The time, ISO 8601, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

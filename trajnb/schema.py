@@ -15,8 +15,12 @@ from typing import NotRequired, TypedDict, get_type_hints
 
 from trajnb.formatting.calls import opened_name
 from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
+from trajnb.objectives import USUAL, objective_of
 from trajnb.shapes import check_shape
 from trajnb.strategies import PLAIN, strategy_of
+
+BEFORE = "before_preferences.jsonl"
+TURNS = "turns.jsonl"
 
 Value = int | float | str | bool | list[str]
 """Of a parameter."""
@@ -96,8 +100,8 @@ class Record:
     """What a run was, took and measured."""
 
     parameters: Parameters
-    """Of 02_train; `order` and `eval_conditions` spelt out, `eval_stages` as it is in effect: "ends"
-    where the matrix has holes.
+    """Of the notebook that trained it; `order` and `eval_conditions` spelt out, `eval_stages` as it is
+    in effect: "ends" where the matrix has holes.
     """
     blocks: list[str]
     """In the order learnt."""
@@ -122,6 +126,11 @@ class Record:
     leaks: dict[str, dict[str, int | float]]
     """{evaluation condition: {count}} of the held-out calls that a placebo helps, see
     `formatting.leaks`; empty without a placebo and in an older record.
+    """
+    preferences: dict
+    """What a run of objective `prefer` learnt from, see `run.homes`: its stages in their order, each
+    with counts of its trees and pairs and what training on these took and said, step by step. Empty
+    for other objectives and in an older record.
     """
     resumed: bool
     """A kill cut the training: its seconds count from the last checkpoint on."""
@@ -271,9 +280,38 @@ class PlayedMeans(TypedDict):
     git_commit: NotRequired[str]
 
 
-BESIDE = {"stops.jsonl": Stop, "rollouts.jsonl": Played, "rollout.json": PlayedMeans}
-"""Of runs that learn to stop, or are rolled out: the files beside a record, and what a line of each,
-or the whole of it, is.
+class PlayedTurn(TypedDict):
+    """One held-out turn task, played by the model: see `world.turns`."""
+
+    dialogue_id: str
+    step: int
+    """Its user turn, from 0."""
+    block: str
+    free: bool
+    """Any call that does no harm passes it: scores are given with and without such tasks."""
+    stage: int
+    moment: str
+    """`before` the stage's preferences were learnt, or `after`; before training it is `after`."""
+    search: str
+    """`greedy`, one chain of the likeliest replies, or `tree`, DFSDT."""
+    passed: bool
+    """By BFCL's rule on this turn alone, see `world.rule`."""
+    replies: int
+    """That the model gave."""
+    invalid: int
+    """Of these, what was carried out by nobody: no readable call, or none that may be made."""
+
+
+BESIDE = {
+    "stops.jsonl": Stop,
+    "rollouts.jsonl": Played,
+    "rollout.json": PlayedMeans,
+    BEFORE: Prediction,
+    TURNS: PlayedTurn,
+}
+"""The files beside a record, and what a line of each, or the whole of it, is: of runs that learn to
+stop, or are rolled out, and of runs that learn preferences, which ask every item, at every stage and
+evaluation condition, before these too.
 """
 
 
@@ -292,13 +330,16 @@ _OLDER_PARAMETERS = {
     "strategy": PLAIN.name,
     "match_tokens": "",
     "fresh_ids": False,
+    "skip_unusable": False,
     "stop_targets": False,
     "cue": "ordinal",
     "fold": NO_FOLD,
     "folds": CorpusChoice.folds,
     "eval_stages": "all",
+    "objective": USUAL.name,
 }
 _LATER_KEYS = {"stages", "steps", "flops", "resumed", "cut_turns", "scores_only", "leaks"}
+_LATER_KEYS |= {"preferences"}
 _GONE_PARAMETERS = ("data_seed",)  # it was always the seed
 
 
@@ -315,6 +356,7 @@ def upgrade(record: Mapping) -> dict:
         "cut_turns": {},
         "scores_only": False,
         "leaks": {},
+        "preferences": {},
     }
     today = condition_of_today(record["parameters"])
     return (
@@ -396,6 +438,7 @@ def _check_parameters(parameters: Mapping) -> None:
         kind = type(_OLDER_PARAMETERS[name]) if name in _OLDER_PARAMETERS else Value
         check_shape(value, kind, f"parameters.{name}")
     strategy_of(parameters)
+    objective_of(parameters)
 
 
 def _check_sizes(record: Record) -> None:

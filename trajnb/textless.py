@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from trajnb.files import digest
-from trajnb.schema import Item, Prediction, Run
+from trajnb.formatting.dialogue import name_of_path
+from trajnb.schema import BEFORE, TURNS, Item, PlayedTurn, Prediction, Run
 
 
 def hash_of_dialogue(corpus: str, dialogue_id: str) -> str:
@@ -50,6 +51,8 @@ FIGURES = {
         *("block", "stage", "train_condition", "eval_condition", "ends"),
         *("success", "turns", "progress", "cut", "figures"),
     ),
+    BEFORE: tuple(Prediction.__annotations__),
+    TURNS: tuple(PlayedTurn.__annotations__),
 }
 """What is kept without texts of the lines beside the records."""
 
@@ -70,7 +73,8 @@ def _counts_of(account: object) -> object:
 
 def without_folders(parameters: Mapping) -> dict:
     """The parameters without any folder of this machine."""
-    gone = {key: "" for key in ("run_folder", "zero_shot_folder") if key in parameters}
+    folders = ("run_folder", "zero_shot_folder", "preferences_folder")
+    gone = {key: "" for key in folders if key in parameters}
     model = {"model": name_of_model(parameters["model"])} if "model" in parameters else {}
     return at_home(dict(parameters)) | gone | model
 
@@ -83,4 +87,4 @@ def name_of_model(model: str) -> str:
 def at_home(parameters: dict) -> dict:
     """The parameters without the folders of this machine."""
     path = parameters.get("corpus_path")
-    return parameters | ({"corpus_path": Path(path).name} if path else {})
+    return parameters | ({"corpus_path": name_of_path(path)} if path else {})

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trajnb.corpora import jsonl
-from trajnb.corpora.jsonl import read_jsonl
+from trajnb.corpora import files, jsonl
 from trajnb.corpora.storage import dump, read_dialogues, write_dialogues
+from trajnb.formatting.calls import parse, render
 from trajnb.formatting.dialogue import Call, Turn
 from trajnb.formatting.documents import apis_of
 
@@ -33,6 +33,12 @@ ASKED = {"role": "user", "content": "Look."}
 PLAIN = {"messages": [ASKED, assistant(called())]}
 
 
+def read_file(path):
+    """Its dialogues, which are held out, and what was left out."""
+    reading = jsonl.read_dialogues(str(path))
+    return reading.dialogues, reading.held_out, reading.left_out
+
+
 @pytest.fixture
 def read(tmp_path):
     """A function that writes rows (or lines of bytes) to a file and reads it."""
@@ -41,7 +47,7 @@ def read(tmp_path):
         path = tmp_path / "own.jsonl"
         lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
         path.write_bytes(b"\n".join(lines) + b"\n")
-        return read_jsonl(path)
+        return read_file(path)
 
     return read
 
@@ -149,6 +155,26 @@ def test_what_is_read_can_be_stored(read, tmp_path):
     assert read_dialogues(tmp_path / "stored.jsonl") == (dialogues, held_out)
 
 
+@pytest.mark.parametrize(
+    "name, key",
+    [
+        ("get-tide", "port-name"),
+        ("sea.get_tide", "$filter"),
+        ("mcp__sea-srv__get_tide", "Hafen_ä"),
+        ("Get the tide", "two words"),
+        ("exec(open('x').read())#", "__import__('os')"),  # a text like any other
+        ("天气", ""),
+    ],
+)
+def test_any_text_is_the_name_of_a_function_and_of_an_argument(read, name, key):
+    schema = {"type": "object", "properties": {key: {"type": "string"}}}
+    row = messages(assistant(called(name, {key: "Brest"}))) | {"tools": [tool(name, parameters=schema)]}
+    ((dialogue,), _, _) = read(row)
+    call = dialogue.turns[1].call
+    assert call == Call(name, {key: "Brest"}) and parse(render(call)) == call
+    assert apis_of(dialogue.documents)[name].names == (key,)
+
+
 def messages(*rest):
     return {"messages": [ASKED, *rest]}
 
@@ -158,8 +184,11 @@ MALFORMED = {
     "not UTF-8 at byte 3": b'{"\xff": 1}',
     "not a JSON object": [],
     "nested too deeply": b'{"messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "it holds half of a surrogate pair": {"messages": [{"role": "user", "content": "\ud800"}]},
-    "Out of range float": b'{"messages": [1e999]}',
+    "message 1: it holds half of a surrogate pair": {"messages": [{"role": "user", "content": "\ud800"}]},
+    "message 1: not an object": b'{"messages": [1e999]}',
+    "message 2: tool call 1: .*: arguments.x is inf, which is no number": messages(
+        assistant(called("look", '{"x": 1e999}'))
+    ),
     "Exceeds the limit": b'{"messages": [' + b"1" * 5_000 + b"]}",
     "longer than 2,000,000 bytes": b'"' + b"x" * 4_500_000 + b'"',
     "messages is missing": {"id": "a"},
@@ -182,21 +211,19 @@ MALFORMED = {
         assistant(called()), ASKED, {"role": "tool", "content": "late"}
     ),
     "message 2: 101 tool calls, over 100": messages(assistant(*[called()] * 101)),
-    "message 2: tool call 1: function is missing": messages(assistant({"name": "look", "arguments": {}})),
+    "message 2: tool call 1: function is missing": messages(assistant({"nam": "look", "arguments": {}})),
     "message 2: tool call 1: type 'custom': only a function": messages(assistant(called(type="custom"))),
     "message 2: tool call 2: arguments: not a JSON object": messages(assistant(called(), called("a", "[1]"))),
     "message 2: tool call 1: arguments: not JSON": messages(assistant(called("look", "{'a': 1}"))),
     "message 2: tool call 1: arguments: arguments is not a text": messages(assistant(called("look", [1]))),
-    "message 2: tool call 1: .*'get-weather'": messages(assistant(called("get-weather"))),
-    "message 2: tool call 1: .*exec": messages(assistant(called("exec(open('x').read())#"))),
+    "message 2: tool call 1: a call names no API": messages(assistant(called(""))),
     "message 2: tool call 1: .*'xxx": messages(assistant(called("x" * 100_000 + "-"))),
-    "message 2: tool call 1: .*'two words'": messages(assistant(called("look", {"two words": 1}))),
     "message 2: tool call 1: a call of 'look' that cannot be": messages(
         assistant(called("look", {"a": "x" * 30_000}))
     ),
     "tools is not a list": PLAIN | {"tools": {"look": {}}},
-    "tool 1: function is missing": PLAIN | {"tools": [{"name": "look", "parameters": {}}]},
-    "tool 1: .*'a.b'": PLAIN | {"tools": [tool("a.b")]},
+    "tool 1: function is missing": PLAIN | {"tools": [{"nam": "look", "parameters": {}}]},
+    "tool 1: a call names no API": PLAIN | {"tools": [tool("")]},
     "tool 2: there are two of the name 'look'": PLAIN | {"tools": [tool(), tool()]},
     "tool 1: parameters is no JSON schema": PLAIN | {"tools": [tool(parameters={"city": {}})]},
     "id is neither a text nor a whole number": PLAIN | {"id": ["a"]},
@@ -228,12 +255,12 @@ def test_a_file_without_anything_to_learn_is_an_error(read, tmp_path):
         read(b"")
     for path in (tmp_path, tmp_path / "missing.jsonl"):
         with pytest.raises(ValueError, match=f"{path} is no file: corpus_path must name a file"):
-            read_jsonl(path)
+            read_file(path)
 
 
 def test_a_line_as_long_as_the_limit_is_read(read, monkeypatch):
     line = json.dumps(PLAIN).encode()
-    monkeypatch.setattr(jsonl, "LINE_LIMIT", len(line) + 1)  # with its line break
+    monkeypatch.setattr(files, "ROW_LIMIT", len(line) + 1)  # with its line break
     assert len(read(line, line)[0]) == 2
     with pytest.raises(ValueError, match="line 2: longer than"):
         read(line, line + b" ", line)
@@ -275,7 +302,7 @@ def test_any_value_anywhere_is_read_or_named(way, value):
         path = Path(folder, "own.jsonl")
         path.write_text("\n".join(map(json.dumps, [PLAIN, *root])))
         try:
-            dialogues, held_out, _ = read_jsonl(path)
+            dialogues, held_out, _ = read_file(path)
         except ValueError as error:
             assert re.search(r"lines to mend: 1\nline 2: ", str(error))
         else:

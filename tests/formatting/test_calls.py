@@ -1,5 +1,4 @@
 import json
-import re
 import time
 from contextlib import suppress
 from keyword import kwlist
@@ -8,7 +7,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trajnb.formatting.arguments import NAME
 from trajnb.formatting.calls import (
     LIMIT,
     MOST,
@@ -19,10 +17,16 @@ from trajnb.formatting.calls import (
     parse,
     parse_all,
     render,
+    writable,
 )
 from trajnb.formatting.dialogue import Call, Turn
 
-NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True) | st.sampled_from(kwlist)
+PLAIN = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True) | st.sampled_from(kwlist)
+OPENAI = st.from_regex(r"[a-zA-Z0-9_-]{1,64}", fullmatch=True)  # what its API takes as a function's name
+MCP = st.from_regex(r"[A-Za-z0-9_./-]{1,128}", fullmatch=True)  # the specification's names of tools
+ODD = st.text(alphabet="ab1_-. /:$@#'\"\\[](){}<>=,;é天🙂\n\u200b\xa0", max_size=12)
+KEYS = PLAIN | ODD | st.text(max_size=12)  # JSON takes any text as a key, the empty one too
+NAMES = PLAIN | OPENAI | MCP | KEYS.filter(bool)
 SCALARS = st.text(max_size=30) | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS |= st.booleans() | st.none() | st.text(alphabet="[]{}'\"\\,()=a ", max_size=12)
 SCALARS |= st.lists(st.text(alphabet="ab'\"\\,=)] ", max_size=8), max_size=3).map(repr)  # text of a container
@@ -32,7 +36,7 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 CALLS = st.builds(
-    Call, NAMES, st.dictionaries(NAMES, VALUES, max_size=4), st.lists(VALUES, max_size=2).map(tuple)
+    Call, NAMES, st.dictionaries(KEYS, VALUES, max_size=4), st.lists(VALUES, max_size=2).map(tuple)
 )
 CALL_LIKE = st.text(alphabet="[]()'\"{}=,\\ ab1.-:\n", max_size=60)
 
@@ -41,6 +45,11 @@ CALL_LIKE = st.text(alphabet="[]()'\"{}=,\\ ab1.-:\n", max_size=60)
 @example(Call("A", {"a": "['']"}))  # would read as [] where it stood unescaped
 @example(Call("A", {"a": "['a', b='c']"}))
 @example(Call("A", {"class": "a', b='c\""}))
+@example(Call(",ls", {"": 1}))
+@example(Call("API-Request:", {"API-Request: [b()]": "['x']"}))
+@example(Call("ls(a='b')]", {"a', b": "['it's']"}))
+@example(Call("'a'", {"'b'": 1, '"': 2}))
+@example(Call("a\x00", {"b\x85": 1}))
 def test_a_rendered_call_reads_back_as_itself_and_as_nothing_else(call):
     assert parse(render(call)) == call
     assert parse_all(render(call)) == (call,)
@@ -66,14 +75,8 @@ def test_any_text_is_a_call_or_a_syntax_error(text):
         return
     assert canonical(call) == canonical(call, [])
     assert parse_all(text)[0] == call and opened_name(text) == call.name
-    if re.fullmatch(NAME, call.name, re.ASCII):
-        assert parse(render(call)) == call, "what was read can be written and read again"
-        assert made_turn(text, "x") == Turn("api", "x", call)
-    else:
-        with pytest.raises(ValueError, match="cannot name an API"):
-            render(call)
-        turn = made_turn(text, "x")
-        assert turn.call is None and turn.request, "a history shows it as it was said"
+    assert parse(render(call)) == call, "what was read can be written and read again"
+    assert made_turn(text, "x") == Turn("api", "x", call)
 
 
 @pytest.mark.parametrize(
@@ -138,12 +141,59 @@ def test_text_of_a_container_stands_unescaped_where_that_reads_back(call, text):
     assert parse(text) == call
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a.b", "1a", "é", "A(", "A\n"])
-def test_a_name_that_would_read_as_another_call_is_not_written(name):
-    with pytest.raises(ValueError, match="cannot name an API"):
-        render(Call(name))
-    with pytest.raises(ValueError, match="cannot name an API"):
-        render(Call("A", {name: 1}))
+@pytest.mark.parametrize(
+    "call, text",
+    [
+        (Call("get-tide", {"port": "Brest"}), "[get-tide(port='Brest')]"),
+        (Call("math.factorial", {"n": 5}), "[math.factorial(n=5)]"),
+        (Call("mcp__sea-srv__get_tide"), "[mcp__sea-srv__get_tide()]"),
+        (Call("server/get:tide"), "[server/get:tide()]"),
+        (Call("天气", {"城市": "巴黎"}), "[天气(城市='巴黎')]"),
+        (Call("2fa"), "[2fa()]"),
+        (Call("A", {"port-name": 1, "$filter": 2, "@id": 3, "hub.mode": 4}), None),
+        (Call("A", {"Hafen_ä": "x"}), "[A(Hafen_ä='x')]"),
+        (Call("A", {"due date": 1, "2nd": 2, "a[]": 3, "": 4}), "[A('due date'=1, '2nd'=2, 'a[]'=3, ''=4)]"),
+        (Call("get tide", {"it's": 1}), "['get tide'(\"it's\"=1)]"),
+        (Call("get-"), "['get-'()]"),
+        (Call("7"), "['7'()]"),
+        (Call("file(s)"), "['file(s)'()]"),
+        (Call("a\tb\n"), "['a\\tb\\n'()]"),
+    ],
+)
+def test_any_text_is_a_name_quoted_where_it_would_not_be_read_whole(call, text):
+    text = text or "[A(port-name=1, $filter=2, @id=3, hub.mode=4)]"
+    assert render(call) == text
+    for around in ("{}", "API-Request: {}", "I do this: {} and wait.", "{}\n[ls()]"):
+        assert parse(around.format(text)) == call
+        assert opened_name(around.format(text)) == call.name
+
+
+def test_a_name_is_the_same_with_and_without_quotes():
+    assert parse("['ls'('a'='x', \"b\"=2)]") == Call("ls", {"a": "x", "b": 2})
+    assert parse("[A('a-b'=John's, c-d='it's')]") == Call("A", {"a-b": "John's", "c-d": "it's"})
+    assert parse("[A(a=on, 'b c'='it's', d=2)]").arguments == {"a": "on", "b c": "it's", "d": 2}
+    with pytest.raises(CallSyntaxError, match="argument a is given twice"):
+        parse("[A(a=1, 'a'=2)]")
+
+
+def test_a_call_of_nothing_is_not_written():
+    with pytest.raises(ValueError, match="names no API"):
+        render(Call(""))
+
+
+@pytest.mark.parametrize(
+    "call, reason",
+    [
+        (Call("write_file", {"text": "x" * LIMIT}), "'write_file' that .*: it takes 20,021 characters, over"),
+        (Call("deep", {"a": json.loads("[" * 300 + "]" * 300)}), "'deep' that .* nested too deeply"),
+        (Call("f", {"a": float("nan")}), "'f' that .* no text, finite number"),
+        (Call(""), "names no API"),
+    ],
+)
+def test_a_call_that_cannot_be_written_has_one_reason(call, reason):
+    with pytest.raises(ValueError, match=reason):
+        writable(call)
+    assert writable(Call("$a b", {"$c d": [1]})) == Call("$a b", {"$c d": [1]})
 
 
 @pytest.mark.parametrize(
@@ -224,6 +274,7 @@ def test_what_is_no_call_is_a_syntax_error(text):
 
 
 def test_the_message_is_about_the_text_as_it_was_written():
+    assert parse("[A(a=on, 'b c'='it's', d=2)]").arguments == {"a": "on", "b c": "it's", "d": 2}
     with pytest.raises(CallSyntaxError, match="argument a is given twice"):
         parse("[A(a='x', a='y')]")
 
@@ -254,6 +305,7 @@ def test_calls_after_the_first_are_there_to_be_counted(text, names):
 @pytest.mark.parametrize(
     "unit", ["[", "(", "{", ")", "]", "'", '"', "\\'", "','", "' ", "1,", "-", "~", "a=", "A(", "[A(a='", " "]
     + ["a", "é", "a.", "1", "[a", "a ", ",", "API-Request:"]
+    + ["['", '["', "['a'(", "'a'=", "'='", ",'", "$a-", "[A('a'="]
 )
 def test_a_megabyte_is_read_in_under_a_second(start, unit):
     text = start + unit * (1_000_000 // len(unit))

@@ -141,6 +141,21 @@ def test_evaluation_of_one_condition(tmp_path, write_run):
     write_run(tmp_path / "full-s0", dialogues=1)
     html, details = evaluate(tmp_path)
     assert "nothing to compare it with" in details and "cannot be told apart here" in html
+    assert "Preferences between steps" not in html, "no run learns them"
+
+
+def test_evaluation_of_runs_that_learn_preferences(tmp_path, write_prefer_run):
+    for name in ("pairs", "more-sft", "none"):
+        write_prefer_run(tmp_path / "runs" / name, name, lambda block, turn, *_: turn == 0)
+    (tmp_path / "study.yaml").write_text(
+        "runs: {}\nfamily: {measures: [passed], effects: [more-sft]}\nprimary: passed\n"
+    )
+    html, _ = evaluate(tmp_path)
+    assert_self_contained(html)
+    for words in ("<h2>Preferences between steps</h2>", "primary measure is turn tasks passed by",
+                  "pairs minus more-sft, turn tasks", "preference none", "dropped harmless"):  # fmt: skip
+        assert words in html, words
+    assert "No family of tests was declared" not in html and ">nan" not in html
 
 
 def test_evaluation_of_no_run_says_so(tmp_path):

@@ -49,6 +49,18 @@ def test_the_headline_marks_what_may_be_said_and_leaves_out_what_is_not_measured
     assert "gold log-likelihood" not in results.headline_html(none)
 
 
+def test_a_terminal_gets_a_line_for_each_arm(read_headline):
+    lines = results.headline_lines(read_headline)
+    arms = read_headline.arm.unique()
+    assert len(lines) == 1 + len(arms)
+    row = next(read_headline[read_headline.measure == "canonical"].itertuples())
+    assert f"{row.zero:.1f} → {row.final:.1f} % of {row.n}" in lines[1]
+    more = pd.concat([read_headline, read_headline.assign(arm="another")])
+    shown = results.headline_lines(more, most=len(arms))
+    assert shown == [*lines, "... and 1 more, see the report"]
+    assert results.headline_lines(read_headline[:0]) == []
+
+
 @pytest.fixture
 def read_headline(tmp_path, write_run):
     from trajnb.records import read_run

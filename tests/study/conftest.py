@@ -43,6 +43,7 @@ record = {
 (folder / "record.json").write_text(json.dumps(record))
 """,
 ]
+PREFER = [f"{TRAIN[0].strip()}\nobjective: str = 'prefer'  # sft | prefer", *TRAIN[1:]]
 INSPECT = ["seed: int = 5\ndialogue: str = ''", "assert seed == 0, seed"]
 ROLLOUT = ["run_folder: str = ''\nrollout_dialogues: int = 1\nrollout_calls: int = 12", "1"]
 EVALUATE = [
@@ -61,6 +62,7 @@ def notebooks(tmp_path_factory):
         "02_train": TRAIN,
         "03_evaluate": EVALUATE,
         "04_rollout": ROLLOUT,
+        "05_prefer": PREFER,
         "07_details": EVALUATE,
     }
     for name, cells in stubs.items():

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -47,6 +48,44 @@ def test_dry_run_shows_the_grid_and_writes_nothing(trajnb, params, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def own_rows(path, length=1):
+    call = {"name": "look", "arguments": {"at": "x"}}
+    said = [{"role": "user", "content": "Look there. " * length}, {"role": "assistant", "tool_calls": [call]}]
+    rows = [{"id": n, "block": "own", "held_out": n == 1, "messages": said} for n in range(3)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_dry_run_finds_what_a_run_would_refuse(trajnb, params, tmp_path):
+    words = ["run", params, "--out", tmp_path / "out", "--dry-run", "--set", "corpus=jsonl", "--set"]
+    fine = own_rows(tmp_path / "fine.jsonl")
+    result = trajnb(*words, f"corpus_path={fine}")
+    assert result.exit_code == 0 and "Prepared: nothing of it would be refused." in result.output
+    long = own_rows(tmp_path / "long.jsonl", 9_000)
+    result = trajnb(*words, f"corpus_path={long}")
+    assert result.exit_code == 1 and "to do" in result.output, "the plan is shown all the same"
+    assert "would be refused: dialogue 0, step 0" in result.output and "over max_length" in result.output
+    result = trajnb(*words, f"corpus_path={fine}", "--set", "model=me/other")
+    assert result.exit_code == 0 and "a model is not on this machine yet" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_corpus_knows_the_options_that_its_errors_name(trajnb, tmp_path):
+    from trajnb.corpora.load import load_corpus
+    from trajnb.formatting.dialogue import CorpusChoice
+
+    known = {option.name for option in cli.main.commands["corpus"].params}
+    assert known >= set(CorpusChoice.names()) - {"corpus", "corpus_path"}
+    file = own_rows(tmp_path / "own.jsonl")
+    file.write_text(file.read_text() + '\n{"messages": 3}\n')
+    assert "messages is not a list" in trajnb("corpus", "jsonl", "--corpus-path", file).output
+    result = trajnb("corpus", "jsonl", "--path", file, "--skip-unusable", "--blocks", "one", "--json")
+    account = json.loads(result.output)
+    assert account["unusable"] == {"messages is not a list": 1} and [*account["blocks"]] == ["all"]
+    chosen = load_corpus("jsonl", corpus_path=str(file), skip_unusable=True, blocks="one")
+    assert account["hash"] == chosen.hash
+
+
 def test_a_cost_grows_with_what_is_trained_and_read(params):
     from trajnb.study.estimate import estimate
     from trajnb.study.grid import expand
@@ -72,6 +111,11 @@ def test_a_cost_grows_with_what_is_trained_and_read(params):
     assert 4 < larger.seconds / real.seconds < 6 and larger.trained == one.trained
     assert estimate(full | {"model": "qwen2.5-coder-1.5b"}).disk > larger.disk > real.disk
     assert estimate(full | {"model": "me/other"}).seconds is None
+    preferring = full | {"objective": "prefer", "stop_targets": True}
+    pairs, none = (estimate(preferring | {"preference": name}) for name in ("pairs", "none"))
+    assert pairs.trained > none.trained == one.trained and pairs.read > none.read > one.read
+    assert estimate(preferring | {"preference_epochs": 2}).trained > pairs.trained
+    assert estimate(preferring | {"budget": 40}).read > pairs.read
 
 
 def test_corpus_prints_its_account(trajnb):
@@ -93,14 +137,63 @@ def test_fetch_names_an_unknown_asset(trajnb):
 
 def test_fetch_brings_the_small_assets_or_those_named(trajnb, monkeypatch):
     monkeypatch.setattr("trajnb.assets.fetch", lambda asset: f"folder of {asset}")
+    built = []
+    monkeypatch.setattr("trajnb.qlora.model.find_model", built.append)
+    monkeypatch.setattr("trajnb.corpora.load.load_corpus", lambda name, documents: built.append(documents))
     assert trajnb("fetch").output.splitlines() == [
         "smollm2-135m: folder of smollm2-135m",
         "bfcl: folder of bfcl",
     ]
     named = trajnb("fetch", "qwen2.5-coder-0.5b")
     assert named.output == "qwen2.5-coder-0.5b: folder of qwen2.5-coder-0.5b\n"
+    small = ["tiny", "smollm2-135m", "used", "ten", "all"]
+    assert built == [*small, "tiny", "qwen2.5-coder-0.5b"], "all that is read of them is built"
 
 
 def test_report_wants_records(trajnb, tmp_path):
     result = trajnb("report", tmp_path)
     assert result.exit_code == 1 and "no finished run" in result.output
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (PermissionError(13, "Permission denied", "{cache}/model"), "Error: {cache}/model: permission denied: "
+         "make it readable and writable for you, or choose another path with TRAJNB_CACHE\n"),
+        (OSError(30, "Read-only file system", "{hub}/x"), "Error: {hub}/x: read-only file system: make it "
+         "readable and writable for you, or choose another path with HF_HOME\n"),
+        (OSError(28, "No space left on device", "/elsewhere"), "Error: /elsewhere: no space left on device: make "
+         "room, or choose a folder on a larger disk\n"),
+        (FileExistsError(17, "File exists", b"/bytes"), "Error: /bytes: file exists: make it readable and "
+         "writable for you, or choose another path\n"),
+        (OSError("odd"), "Error: odd: make it readable and writable for you, or choose another path\n"),
+    ],
+)  # fmt: skip
+def test_an_error_of_the_file_system_is_a_sentence(trajnb, monkeypatch, tmp_path, error, said):
+    folders = {"cache": str(tmp_path / "cache"), "hub": str(tmp_path / "hub")}
+    monkeypatch.setenv("TRAJNB_CACHE", folders["cache"])
+    monkeypatch.setenv("HF_HOME", folders["hub"])
+    if isinstance(error.filename, str):
+        error.filename = error.filename.format(**folders)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("trajnb.assets.fetch", fail)
+    result = trajnb("fetch", "bfcl")
+    assert result.exit_code == 1 and result.output == said.format(**folders)
+
+
+def test_a_name_that_the_terminal_cannot_show_is_printed_all_the_same(tmp_path):
+    call = {"type": "function", "function": {"name": "天气", "arguments": {}}}
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": [call]}]
+    rows = [{"id": f"d{i}", "block": "天气", "messages": messages, "held_out": i > 2} for i in range(5)]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = subprocess.run(
+        [sys.executable, "-c", "from trajnb.study.cli import main; main()", "corpus", "jsonl", "--path", "own.jsonl"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"\u5929\u6c14: train_dialogues 3" in done.stdout

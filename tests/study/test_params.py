@@ -1,6 +1,7 @@
 import nbformat
 import pytest
 
+from trajnb import machine
 from trajnb.study.grid import expand
 from trajnb.study.params import notebook_parameters, read_params
 
@@ -175,6 +176,16 @@ def test_a_family_that_cannot_be_is_an_error(read, family, message):
         read(f"family: {family}\nruns: [{{}}]")
 
 
+def test_a_family_can_be_of_preferences_but_of_one_kind_alone(read):
+    text = "family: {{measures: [{}], effects: [more-sft, {}]}}\nprimary: passed\nruns: [{{}}]"
+    study = read(text.format("passed, exact", "before"))
+    assert study.family["effects"] == ["more-sft", "before"] and study.primary == "passed"
+    with pytest.raises(ValueError, match="unknown 'training@full'.*known: before, more-sft, random"):
+        read(text.format("passed", "training@full"))
+    with pytest.raises(ValueError, match="unknown 'novel'.*known: passed, found, exact"):
+        read(text.format("novel", "none"))
+
+
 FAMILY = "family: {measures: [novel, logp], effects: [training@full, content]}\nruns: [{}]\n"
 
 
@@ -239,3 +250,46 @@ def test_axes_that_cannot_be_tied_are_named(read, grid, words):
 def test_a_setting_of_a_tied_axis_is_refused(read):
     with pytest.raises(ValueError, match="seed is set in runs"):
         read("runs: [{together: {seed: [0, 1], learning_rate: [1e-4, 2e-4]}}]", "seed=3")
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """The folder in which a command is run: not the clone; it holds a model and dialogues."""
+    (tmp_path / "mymodel").mkdir()
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "own.jsonl").write_text("")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_paths_start_where_the_command_is_run_and_are_resolved_once(elsewhere):
+    parameters = notebook_parameters(machine.ROOT / "notebooks" / "02_train.ipynb")
+    file = elsewhere / "own.yaml"
+    file.write_text("common: {corpus: jsonl, corpus_path: own.jsonl}\nruns: [{model: [./mymodel, tiny]}]")
+    study = read_params(file, parameters)
+    assert study.common["corpus_path"] == str(elsewhere / "own.jsonl")
+    assert study.grids == ({"model": [str(elsewhere / "mymodel"), "tiny"]},), "a known word is no folder"
+    file.write_text("runs: [{}]")
+    common = read_params(file, parameters, ["corpus_path=./own.jsonl", "model=mymodel"]).common
+    assert common["model"] == str(elsewhere / "mymodel")
+    assert machine.resolve(common["corpus_path"]) == elsewhere / "own.jsonl"
+
+
+def test_a_path_that_is_not_there_starts_at_the_clone(elsewhere, monkeypatch):
+    assert machine.found("notebooks") == "notebooks"
+    assert machine.resolve("notebooks") == machine.ROOT / "notebooks"
+    assert machine.found("") == ""
+    assert machine.found(str(elsewhere / "own.jsonl")) == str(elsewhere / "own.jsonl")
+    monkeypatch.chdir(machine.ROOT)
+    assert machine.found("./notebooks") == "./notebooks", "run names of studies of the clone stay"
+    monkeypatch.chdir(machine.ROOT / "notebooks")
+    assert machine.found("02_train.ipynb") == "notebooks/02_train.ipynb", "records name no one's home"
+
+
+def test_a_model_that_is_nowhere_is_told_where_paths_start(elsewhere):
+    parameters = notebook_parameters(machine.ROOT / "notebooks" / "02_train.ipynb")
+    file = elsewhere / "own.yaml"
+    file.write_text("common: {corpus: sample, documents: used}\nruns: [{model: ./yourmodel}]")
+    with pytest.raises(ValueError) as error:
+        expand(read_params(file, parameters), parameters)
+    assert f"nor a folder in {elsewhere} or {machine.ROOT}, where relative paths start" in str(error.value)

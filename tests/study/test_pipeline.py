@@ -27,6 +27,7 @@ def plain_pages():
     with pytest.MonkeyPatch.context() as patch:
         page = lambda executed: executed.with_suffix(".html").write_text("page")  # noqa: E731
         patch.setattr(pipeline, "render_page", page)
+        patch.setattr(pipeline, "write_readers", lambda out: None)
         patch.setattr(pipeline, "write_index", lambda out, s: (out / "index.html").write_text(json.dumps(s)))
         yield
 
@@ -73,9 +74,24 @@ def test_a_run_folder_holds_what_papermill_takes(first):
     for name, run in runs.items():
         folder = out / "runs" / name
         folders = {"run_folder": str(folder), "zero_shot_folder": str(out / "zero_shot")}
-        own = {known: value for known, value in run.items() if not known.startswith("rollout_")}
+        others = {"objective", "rollout_dialogues", "rollout_calls"}  # of 05_prefer and 04_rollout
+        own = {known: value for known, value in run.items() if known not in others}
         assert yaml.safe_load((folder / "parameters.yaml").read_text()) == own | folders
         assert (folder / "02_train.html").is_file() and "» block 1 of 2" in (folder / "log.txt").read_text()
+
+
+def test_a_run_is_trained_by_the_notebook_of_its_objective(notebooks, tmp_path):
+    plain = {name: one.default for name, one in pipeline.schema(notebooks).items()}
+    runs = {"one": plain, "other": plain | {"objective": "prefer"}}
+    place, states = pipeline.Place(tmp_path, notebooks), dict.fromkeys(runs, "waiting")
+    found = {}
+    for part in pipeline.PARTS:
+        if part.trains:
+            (found[part.notebook],) = pipeline.jobs_of(part, place, runs, states)
+    assert (found[pipeline.TRAIN].name, found[pipeline.PREFER].name) == ("one", "other")
+    told = found[pipeline.PREFER].parameters
+    assert told["objective"] == "prefer" and told["preferences_folder"] == str(tmp_path / "preferences")
+    assert "preferences_folder" not in found[pipeline.TRAIN].parameters
 
 
 def test_the_pages_of_the_study_are_there(first):

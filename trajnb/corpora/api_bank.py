@@ -64,7 +64,10 @@ def find_files(part: str, levels: Sequence[str], folder: str = "") -> list[Path]
         places = [Path(folder, name), Path(folder, part, name)]
         file = next((place for place in places if place.is_file()), None)
         if file is None:
-            raise ValueError(f"{places[0]} is missing: corpus_path must hold the publisher's {part} files")
+            raise ValueError(
+                f"{places[0]} is missing: corpus_path must hold the publisher's {part} files, which dataset "
+                f"{REPOSITORY} of the hub has in its folder {part}; leave corpus_path empty to get them there"
+            )
         found.append(file)
     return found
 

@@ -57,7 +57,7 @@ def semantic(dialogues: Sequence[Dialogue]) -> list[str]:
     votes = list(map(_votes, dialogues))
     unseen = sorted({name for names in votes for name in names} - set(KNOWN))
     silent = [_said(d).lower() for d, names in zip(dialogues, votes, strict=True) if not names]
-    texts = [_words(name, described.get(name, "")) for name in unseen]
+    texts = [words(name, described.get(name, "")) for name in unseen]
     placed = _by_words([*texts, *silent], described)
     of_api = KNOWN | dict(zip(unseen, placed, strict=False))
     of_silent = iter(placed[len(unseen) :])
@@ -89,7 +89,7 @@ def _by_words(texts: Sequence[str], described: Mapping[str, str]) -> list[str]:
         return []
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    known = [_words(name, described.get(name, "")) for name in KNOWN]
+    known = [words(name, described.get(name, "")) for name in KNOWN]
     vectorizer = TfidfVectorizer(stop_words="english", sublinear_tf=True).fit([*known, *texts])
     vectors = vectorizer.transform(known).toarray()
     asked = vectorizer.transform(texts).toarray()
@@ -101,7 +101,7 @@ def _by_words(texts: Sequence[str], described: Mapping[str, str]) -> list[str]:
     return [BLOCKS[max(range(len(BLOCKS)), key=lambda b: column[b])] for column in zip(*scores, strict=True)]
 
 
-def _words(name: str, description: str) -> str:
+def words(name: str, description: str) -> str:
     """`QueryHealthData` and its description as lower-case words."""
     return f"{' '.join(re.findall('[A-Z]?[a-z]+|[A-Z]+(?![a-z])', name))} {description}".lower()
 

@@ -4,16 +4,17 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from trajnb.assets import ASSETS, cache_folder
-from trajnb.corpora import api_bank, bfcl, jsonl, splits
+from trajnb.assets import ASSETS, AssetError, cache_folder
+from trajnb.corpora import api_bank, bfcl, clusters, jsonl, splits
 from trajnb.corpora import blocks as block_rules
 from trajnb.corpora.storage import content_hash, dump, read_dialogues, write_dialogues
 from trajnb.formatting import arguments, calls, conditions
-from trajnb.formatting.dialogue import NO_FOLD, Corpus, CorpusChoice, Dialogue
+from trajnb.formatting.dialogue import NO_FOLD, Corpus, CorpusChoice, Dialogue, hub_id
 from trajnb.known import check_known
 from trajnb.machine import resolve
 from trajnb.world import environment
@@ -22,6 +23,9 @@ NAMES = ("bfcl", "sample", "api-bank", "jsonl")
 EXECUTED = ("bfcl", "sample")
 """The corpora whose calls can be executed."""
 BLOCK_RULES = ("semantic", "balanced")
+"""Of API-Bank."""
+OWN_BLOCK_RULES = ("semantic", "clusters", "one")
+"""Of "jsonl", beside the keys of its rows."""
 SAMPLE_FILE = Path(__file__).with_name("sample.jsonl")
 
 
@@ -46,12 +50,28 @@ def load_corpus(
 def corpus_of(parameters: Mapping, count_tokens: Callable[[str], int] | None = None) -> Corpus:
     """The corpus that a run's parameters choose, see `load_corpus`; read once for each choice.
 
-    A relative `corpus_path` starts at the clone.
+    A relative `corpus_path` starts at the clone, if it names no dataset of the hub.
     """
     choice = CorpusChoice.of(parameters)
-    if choice.corpus_path:
-        choice = replace(choice, corpus_path=str(resolve(choice.corpus_path)))
+    path = choice.corpus_path
+    unpinned = choice.corpus == "jsonl" and hub_id(f"{path}@main") and not resolve(path).exists()
+    if path and not (hub_id(path) or unpinned):
+        choice = replace(choice, corpus_path=str(resolve(path)))
     return _cached(choice, count_tokens)
+
+
+def corpora_of(chosen: Mapping[str, Mapping]) -> dict[str, Corpus]:
+    """By hash, the corpora that records name, as far as they can be had here.
+
+    `chosen`: the hash of a record's corpus -> the parameters of its run. One that cannot be read,
+    or that is another version by now, is left out.
+    """
+    found = {}
+    for digest, parameters in chosen.items():
+        with suppress(ValueError, OSError, AssetError):
+            corpus = corpus_of(parameters)
+            found |= {digest: corpus} if corpus.hash == digest else {}
+    return found
 
 
 @cache
@@ -102,7 +122,10 @@ def _check_choice(choice: CorpusChoice) -> str:
         raise ValueError(f"the corpus {name!r} has its own blocks: leave blocks out")
     if name in EXECUTED and choice.split == "row":
         raise ValueError(f"the corpus {name!r} has no rows: its split is dialogue or gold-disjoint")
-    check_known("blocks", choice.blocks, BLOCK_RULES)
+    if name != "jsonl":
+        check_known("blocks", choice.blocks, BLOCK_RULES)
+        if choice.skip_unusable:
+            raise ValueError(f"skip_unusable is for the corpus 'jsonl', not for {name!r}")
     check_known("split", choice.split, splits.SPLITS)
     if choice.fold != NO_FOLD:
         splits.check_fold(choice.fold, choice.folds)
@@ -122,7 +145,7 @@ def _read(
     elif choice.corpus == "api-bank":
         dialogues, counted = _api_bank(choice, count_tokens)
     else:
-        dialogues, stated, counted = _jsonl(choice.corpus_path, choice.blocks, choice.split)
+        dialogues, stated, counted = _jsonl(choice)
     if choice.fold != NO_FOLD:
         held_out = _fold(choice, dialogues, stated)
     else:
@@ -164,7 +187,8 @@ def _cached_bfcl(documents: str, fresh_ids: bool) -> tuple[tuple[Dialogue, ...],
         return read_dialogues(path)
     except (FileNotFoundError, ValueError):
         dialogues, held_out = bfcl.build_bfcl(documents, fresh_ids)
-    write_dialogues(path, dialogues, held_out, ASSETS["bfcl"].revision)
+    with suppress(OSError):  # what cannot be kept is made again
+        write_dialogues(path, dialogues, held_out, ASSETS["bfcl"].revision)
     return dialogues, held_out
 
 
@@ -205,20 +229,49 @@ def _api_bank(
     return _in_blocks(dialogues, bins), account
 
 
-def _jsonl(path: str, rule: str, split: str) -> tuple[tuple[Dialogue, ...], frozenset[str], dict]:
-    """The dialogues of a file, the ids that it holds out, and what was left out."""
+def _jsonl(choice: CorpusChoice) -> tuple[tuple[Dialogue, ...], frozenset[str], dict]:
+    """The dialogues of a file or of a dataset of the hub, in blocks that all have both sides, the ids that
+    are held out (where folds are wanted, those that say so), and what was counted.
+    """
+    path, rule = choice.corpus_path, choice.blocks
     if not path:
         raise ValueError(
-            "the corpus 'jsonl' needs corpus_path, a file of dialogues, one JSON object a line"
+            "the corpus 'jsonl' needs corpus_path: a file of dialogues, or owner/name@revision of the hub"
         )
-    if rule != "semantic" or split == "row":
+    if rule == "balanced" or choice.split == "row":
         raise ValueError(
-            "the corpus 'jsonl' has its own blocks or 'semantic' ones, and is split by dialogue"
+            "the corpus 'jsonl' has its own blocks or those that `blocks` names (one, clusters, or a key of "
+            "its rows), and is split by dialogue"
         )
-    dialogues, held_out, left_out = jsonl.read_jsonl(Path(path).expanduser())
-    found = block_rules.semantic(dialogues) if any(not d.block for d in dialogues) else []
-    named = [d.block or block for d, block in itertools.zip_longest(dialogues, found)]
-    return _in_blocks(dialogues, named), held_out, {"left_out": left_out}
+    field = "block" if rule in OWN_BLOCK_RULES else rule
+    reading = jsonl.read_dialogues(path, field=field, skip_unusable=choice.skip_unusable)
+    dialogues = reading.dialogues
+    if rule == "one":
+        named = ["all"] * len(dialogues)
+    else:
+        without = [d for d in dialogues if rule == "clusters" or not d.block]
+        found = iter(clusters.clusters(without) if without else ())
+        named = [next(found) if rule == "clusters" or not d.block else d.block for d in dialogues]
+    dialogues = _in_blocks(dialogues, named)
+    stated = reading.held_out
+    if stated and rule != "clusters" and all(d.block for d in reading.dialogues):
+        remedy = "let held_out say so of some of its dialogues and not of all, or of no line at all"
+        splits.check_sides(dialogues, stated, remedy)
+    held_out = stated
+    if not stated and choice.fold == NO_FOLD:
+        held_out = splits.draw_some(dialogues, choice.split, choice.held_out_share)
+
+    def is_whole(group: Sequence[Dialogue]) -> bool:
+        """Whether dialogues are enough for a block: one for every fold, else one on each side."""
+        if choice.fold != NO_FOLD:
+            return len(group) >= choice.folds
+        return len({dialogue.id in held_out for dialogue in group}) == 2
+
+    dialogues, merged = clusters.merge_small(dialogues, is_whole)
+    if choice.fold == NO_FOLD:
+        splits.check_sides(dialogues, held_out, "add dialogues")
+    counted = {"left_out": reading.left_out} | reading.account
+    return dialogues, held_out, counted | ({"blocks_merged": merged} if merged else {})
 
 
 def _in_blocks(dialogues: Sequence[Dialogue], names: Sequence[str]) -> tuple[Dialogue, ...]:

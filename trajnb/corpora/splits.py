@@ -28,6 +28,13 @@ def on_side(
 
 
 def hold_out(dialogues: Sequence[Dialogue], split: str, share: float) -> frozenset[str]:
+    """As `draw`, which see; ValueError too for a block with one side empty."""
+    held_out = draw(dialogues, split, share)
+    check_sides(dialogues, held_out, f"change held_out_share ({share}) or add dialogues")
+    return held_out
+
+
+def draw(dialogues: Sequence[Dialogue], split: str, share: float) -> frozenset[str]:
     """The ids of about `share` of the dialogues of every block.
 
     "dialogue": by a hash of the turns, so that dialogues that say the same stand on one side.
@@ -37,7 +44,7 @@ def hold_out(dialogues: Sequence[Dialogue], split: str, share: float) -> frozens
     of single rows, where it puts prefixes of one conversation on both sides.
 
     Raises:
-        ValueError: a share outside (0, 1), an unknown split, or a block with one side empty.
+        ValueError: a share outside (0, 1), or an unknown split.
     """
     if not 0 < share < 1:
         raise ValueError(f"held_out_share is {share}: it must lie between 0 and 1")
@@ -54,17 +61,34 @@ def hold_out(dialogues: Sequence[Dialogue], split: str, share: float) -> frozens
     else:
         groups = [[dialogue] for dialogue in dialogues] if split == "dialogue" else by_gold(dialogues)
         for group in groups:
-            if _draw(group) < share and (split == "dialogue" or len(group) <= share * len(dialogues)):
+            if _number(group) < share and (split == "dialogue" or len(group) <= share * len(dialogues)):
                 held_out.update(dialogue.id for dialogue in group)
-    for block, side in by_block.items():
-        out = sum(dialogue.id in held_out for dialogue in side)
-        if out in (0, len(side)):
-            empty = "training" if out else "held-out"
-            raise ValueError(
-                f"block {block!r} has no {empty} dialogue of its {len(side)}: "
-                f"change held_out_share ({share}) or add dialogues"
-            )
     return frozenset(held_out)
+
+
+def draw_some(dialogues: Sequence[Dialogue], split: str, share: float) -> frozenset[str]:
+    """As `draw`, but where that leaves one side of all dialogues empty, as it can where they are few: the
+    group that it comes nearest to holding out, and of dialogues that all say the same the last one.
+    """
+    held_out = draw(dialogues, split, share)
+    if 0 < len(held_out) < len(dialogues):
+        return held_out
+    groups: dict[float, list[str]] = {}
+    for group in by_gold(dialogues) if split == "gold-disjoint" else [[one] for one in dialogues]:
+        groups.setdefault(_number(group), []).extend(dialogue.id for dialogue in group)
+    return frozenset(groups[min(groups)] if len(groups) > 1 else [dialogues[-1].id])
+
+
+def check_sides(dialogues: Iterable[Dialogue], held_out: Collection[str], remedy: str) -> None:
+    """Raise ValueError, with what to do, for a block that has one side empty."""
+    sizes, out = Counter(), Counter()
+    for dialogue in dialogues:
+        sizes[dialogue.block] += 1
+        out[dialogue.block] += dialogue.id in held_out
+    for block, size in sizes.items():
+        if out[block] in (0, size):
+            empty = "training" if out[block] else "held-out"
+            raise ValueError(f"block {block!r} has no {empty} dialogue of its {size}: {remedy}")
 
 
 def deal(dialogues: Sequence[Dialogue], split: str, fold: int, folds: int) -> frozenset[str]:
@@ -183,7 +207,7 @@ def _targets(dialogue: Dialogue) -> dict[int, str]:
     return {place: render(turns[place].call) for place in dialogue.places if turns[place].call}
 
 
-def _draw(group: Sequence[Dialogue]) -> float:
+def _number(group: Sequence[Dialogue]) -> float:
     """A number in [0, 1) that depends on nothing but turns."""
     said = min(dump([Dialogue("", "", (), dialogue.turns)], ())[0] for dialogue in group)
     return int.from_bytes(hashlib.sha256(said.encode()).digest()[:8]) / 2**64

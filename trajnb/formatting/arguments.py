@@ -2,6 +2,9 @@
 
 API-Bank nests quotes without escaping them, `attendees='['John', 'Jane']'`, and leaves values bare,
 `mode=engage`; so do models. Nothing is evaluated, and time is linear in the text.
+
+The name of an argument may be any text, as a key of JSON may be. Names such as `n`, `port-name`, `$filter` or
+`größe` stand as they are, others between quotes, `'due date'='today'`.
 """
 
 import ast
@@ -9,17 +12,20 @@ import re
 import warnings
 from collections.abc import Iterable
 
-NAME = r"[A-Za-z_]\w*"  # of an API or an argument, to be compiled with re.ASCII
+NAME = r"[$@]?[^\W\d][\w.$@-]*+(?<=[\w$])"  # of an argument, where it stands without quotes
+QUOTED = r"'(?:[^'\\\n]|\\.)*+'|\"(?:[^\"\\\n]|\\.)*+\""  # a name as `repr` writes it
 WORDS = {"true": True, "false": False, "null": None}
 NOT_A_LITERAL = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
 
 _MARKS = re.compile(r"\\.|['\"()\[\]{},]", re.DOTALL)
 _SPACE = re.compile(r"\s*")
-_KEY = re.compile(rf"\s*({NAME})\s*=(?!=)\s*", re.ASCII)
-_NEXT_KEY = re.compile(rf",(?=\s*{NAME}\s*=(?!=))", re.ASCII)
+_KEY = re.compile(rf"\s*({NAME}|{QUOTED})\s*=(?!=)\s*")
+_NEXT_KEY = re.compile(rf",(?=\s*(?:{NAME}|{QUOTED})\s*=(?!=))")
+_IS_NAME = re.compile(NAME).fullmatch
 _CLOSING_QUOTE = {  # before another key, or before the end of the call and of its line or a further call
     quote: re.compile(
-        rf"{quote}(?=\s*+(?:,\s*{NAME}\s*=|,?+\s*+\)\s*(?:\]|$|,\s*{NAME}\()))", re.ASCII | re.MULTILINE
+        rf"{quote}(?=\s*+(?:,\s*(?:{NAME}|{QUOTED})\s*=|,?+\s*+\)\s*(?:\]|$|,\s*{NAME}\()))",
+        re.MULTILINE,
     )
     for quote in "'\""
 }
@@ -43,7 +49,7 @@ def _read_python(text: str, start: int) -> tuple[tuple, dict[str, object], int]:
     pieces, end = split(text, start)
     for piece in pieces:
         if key := _KEY.match(piece):
-            keywords.append((key[1], literal(piece[key.end() :])))
+            keywords.append((unquoted(key[1]), literal(piece[key.end() :])))
         elif keywords:
             raise ValueError("an argument without a name follows one with a name")
         else:
@@ -65,7 +71,7 @@ def _read_loose(text: str, start: int) -> tuple[tuple, dict[str, object], int]:
         else:
             raise CallSyntaxError(f"an argument without a name is not a literal: {excerpt(text[begin:])}")
         if key:
-            keywords.append((key[1], value))
+            keywords.append((unquoted(key[1]), value))
         else:
             positional.append(value)
         position = _SPACE.match(text, end).end()
@@ -120,6 +126,23 @@ def split(text: str, start: int) -> tuple[list[str], int]:
             if not 0 <= depth <= 50:  # no target nests deeper than 2, and Python's parser recurses
                 break
     raise ValueError("the call is never closed, or nested too deeply")
+
+
+def quoted(name: str) -> str:
+    """The name of an argument as a call writes it."""
+    return name if _IS_NAME(name) else repr(name)
+
+
+def unquoted(name: str) -> str:
+    """A name that a call writes, of an API or an argument; what stands between quotes is read as `repr`
+    wrote it, or as it is where Python reads no text there.
+    """
+    if name[0] not in "'\"":
+        return name
+    try:
+        return str(literal(name))
+    except NOT_A_LITERAL:
+        return name[1:-1]
 
 
 def literal(text: str) -> object:

@@ -8,6 +8,9 @@ A name is read whole: all that stands before the parenthesis up to white space, 
 hence also the arrow `->`) or a quote. So `[un-lock(door='a')]` and `[math.factorial(n=5)]` call `un-lock` and
 `math.factorial`, never `lock` and `factorial`. Two things before a name are none of it: `REQUEST_PREFIX`, and
 the comma or semicolon between two calls.
+
+Any text is a name, of an API and of an argument: a name that would not be read whole where it stands alone is
+written between quotes, `['get tide'('due date'='today')]`, as `repr` writes it.
 """
 
 import re
@@ -15,14 +18,16 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 
 from trajnb.formatting.arguments import (
-    NAME,
     NOT_A_LITERAL,
+    QUOTED,
     WORDS,
     CallSyntaxError,
     excerpt,
     literal,
+    quoted,
     read_arguments,
     split,
+    unquoted,
 )
 from trajnb.formatting.dialogue import Call, Turn
 
@@ -34,7 +39,7 @@ MOST = 20  # openings after the first call that are looked at: a model that repe
 
 _OF_NAME = r"[^\s()\[\]{}<>（）［］【】「」'\"`‘’“”«»]"  # what a name in a text may be made of
 _WHOLE = rf"(?={_OF_NAME}*?[^\W\d])({_OF_NAME}++)(?<=\w)"  # it has a letter and ends like a word
-_BRACKETED = rf"\[\s*+{_WHOLE}\s*+\("
+_BRACKETED = rf"\[\s*+(?:{_WHOLE}\s*+|({QUOTED}))\("
 _BARE = rf"(?<!{_OF_NAME}){_WHOLE}\("
 _OPENINGS = (  # tried in this order, so that a word of prose such as "file(s)" does not hide a bracketed call
     re.compile(rf"\s*+(?:{REQUEST_PREFIX}\s*+)?(?:{_BRACKETED}|{_WHOLE}\()").match,
@@ -43,7 +48,8 @@ _OPENINGS = (  # tried in this order, so that a word of prose such as "file(s)" 
 )
 _FURTHER_OPENING = re.compile(rf"{_BRACKETED}|{_BARE}")
 _CLOSING_BRACKET = re.compile(r"\][ \t]*$", re.MULTILINE)
-_IS_NAME = re.compile(NAME, re.ASCII).fullmatch
+_IS_WHOLE = re.compile(_WHOLE).fullmatch
+_BEFORE_A_NAME = (",", ";", REQUEST_PREFIX)
 
 
 def parse(text: str) -> Call:
@@ -71,11 +77,10 @@ def read_or_none(text: str, read: Callable[[str], Call] = parse) -> Call | None:
 def made_turn(text: str, response: str) -> Turn:
     """What a model said and what it got, as they stand in the histories to come.
 
-    That is the first call that can be read, else what was said, on one line; so too where the call names
-    what `render` cannot write, for no corpus has such an API.
+    That is the first call that can be read, else what was said, on one line.
     """
     call = read_or_none(text)
-    if call is not None and _IS_NAME(call.name):
+    if call is not None:
         return Turn("api", response, call)
     shown = " ".join(text.removeprefix(REQUEST_PREFIX).split())[:SHOWN]
     return Turn("api", response, None, shown or "(nothing)")
@@ -128,16 +133,32 @@ def render(call: Call) -> str:
     Values are written as `repr` writes them, with one exception: a text in brackets or braces that holds a
     single quote stands unescaped between single quotes, `attendees='['John', 'Jane']'`, as in API-Bank's
     files, provided that the whole then reads back as the same call. Where it would not (`['']` would read as
-    `[]`), all values are escaped. Holds for names in ASCII and finite literals, up to `LIMIT` characters.
+    `[]`), all values are escaped. Holds for finite literals, up to `LIMIT` characters; see `writable`.
 
     Raises:
-        ValueError: a name that would read as something else.
+        ValueError: an API without a name.
     """
-    for name in (call.name, *call.arguments):
-        if not _IS_NAME(name):
-            raise ValueError(f"{name!r} cannot name an API or an argument: use ASCII letters, digits and _")
+    if not call.name:
+        raise ValueError("a call names no API: its name is empty")
     escaped, nested = _write(call, repr), _write(call, _as_it_stands)
     return nested if nested != escaped and _reads_as(nested, call) else escaped
+
+
+def writable(call: Call) -> Call:
+    """The call, provided that what `render` writes of it reads back.
+
+    Raises:
+        ValueError: it does not, and why.
+    """
+    text, reason = render(call), ""
+    if len(text) > LIMIT:
+        reason = f"it takes {len(text):,} characters, over {LIMIT:,}"
+    elif read_or_none(text) != call:
+        reason = "a value is nested too deeply, or is no text, finite number, list or dict"
+    if reason:
+        what = f"a call of {excerpt(call.name)} that cannot be written as [name(key=value)]"
+        raise ValueError(f"{what}: {reason}")
+    return call
 
 
 def canonical(call: Call, parameters: Sequence[str] | None = None) -> Hashable:
@@ -163,8 +184,14 @@ def by_name(call: Call, parameters: Sequence[str]) -> dict[str | int, object]:
 
 def _write(call: Call, write: Callable[[object], str]) -> str:
     values = [write(value) for value in call.positional]
-    values += [f"{key}={write(value)}" for key, value in call.arguments.items()]
-    return f"[{call.name}({', '.join(values)})]"
+    values += [f"{quoted(key)}={write(value)}" for key, value in call.arguments.items()]
+    return f"[{_spelt(call.name)}({', '.join(values)})]"
+
+
+def _spelt(name: str) -> str:
+    """The name of an API as a call writes it."""
+    stands_alone = _IS_WHOLE(name) and name.isprintable() and not name.startswith(_BEFORE_A_NAME)
+    return name if stands_alone else repr(name)
 
 
 def _as_it_stands(value: object) -> str:
@@ -175,7 +202,7 @@ def _as_it_stands(value: object) -> str:
 def _reads_as(text: str, call: Call) -> bool:
     """Whether a rendered text is this call: quotes pair up within it, so that no text behind it matters."""
     try:
-        return split(text, len(call.name) + 2)[1] == len(text) - 1 and parse(text) == call
+        return split(text, len(_spelt(call.name)) + 2)[1] == len(text) - 1 and parse(text) == call
     except ValueError:
         return False
 
@@ -186,7 +213,10 @@ def _find_opening(text: str) -> re.Match | None:
 
 def _name(opening: re.Match) -> str:
     """What is opened there, without what only stands before a name: the prefix, a comma between calls."""
-    return next(filter(None, opening.groups())).lstrip(",;").removeprefix(REQUEST_PREFIX)
+    name = next(filter(None, opening.groups()))
+    if name[0] in "'\"":
+        return unquoted(name)
+    return name.lstrip(",;").removeprefix(REQUEST_PREFIX)
 
 
 def _first_opening(text: str) -> re.Match:

@@ -2,8 +2,12 @@
 corpus of these.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from trajnb.known import given_fields
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Dialogue:
         return tuple(place for place, turn in enumerate(self.turns) if turn.call)
 
 
+_HUB_ID = re.compile(r"(\w[\w.-]*/\w[\w.-]*?)(?::([\w.-]+))?@([\w./-]+)").fullmatch
+_SUFFIXES = (".jsonl", ".json", ".gz", ".parquet")  # of files
 NO_FOLD = -1
 """The fold of a run that takes the split, or the corpus's own, instead of folds."""
 
@@ -64,7 +70,9 @@ class CorpusChoice:
     package), "api-bank", or "jsonl", a file of one's own.
     """
     corpus_path: str = ""
-    """The folder with API-Bank's files (empty: from the hub), or the JSON lines of "jsonl"."""
+    """The folder with API-Bank's files (empty: from the hub); of "jsonl" a file of any layout in
+    `corpora.layouts`, or a dataset of the hub as owner/name@revision.
+    """
     documents: str = ""
     """Of "bfcl" "used", "ten" or "all", see `corpora.bfcl.build_bfcl`; empty: "ten" of "bfcl", and
     "used" of the others, which have what they need.
@@ -78,6 +86,9 @@ class CorpusChoice:
     """Of API-Bank and of a "jsonl" that does not say: "semantic" or "balanced", see
     `corpora.blocks`, and "dialogue", "gold-disjoint" or "row", see `corpora.splits`. "bfcl" and
     "sample" have their own split; under "gold-disjoint" none of its training targets is held out.
+
+    `blocks` of a "jsonl": "one", "clusters" (see `corpora.clusters`), or the key of its rows that
+    names the block; "semantic" takes `block` and, where a row has none, clusters.
     """
     fold: int = NO_FOLD
     folds: int = 5
@@ -89,6 +100,8 @@ class CorpusChoice:
     """At most this many per block, spread evenly over the split order."""
     fresh_ids: bool = False
     """Of "bfcl": ids that no other dialogue has, so that none can be known by heart."""
+    skip_unusable: bool = False
+    """Of "jsonl": leave out, and count by reason, rows that cannot be used; else they are an error."""
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -99,11 +112,29 @@ class CorpusChoice:
     def of(cls, parameters: Mapping) -> "CorpusChoice":
         """What a run's parameters, or a notebook's `globals()`, choose; what they leave out stays
         as it is.
+
+        Raises:
+            ValueError: a value of another type.
         """
-        chosen = {name: parameters[name] for name in cls.names() if name in parameters}
+        chosen = given_fields(cls, parameters)
         if "levels" in chosen:
             chosen["levels"] = tuple(chosen["levels"])
         return cls(**chosen)
+
+
+def hub_id(corpus_path: str) -> tuple[str, str | None, str] | None:
+    """Repository, config and revision of a `corpus_path` that names a dataset of the hub, as
+    owner/name@revision or owner/name:config@revision do; None where it names a file or a folder.
+    """
+    found = _HUB_ID(corpus_path)
+    if not found or corpus_path.endswith(_SUFFIXES):
+        return None
+    return found[1], found[2], found[3]
+
+
+def name_of_path(corpus_path: str) -> str:
+    """What is told of a `corpus_path`, wherever it lies: a file's name; a dataset of the hub whole."""
+    return corpus_path if hub_id(corpus_path) else Path(corpus_path).name
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def apis_of(lines: Iterable[str]) -> dict[str, Api]:
         schemas, required = _mapping(_parameters(one)), one.get("required")
         if not isinstance(required, list):
             required = [name for name, schema in schemas.items() if "default" not in _mapping(schema)]
-        parameters = (Parameter(name, _types(schema), name in required) for name, schema in schemas.items())
+        parameters = (Parameter(name, types_of(schema), name in required) for name, schema in schemas.items())
         apis[_name(one)] = Api(_name(one), tuple(parameters))
     return apis
 
@@ -109,7 +109,7 @@ def _parameters(raw: Mapping) -> dict:
     return raw.get("input_parameters", raw.get("parameters")) or {}
 
 
-def _types(schema: object) -> frozenset[str]:
+def types_of(schema: object) -> frozenset[str]:
     """What a schema allows: its type or types, or those of its alternatives, one level deep."""
     schema = _mapping(schema)
     alternatives = schema.get("anyOf", schema.get("oneOf", [schema]))

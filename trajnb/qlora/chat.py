@@ -1,14 +1,47 @@
-"""Rows of text in, token sequences out, through the model's own chat template."""
+"""Rows of text in, token sequences out, through the model's own chat template.
+
+Templates differ in what they allow and write. What one does is found out by having it write a short
+dialogue, see `Habits`; a template that can be neither followed nor made up for is a ValueError.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from os.path import commonprefix
 
 from transformers import PreTrainedTokenizerBase
 
 from trajnb.qlora import control
 
-# Llama 3's template prints a date, the newer ones today's: a run would depend on the day it ran.
-TEMPLATE_DATE = "26 Jul 2024"
+# Templates print a date, many today's: prompts would depend on the day a run is made or gone on with.
+TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+"""What every template takes for today: Llama 3's is told a `date_string`, others ask `strftime_now`."""
+
+Messages = Sequence[Mapping[str, str]]
+"""Dicts of role and content."""
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What a chat template does with a dialogue."""
+
+    folds: bool
+    """It refuses a system message, or drops its text: the instruction goes before the first user
+    text.
+    """
+    lead: str
+    """What it writes between its generation prompt and an answer, such as an empty thought. It is no
+    part of the answer, so it is a part of the prompt.
+    """
+    tail: str
+    """What it writes behind the last answer."""
+    end: int
+    """The token that ends an answer: the first special one of `tail`. Often, but not always, it is
+    the tokenizer's end token, which stands in where a template writes nothing behind an answer.
+    """
+    behind: int
+    """How many tokens of `tail` follow the end; -1 where the end has to be put there."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +49,7 @@ class Encoded:
     """One example as tokens."""
 
     tokens: list[int]
-    """The prompt and the completion, whose end token is the last."""
+    """The prompt and the completion, whose end is the last."""
     prompt: int
     """How many of them are the prompt."""
 
@@ -25,19 +58,136 @@ class Encoded:
         return self.tokens[self.prompt :]
 
 
-def chat_tokens(
-    tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[Mapping[str, str]],
-    add_generation_prompt: bool = False,
-) -> list[int]:
-    """Token ids of `messages` (dicts of role and content) under the tokenizer's chat template."""
-    text = tokenizer.apply_chat_template(
+def habits(tokenizer: PreTrainedTokenizerBase) -> Habits:
+    """What the tokenizer's chat template does.
+
+    Raises:
+        ValueError: it writes no user text, no end, or prompts that an answer changes.
+    """
+    return _habits(tokenizer, tokenizer.get_chat_template())
+
+
+@lru_cache(maxsize=8)
+def _habits(tokenizer: PreTrainedTokenizerBase, template: str) -> Habits:
+    """`template` is the tokenizer's, which may be given another one."""
+    system, user, answer = "The instruction.", "The question?", "The answer."
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    try:
+        folds = system not in _write(tokenizer, messages)
+    except Exception:  # templates raise what they like; often they have no system role
+        folds = True
+    messages = _folded(messages) if folds else messages
+    try:
+        prompt = _write(tokenizer, messages, add_generation_prompt=True)
+        whole = _write(tokenizer, [*messages, {"role": "assistant", "content": answer}])
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ValueError(f"the chat template cannot write a question and its answer ({reason})") from error
+    before, found, tail = whole.rpartition(answer)
+    if not found or not all(text in prompt for text in (system, user)):
+        raise ValueError("the chat template leaves out what is said: it wants messages of another form")
+    _check_same(prompt, whole, user)
+    lead = before.removeprefix(prompt) if before.startswith(prompt) else ""
+    return Habits(folds, lead if lead.strip() else "", tail, *_end(tokenizer, tail))
+
+
+def _end(tokenizer: PreTrainedTokenizerBase, tail: str) -> tuple[int, int]:
+    """The token that ends an answer, and how many tokens follow it in what is written behind one."""
+    if not tail and tokenizer.eos_token_id is not None:
+        return tokenizer.eos_token_id, -1
+    tokens = tokenizer(tail, add_special_tokens=False)["input_ids"]
+    added = tokenizer.added_tokens_decoder
+    for place, token in enumerate(tokens):
+        # some tokenizers add runs of white space too, and some an end that is not called special
+        stands_for_itself = token in added and (added[token].special or added[token].content.strip())
+        if token == tokenizer.eos_token_id or stands_for_itself:
+            return token, len(tokens) - place - 1
+    raise ValueError(f"the chat template writes no {tokenizer.eos_token} after an answer")
+
+
+def _check_same(prompt: str, whole: str, said: str) -> None:
+    """Raise ValueError where a prompt is another once its answer follows: up to the end of what was
+    `said` last it must be the same. What comes then, the generation prompt, may say more than is
+    kept before an answer, such as the beginning of a thought.
+    """
+    if len(commonprefix([prompt, whole])) < prompt.rindex(said) + len(said):
+        raise ValueError("the chat template writes the prompt differently when an answer follows")
+
+
+def _folded(messages: Messages) -> list[Mapping[str, str]]:
+    """Messages without a system role: its text stands before the first user text."""
+    if messages[0]["role"] != "system":
+        return list(messages)
+    system, *rest = messages
+    if not rest or rest[0]["role"] != "user":
+        return [{"role": "user", "content": system["content"]}, *rest]
+    return [{"role": "user", "content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
+
+
+def _write(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, add_generation_prompt: bool = False
+) -> str:
+    """What the template makes of messages."""
+    template = tokenizer.get_chat_template()
+    return tokenizer.apply_chat_template(
         control.as_text(tokenizer, messages),
+        chat_template=_clock() + template if "strftime_now" in template else template,
         tokenize=False,
         add_generation_prompt=add_generation_prompt,
-        date_string=TEMPLATE_DATE,
+        date_string=f"{TEMPLATE_DATE:%d %b %Y}",
     )
+
+
+@cache
+def _clock() -> str:
+    """The beginning of a template in which it is always `TEMPLATE_DATE`. transformers gives
+    templates a clock as a function, and takes none from outside: a macro of its name hides it.
+    """
+    told = {}
+    for letter in "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZf":
+        for code in (f"%{letter}", f"%-{letter}"):  # the second without leading zeros
+            told[code] = TEMPLATE_DATE.strftime(code).replace("'", "")
+    told["%s"] = told["%-s"] = f"{TEMPLATE_DATE.timestamp():.0f}"  # C takes the time zone from here
+    filters = "".join(f" | replace('{code}', '{words}')" for code, words in told.items())
+    return f"{{% macro strftime_now(format) %}}{{{{ format{filters} }}}}{{% endmacro %}}\n"
+
+
+def _text(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, add_generation_prompt: bool = False
+) -> str:
+    """The same in a form that the template takes; with `add_generation_prompt` all that is written
+    before an answer.
+    """
+    known = habits(tokenizer)
+    if known.folds:
+        messages = _folded(messages)
+    try:
+        text = _write(tokenizer, messages, add_generation_prompt)
+    except Exception:
+        if len(messages) > 1:
+            raise
+        text = ""  # it wants a user first
+    if len(messages) == 1 and control.marked(tokenizer, messages[0]["content"]) not in text:
+        text = _write(tokenizer, _folded(messages), add_generation_prompt)
+    return text + (known.lead if add_generation_prompt else "")
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return control.tokens(tokenizer, text)
+
+
+def text_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], stopped: bool) -> str:
+    """What generated tokens say; where they `stopped`, the last one is the end token."""
+    return tokenizer.decode(tokens[:-1] if stopped else tokens, skip_special_tokens=True)
+
+
+def chat_tokens(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, add_generation_prompt: bool = False
+) -> list[int]:
+    """Token ids of `messages` under the tokenizer's chat template, with `add_generation_prompt` of
+    all that a model reads before it answers.
+    """
+    return _tokens(tokenizer, _text(tokenizer, messages, add_generation_prompt))
 
 
 def count_text(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
@@ -53,33 +203,40 @@ def count_tokens(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Mappi
 def encode(tokenizer: PreTrainedTokenizerBase, row: Mapping) -> Encoded:
     """One row of examples (`prompt` and `completion`, lists of messages) as tokens.
 
-    The completion ends with the tokenizer's end token; what a template writes after it is left out.
-    Raises ValueError if the prompt's tokens are not a prefix of prompt + completion's, for then the
-    model would be trained on another prompt than it is asked, and if the prompt does not begin with
-    a system message, for many templates (SmolLM2's, Qwen2's) then write one of their own.
+    The completion ends with the token that ends an answer, see `Habits`; what a template writes after
+    it is left out. What is learnt follows the very tokens that are asked with: where a template
+    writes less before an answer than its generation prompt says, the answer stands behind that.
+
+    Raises ValueError if the prompt is another when an answer follows, for then the model would be
+    trained on another prompt than it is asked, and if the prompt does not begin with a system
+    message, for many templates (SmolLM2's, Qwen2's) then write one of their own.
     """
-    name = f"dialogue {row['dialogue_id']}, step {row['step']}"
-    if row["prompt"][0]["role"] != "system":
-        raise ValueError(
-            f"{name}: the prompt has no system message, and the chat template may write one of its "
-            "own: begin the prompt with one"
-        )
     try:
-        prompt = chat_tokens(tokenizer, row["prompt"], add_generation_prompt=True)
-        tokens = chat_tokens(tokenizer, [*row["prompt"], *row["completion"]])
+        return _encode(tokenizer, row["prompt"], row["completion"])
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-    if tokens[: len(prompt)] != prompt:
+        raise ValueError(f"dialogue {row['dialogue_id']}, step {row['step']}: {error}") from error
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, prompt: Messages, completion: Messages) -> Encoded:
+    if prompt[0]["role"] != "system":
         raise ValueError(
-            f"{name}: the chat template writes the prompt differently when an answer follows"
+            "the prompt has no system message, and the chat template may write one of its own: begin "
+            "the prompt with one"
         )
-    try:
-        end = tokens.index(tokenizer.eos_token_id, len(prompt))
-    except ValueError:
-        raise ValueError(
-            f"{name}: the chat template writes no {tokenizer.eos_token} after an answer"
-        ) from None
-    return Encoded(tokens[: end + 1], len(prompt))
+    known = habits(tokenizer)
+    asked = _text(tokenizer, prompt, add_generation_prompt=True)
+    whole = _text(tokenizer, [*prompt, *completion])
+    if not whole.startswith(asked):
+        _check_same(asked, whole, control.marked(tokenizer, prompt[-1]["content"].strip()))
+        whole = asked + control.marked(tokenizer, completion[-1]["content"]) + known.tail
+    before, tokens = _tokens(tokenizer, asked), _tokens(tokenizer, whole)
+    if tokens[: len(before)] != before:  # the tokenizer joins what stands on both sides
+        tokens = before + _tokens(tokenizer, whole[len(asked) :])
+    stop = len(tokens) - known.behind
+    tokens = tokens[:stop] if known.behind >= 0 else [*tokens, known.end]
+    if tokens[-1] != known.end:
+        raise ValueError("the chat template ends this answer otherwise than others")
+    return Encoded(tokens, len(before))
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from trajnb import assets, cache
+from trajnb import assets, cache, machine
 from trajnb.hub import hub_errors
 from trajnb.plain import parse_json
-from trajnb.qlora import attention
+from trajnb.qlora import attention, chat
 from trajnb.shapes import check_shape
 
 CHATML = (
@@ -111,8 +111,8 @@ class Index(TypedDict):
 
 
 def find_model(model: str, revision: str = "") -> ModelFiles:
-    """Bring a model to disk: `tiny` (built in), an asset such as `smollm2-135m`, a local folder, or
-    a hub id at `revision`.
+    """Bring a model to disk: `tiny` (built in), an asset such as `smollm2-135m`, a local folder (a
+    relative path starts at the clone), or a hub id at `revision`.
 
     Raises ValueError, with what to do, for a name that is none of these and for a hub that does
     not answer, and CacheError for an asset that cannot be had or for which the disk has no room.
@@ -122,9 +122,24 @@ def find_model(model: str, revision: str = "") -> ModelFiles:
     if model in MODEL_ASSETS:
         folder = cache.build_once(f"model-{model}-1", partial(_convert, model))
         return ModelFiles(folder, model, assets.ASSETS[model].revision)
-    if Path(model).expanduser().is_dir():
-        return ModelFiles(Path(model).expanduser(), model, "")
+    if (folder := machine.resolve(model)).is_dir():
+        return ModelFiles(folder, model, "")
     return _from_hub(model, revision)
+
+
+def is_at_hand(model: str, revision: str = "") -> bool:
+    """Whether `find_model` needs no download for a model."""
+    if model in MODEL_ASSETS:
+        return (cache.cache_folder() / f"model-{model}-1").is_dir()
+    if model == "tiny" or Path(model).is_dir():
+        return True
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(model, "config.json", revision=revision or None), str)
+    except HFValidationError:
+        return False
 
 
 def _from_hub(model: str, revision: str) -> ModelFiles:
@@ -143,12 +158,23 @@ def _from_hub(model: str, revision: str) -> ModelFiles:
 
 
 def load_tokenizer(model: str, revision: str = "") -> PreTrainedTokenizerBase:
-    """The tokenizer of a model. Raises ValueError where it has no chat template."""
+    """The tokenizer of a model.
+
+    Raises:
+        ValueError: it has no chat template, or one that cannot be used; the message says what to do.
+    """
     tokenizer = AutoTokenizer.from_pretrained(
         find_model(model, revision).folder, trust_remote_code=False
     )
     if tokenizer.chat_template is None:
         raise ValueError(f"model {model!r} has no chat template: use an instruction-tuned model")
+    try:
+        chat.habits(tokenizer)
+    except ValueError as error:
+        raise ValueError(
+            f"model {model!r}: {error}; use an instruction-tuned model of text, or put a "
+            "chat_template.jinja of your own into a copy of its folder"
+        ) from error
     return tokenizer
 
 

@@ -152,12 +152,17 @@ def make_plan(
         for name, group in groups.items():
             sizes[name] = sum(len(examples[index].tokens) for index in group)
         epochs = _epochs_within(budget, sizes, draw)
-    batches = []
+    steps = in_steps(epochs, recipe.dialogues_per_step)
+    return pack(examples, [[groups[name] for name in step] for step in steps], recipe)
+
+
+def in_steps(epochs: Sequence[Sequence[str]], dialogues_per_step: int) -> list[list[str]]:
+    """The dialogues of every optimiser step; none holds dialogues of two epochs."""
+    steps = []
     for order in epochs:
-        for first in range(0, len(order), recipe.dialogues_per_step):
-            names = order[first : first + recipe.dialogues_per_step]
-            batches.append([groups[name] for name in names])
-    return pack(examples, batches, recipe)
+        for first in range(0, len(order), dialogues_per_step):
+            steps.append(list(order[first : first + dialogues_per_step]))
+    return steps
 
 
 def _epochs_within(budget: int, sizes: dict[str, int], draw: random.Random) -> list[list[str]]:

@@ -14,8 +14,8 @@ from itertools import accumulate, chain
 import torch
 
 from trajnb.qlora.attention import Cache, CacheLayout, Watched
-from trajnb.qlora.generate import ROW_TOKENS
-from trajnb.qlora.model import Model, layer_count, merged
+from trajnb.qlora.decode import ROW_TOKENS, answering
+from trajnb.qlora.model import Model, layer_count
 from trajnb.qlora.progress import Answering, Tell, silent
 
 
@@ -71,9 +71,7 @@ class Session:
 
     def __enter__(self) -> "Session":
         with ExitStack() as stack:
-            stack.callback(self.model.train, self.model.training)
-            self.model.eval()
-            stack.enter_context(merged(self.model))
+            stack.enter_context(answering(self.model))
             # what a session holds is of weights that may change afterwards
             stack.callback(self.caches.clear)
             self._stack = stack.pop_all()

@@ -68,13 +68,19 @@ def plain_batch(example: Encoded) -> dict:
     return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": labels}
 
 
+Inputs = Callable[[int, Pass | None], dict]
+"""Model inputs of a pass: takes the number of its step, from 0, and the pass, or none where a step
+has fewer passes than others: then inputs from which nothing is learnt.
+"""
+
+
 class _Passes(torch.utils.data.Dataset):
     """The forward passes of a plan in order, `width` to an optimiser step; a step with fewer is
-    filled with unsupervised single tokens, for the Trainer accumulates a fixed number.
+    filled up, for the Trainer accumulates a fixed number.
     """
 
-    def __init__(self, plan: Plan, watched: Callable[[TrieLayout], Watched]):
-        self.plan, self.watched = plan, watched
+    def __init__(self, plan: Plan, inputs: Inputs, watched: Callable[[TrieLayout], Watched]):
+        self.inputs, self.watched = inputs, watched
         self.width = max(map(len, plan.passes))
         self.passes = []
         for passes in plan.passes:
@@ -84,14 +90,10 @@ class _Passes(torch.utils.data.Dataset):
         return len(self.passes)
 
     def __getitem__(self, index: int) -> dict:
-        one, examples = self.passes[index], self.plan.examples
-        if one is None:
-            return plain_batch(Encoded([examples[0].tokens[0]], prompt=1))
-        if self.plan.recipe.packing == "none":
-            (alone,) = one.examples
-            return plain_batch(examples[alone])
-        inputs = trie_batch([examples[index] for index in one.examples], one.packed)
-        return inputs | {"layout": self.watched(inputs["layout"])}
+        inputs = self.inputs(index // self.width, self.passes[index])
+        if "layout" in inputs:
+            inputs["layout"] = self.watched(inputs["layout"])
+        return inputs
 
 
 def _sizes(passes: Sequence[Pass]) -> list[int]:
@@ -163,9 +165,49 @@ def train_block(
     """
     if not plan.batches:
         raise ValueError("there is nothing to train: the plan holds no examples")
+    examples = plan.examples
+
+    def inputs(step: int, one: Pass | None) -> dict:
+        if one is None:
+            return plain_batch(Encoded([examples[0].tokens[0]], prompt=1))
+        if plan.recipe.packing == "none":
+            (alone,) = one.examples
+            return plain_batch(examples[alone])
+        return trie_batch([examples[index] for index in one.examples], one.packed)
+
+    taken = take_steps(model, plan, inputs, seed=seed, folder=folder, say=say)
+    losses = [entry["loss"] for entry in taken.log]
+    return Trained(plan.cost, taken.seconds, taken.resumed, losses)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The optimiser steps of a plan, taken."""
+
+    seconds: float
+    """Of all of them, or of those since the last checkpoint where a kill cut them."""
+    resumed: bool
+    """A kill cut them once."""
+    log: list[dict]
+    """What the Trainer logged of every step: its `loss` and more."""
+
+
+def take_steps(
+    model: PeftModel,
+    plan: Plan,
+    inputs: Inputs,
+    trainer: Callable[..., Trainer] = Trainer,
+    *,
+    seed: int,
+    folder: Path,
+    say: Tell,
+) -> Taken:
+    """Take the optimiser steps of `plan` on what `inputs` makes of its passes, with the loss of
+    `trainer`. `folder` keeps checkpoints, from which a call after a kill goes on.
+    """
     recipe, steps = plan.recipe, len(plan.batches)
     progress, layers = _Progress(say, plan), layer_count(model)
-    data = _Passes(plan, lambda layout: Watched(layout, layers, progress.within_pass))
+    data = _Passes(plan, inputs, lambda layout: Watched(layout, layers, progress.within_pass))
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -187,22 +229,21 @@ def train_block(
         dataloader_pin_memory=False,
         seed=seed,
     )
-    trainer = Trainer(
+    stepping = trainer(
         model=model,
         args=arguments,
         train_dataset=data,
         data_collator=lambda items: items[0],
         callbacks=[progress],
     )
-    trainer.remove_callback(PrinterCallback)
+    stepping.remove_callback(PrinterCallback)
     began = time.monotonic()
     checkpoint = _last_checkpoint(folder)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    return Trained(
-        cost=plan.cost,
+    stepping.train(resume_from_checkpoint=checkpoint)
+    return Taken(
         seconds=time.monotonic() - began,
         resumed=checkpoint is not None,
-        losses=[entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        log=[entry for entry in stepping.state.log_history if "loss" in entry],
     )
 
 
@@ -213,7 +254,7 @@ def _last_checkpoint(folder: Path) -> str | None:
     complete = []
     for checkpoint in folder.glob("checkpoint-*"):
         try:
-            state = json.loads((checkpoint / "trainer_state.json").read_text())
+            state = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
             complete.append((state["global_step"], str(checkpoint)))
         except (OSError, ValueError, KeyError):
             shutil.rmtree(checkpoint, ignore_errors=True)

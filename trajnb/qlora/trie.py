@@ -7,7 +7,7 @@ Gradients and logits are those of the sequences one by one. Nothing here knows o
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Span = tuple[int, int]
@@ -112,6 +112,23 @@ def pack(
     its own; a single sequence beyond the budget gets a row to itself, for nothing is ever cut here. With a
     larger `group_budget` a group beyond the budget stays together too, in a row that it has to itself.
     """
+    keys = ([_prefix_keys(sequence) for sequence in group] for group in groups)
+    return _fill(keys, budget, group_budget)
+
+
+def pack_units(units: Sequence[Sequence[Sequence[int]]], budget: int) -> list[list[int]]:
+    """Put units of sequences that stay together (the two sides of a pair) into rows of at most `budget`
+    distinct tokens. Returns the rows, each a list of indices of units, in order; a unit beyond the budget
+    gets a row to itself.
+    """
+    keys = [set().union(*map(_prefix_keys, unit)) for unit in units]
+    return [[index for _, index in row] for row in _fill([keys], budget, 0)]
+
+
+def _fill(
+    groups: Iterable[list[set[tuple[int, int]]]], budget: int, group_budget: int
+) -> list[list[tuple[int, int]]]:
+    """The rows of `pack`, of the prefix keys of every member of every group."""
     rows: list[list[tuple[int, int]]] = []
     row: list[tuple[int, int]] = []
     seen: set[tuple[int, int]] = set()
@@ -122,8 +139,7 @@ def pack(
             rows.append(row)
         row, seen = [], set()
 
-    for g, group in enumerate(groups):
-        keys = [_prefix_keys(sequence) for sequence in group]
+    for g, keys in enumerate(groups):
         whole = set().union(*keys)
         if len(seen | whole) > budget:
             close()

@@ -49,23 +49,30 @@ def ask(
     stage: int,
     answered: Answered,
     say: Callable[[str], None] = aloud,
+    home: Path | None = None,
 ) -> None:
     """Ask the held-out examples after `stage` under every evaluation condition, all or those that
     `eval_stages` wants there; what is kept already is read, wanted or not. The lines are added to
     `answered`. Without a network answers are copied, see `run.recall`.
+
+    `home`: a folder for the answers of a stage that goes on to learn preferences, see `run.prefer`;
+    the ends of turns are then not asked about.
     """
     began = time.monotonic()
     for name in run.place.tested:
-        answered.predictions += _calls(network, run, stage, name, say)
-    if run.settings.stop_targets and stage > 0:
+        answered.predictions += _calls(network, run, stage, name, say, home)
+    if run.settings.stop_targets and stage > 0 and not home:
         for name in run.place.tested:
             answered.stops += _stops(network, run, stage, name, say)
     answered.seconds += time.monotonic() - began
 
 
-def _calls(network, run: Prepared, stage: int, condition: str, say) -> list[dict]:
+def _calls(
+    network, run: Prepared, stage: int, condition: str, say, home: Path | None
+) -> list[dict]:
     scored = score_calls({one.id: apis_of(one.documents) for one in run.source.corpus.dialogues})
     path = run.place.folder / "stages" / f"{stage}-{_in_files(condition)}.jsonl"
+    path = home / f"asked-{condition}.jsonl" if home else path
     rows = run.material.asked[condition]
     if stage == 0 and not run.settings.plan_of_learning.recalls:
         path = run.place.zero_shot / f"{condition}-{_same_question(run, rows)[:16]}.jsonl"
@@ -167,14 +174,12 @@ def predict(
         model,
         encoded,
         [row["dialogue_id"] for row in rows],
-        end_token=tokenizer.eos_token_id,
+        end_token=chat.habits(tokenizer).end,
         max_new_tokens=max_new_tokens,
         tell=lambda text: say(f"stage {stage} · {eval_condition} prompts · {text}"),
     )
     for row, example, answer in zip(rows, encoded, answers, strict=True):
-        text = tokenizer.decode(
-            answer.tokens[: -1 if answer.stopped else None], skip_special_tokens=True
-        )
+        text = chat.text_of(tokenizer, answer.tokens, answer.stopped)
         said = {
             "generated_tokens": len(answer.tokens),
             "stopped": answer.stopped,

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from itertools import product
+from itertools import chain, product
 
 from transformers import PreTrainedConfig
 
@@ -15,8 +15,9 @@ from trajnb.formatting.examples import STRATA, sides
 from trajnb.formatting.leaks import leaks
 from trajnb.records import read_run
 from trajnb.run.answer import Answered
-from trajnb.run.prepare import Prepared
-from trajnb.schema import Record
+from trajnb.run.homes import Preferring
+from trajnb.run.prepare import Planned, Prepared
+from trajnb.schema import BEFORE, TURNS, Record
 from trajnb.scoring import score
 
 ITEM = ("dialogue_id", "step", "block", "gold", *STRATA)
@@ -28,12 +29,14 @@ def finish(
     config: PreTrainedConfig | None,
     trained: Mapping[str, Mapping],
     answered: Answered,
+    preferring: Preferring | None = None,
 ) -> Record:
     """Write items, predictions, stops and, last, the record: from then on the run counts as
     finished.
 
     `trained`: what each stage took, by its name, see `learn.learn`; `config`: of the model,
-    None where there was none.
+    None where there was none; `preferring`: of a run that learns preferences, whose answers before
+    these and turn tasks are written too.
 
     Raises:
         ValueError: an item was not answered at a stage and under a condition that ask for it, or
@@ -50,7 +53,11 @@ def finish(
     write_lines(folder / "predictions.jsonl", answered.predictions)
     if run.settings.stop_targets:
         write_lines(folder / "stops.jsonl", answered.stops)
-    write_json(folder / "record.json", asdict(make_record(run, config, trained, answered)))
+    if preferring:
+        write_lines(folder / BEFORE, preferring.before.predictions)
+        write_lines(folder / TURNS, preferring.turns)
+    record = make_record(run, config, trained, answered, preferring)
+    write_json(folder / "record.json", asdict(record))
     return read_run(folder).record
 
 
@@ -78,16 +85,30 @@ def _check_answers(run: Prepared, answered: Answered) -> None:
         )
 
 
+def _accounts(
+    planned: Planned, trained: Mapping[str, Mapping], preferring: Preferring | None
+) -> list[Mapping]:
+    """What the trainings of a stage took: supervised, and on its pairs where there was any."""
+    found = [trained[planned.stage.name]]
+    learnt_from = preferring.stages.get(planned.stage.name) if preferring else None
+    if learnt_from and learnt_from["training"]:
+        found.append(learnt_from["training"])
+    return found
+
+
 def make_record(
     run: Prepared,
     config: PreTrainedConfig | None,
     trained: Mapping[str, Mapping],
     answered: Answered,
+    preferring: Preferring | None = None,
 ) -> Record:
     """The record as it stands now; arguments as of `finish`."""
     blocks = list(run.source.order)
-    costs = [account["cost"] for account in trained.values()]
     learnt = [planned for planned in run.stages if planned.stage.name in trained]
+    accounts = [_accounts(planned, trained, preferring) for planned in learnt]
+    taken = list(chain.from_iterable(accounts))
+    costs = [account["cost"] for account in taken]
     held_out = run.material.items["block"]
     files, corpus = run.source.files, run.source.corpus
     held = sides(corpus)["held_out"]
@@ -107,22 +128,25 @@ def make_record(
             "train_total": sum(cost["tokens"] for cost in costs),
             "train_supervised": sum(cost["supervised"] for cost in costs),
             "train_computed": sum(cost["computed"] for cost in costs),
-            "by_block": [cost["tokens"] for cost in costs],
+            "by_block": [sum(one["cost"]["tokens"] for one in stage) for stage in accounts],
         },
         steps=sum(cost["steps"] for cost in costs),
-        flops=sum(one.plan.operations(config, run.settings.lora_rank) for one in learnt),
+        flops=sum(one.plan.operations(config, run.settings.lora_rank) for one in learnt)
+        + (preferring.flops if preferring else 0),
         seconds={
-            "train": sum(account["seconds"] for account in trained.values()),
-            "evaluate": answered.seconds,
+            "train": sum(account["seconds"] for account in taken),
+            "evaluate": answered.seconds + (preferring.before.seconds if preferring else 0),
             "total": time.monotonic() - run.place.began,
-        },
+        }
+        | ({"trees and turns": preferring.seconds} if preferring else {}),
         cut_turns={
             "train": {run.settings.condition: sum(run.material.learnt["cut_turns"])},
             "held_out": {name: sum(counts) for name, counts in _cut_turns(run).items()},
         },
         scores_only=False,
         leaks={name: asdict(leaks(held, name)) for name in run.place.tested if name in PLACEBOS},
-        resumed=any(account["resumed"] for account in trained.values()),
+        preferences={"stages": list(preferring.stages.values())} if preferring else {},
+        resumed=any(account["resumed"] for account in taken),
         peak_memory_mb=machine.peak_memory_mb(),
         versions=machine.versions(),
         model={"id": files.id, "revision": files.revision, "sha256": run.source.weights},

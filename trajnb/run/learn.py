@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from trajnb.files import digest, read_json, sync_files, sync_folder, write_json
 from trajnb.machine import say as aloud
 from trajnb.qlora import model as models
+from trajnb.qlora.prefer import Preferred
 from trajnb.qlora.train import Trained, train_block
 from trajnb.run.prepare import Planned, Prepared
 from trajnb.run.settings import Settings, identity
@@ -98,18 +99,25 @@ def add_adapter(network: PreTrainedModel | None, settings: Settings) -> Learner:
 
 
 def learn(
-    learner: Learner, run: Prepared, planned: Planned, say: Callable[[str], None] = aloud
+    learner: Learner,
+    run: Prepared,
+    planned: Planned,
+    say: Callable[[str], None] = aloud,
+    home: Path | None = None,
 ) -> dict | None:
     """Bring the learner to the end of a stage: trained now, gone on with after a kill, or read from
     the adapter that is there. Returns what training took, see `qlora.train.Trained`; None where a
     stage trains nothing.
+
+    `home`: a folder for the adapter of a stage that goes on to learn preferences, see `run.prefer`;
+    without it the adapter is the stage's last one, and its folder tells that it has ended.
     """
     if not planned.stage.examples:
         return None
     folder, name = run.place.folder, planned.folder
-    adapter = folder / "adapters" / name
-    account = folder / "training" / f"{name}.json"
-    where = f"block {planned.number}/{len(run.stages)} {planned.stage.name}"
+    adapter = home / "sft" if home else folder / "adapters" / name
+    account = home / "sft.json" if home else folder / "training" / f"{name}.json"
+    where = place_of(run, planned)
     if adapter.exists():
         models.restore_adapter(learner.network, adapter)
         say(f"{where} · trained before")
@@ -124,12 +132,19 @@ def learn(
         folder=checkpoints,
         say=lambda text: say(f"{where} · {text}"),
     )
-    _save(learner.network, trained, adapter, account)
+    save(learner.network, trained, adapter, account)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return read_json(account)
 
 
-def _save(network: PeftModel, trained: Trained, adapter: Path, account: Path) -> None:
+def place_of(run: Prepared, planned: Planned) -> str:
+    """Where in a run a stage is, for people."""
+    return f"block {planned.number}/{len(run.stages)} {planned.stage.name}"
+
+
+def save(
+    network: PeftModel, trained: Trained | Preferred | None, adapter: Path, account: Path
+) -> None:
     """Keep a trained stage: what it took in `account`, then its adapter as a plain PEFT folder,
     which appears whole or not at all.
     """

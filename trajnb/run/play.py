@@ -160,7 +160,7 @@ def play(
             Sandbox() as sandbox,
             Session(
                 model,
-                end_token=tokenizer.eos_token_id,
+                end_token=chat.habits(tokenizer).end,
                 max_new_tokens=max_new_tokens,
                 tell=lambda text: say(f"{eval_condition} · {text}"),
             ) as session,
@@ -240,13 +240,9 @@ def _ask(
         if time.monotonic() - said > 5:
             said = time.monotonic()
             say(f"{condition} · step {steps} · {len(prompts)} dialogues are going on")
-        written = {
-            name: answer.tokens[: -1 if answer.stopped else None]
-            for name, answer in answers.items()
-        }
         return {
-            name: tokenizer.decode(tokens, skip_special_tokens=True)
-            for name, tokens in written.items()
+            name: chat.text_of(tokenizer, answer.tokens, answer.stopped)
+            for name, answer in answers.items()
         }
 
     return ask

@@ -7,10 +7,11 @@ which order.
 is all of it; 02_train takes the steps one by one, to show what each has made.
 """
 
+import itertools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -19,10 +20,10 @@ from transformers import PreTrainedTokenizerBase
 
 from trajnb import machine
 from trajnb.corpora.load import corpus_of
-from trajnb.formatting.dialogue import Corpus
+from trajnb.formatting.dialogue import NO_FOLD, Corpus, CorpusChoice
 from trajnb.formatting.examples import build_examples
 from trajnb.qlora import chat
-from trajnb.qlora.model import ModelFiles, find_model, load_tokenizer
+from trajnb.qlora.model import ModelFiles, find_model, is_at_hand, load_tokenizer
 from trajnb.qlora.plan import Plan, Recipe, make_plan
 from trajnb.run.settings import Settings, asked_with
 from trajnb.schema import condition_of_today
@@ -137,7 +138,7 @@ def find_place(settings: Settings) -> Place:
     shared = settings.zero_shot_folder
     zero_shot = machine.resolve(shared) if shared else folder / "zero_shot"
     record = folder / "record.json"
-    before = json.loads(record.read_text()) if record.is_file() else {"matrix": {}}
+    before = json.loads(record.read_text("utf-8")) if record.is_file() else {"matrix": {}}
     if before.get("scores_only"):
         raise ValueError(
             f"{folder} holds a record that was kept without texts, so nothing can be added to it: "
@@ -157,11 +158,56 @@ def find_source(settings: Settings) -> Source:
     files = find_model(settings.model, settings.revision)
     tokenizer = load_tokenizer(settings.model, settings.revision)
     corpus = corpus_of(vars(settings), count_tokens=chat.count_text(tokenizer))
+    return Source(files, files.sha256(), tokenizer, corpus, block_order(settings, corpus))
+
+
+def block_order(settings: Settings, corpus: Corpus) -> tuple[str, ...]:
+    """The blocks in the order learnt; ValueError where the order does not name every block once."""
     order = tuple(settings.order or corpus.blocks)
     if sorted(order) != sorted(corpus.blocks):
         known = ", ".join(corpus.blocks)
         raise ValueError(f"order must name each of {known} once, not {', '.join(order)}")
-    return Source(files, files.sha256(), tokenizer, corpus, order)
+    return order
+
+
+def check(settings: Settings, seen: set[tuple]) -> bool:
+    """Find what a run would refuse, without weights and without writing anything.
+
+    Args:
+        seen: prompts that were written for other runs are not written again; what is new is added. The
+            folds of a corpus count as one: they have the same dialogues.
+
+    Returns:
+        Whether tokens were counted: not where the model is not on this machine yet.
+
+    Raises:
+        ValueError: what the run would refuse.
+    """
+    model, count = None, None
+    if is_at_hand(settings.model, settings.revision):
+        model = settings.model, settings.revision
+        tokenizer = load_tokenizer(*model)
+        count = chat.count_text(tokenizer)
+    corpus = corpus_of(vars(settings), count_tokens=count)
+    block_order(settings, corpus)
+    for block, side in itertools.product(corpus.blocks, ("train", "held_out")):
+        if not corpus.account["blocks"][block][f"{side}_examples"]:
+            raise ValueError(f"block {block!r} has no call on the side {side!r}")
+    shape = {"prompt_format": settings.prompt_format, "cue": settings.cue}
+    if model and settings.truncation != "paper":
+        shape |= {"max_length": settings.max_length}
+    trained = [settings.condition, *filter(None, [settings.match_tokens])]
+    for condition in dict.fromkeys([*trained, *asked_with(vars(settings))]):
+        choice = replace(settings.corpus_choice, fold=NO_FOLD, folds=CorpusChoice.folds)
+        responses = settings.responses and condition in trained
+        prompts = (choice, model, condition, responses, *shape.items())
+        if prompts in seen:
+            continue
+        seen.add(prompts)
+        counting = {"count_tokens": chat.count_tokens(tokenizer)} if "max_length" in shape else {}
+        for side in ("train", "held_out"):
+            build_examples(corpus, condition, side, responses=responses, **shape, **counting)
+    return model is not None
 
 
 def by_side(source: Source) -> pd.DataFrame:
@@ -181,8 +227,8 @@ def make_material(settings: Settings, source: Source, tested: tuple[str, ...]) -
     """The examples that are learnt and those that are asked under each of `tested`.
 
     Raises:
-        ValueError: there are none on one side, a dialogue is on both, or conditions differ in their
-            items.
+        ValueError: there are none on one side or of a block, a dialogue is on both, or conditions
+            differ in their items.
     """
     shape = {"prompt_format": settings.prompt_format, "cue": settings.cue}
     shape |= {"responses": settings.responses}
@@ -204,7 +250,7 @@ def make_material(settings: Settings, source: Source, tested: tuple[str, ...]) -
         len(encoded) - len(kept),
         asked,
     )
-    _check_material(material)
+    _check_material(material, source.order)
     return material
 
 
@@ -219,10 +265,16 @@ def training_rows(settings: Settings, corpus: Corpus, condition: str, shape: dic
     )
 
 
-def _check_material(material: Material) -> None:
+def _check_material(material: Material, blocks: tuple[str, ...]) -> None:
     items = material.items
     if not len(material.learnt) or not len(items):
         raise ValueError("no examples: raise train_dialogues and held_out_dialogues")
+    for block in blocks:
+        if block not in items["block"]:
+            raise ValueError(
+                f"block {block!r} has no held-out call, so nothing of it could be asked: hold out some of "
+                "its dialogues, or give them the block of others"
+            )
     if both := set(material.learnt["dialogue_id"]) & set(items["dialogue_id"]):
         raise ValueError(f"dialogue {min(both)} stands on both sides of the split")
     for name, rows in material.asked.items():

@@ -1,17 +1,19 @@
-"""What a run is told: the parameters of 02_train, typed, and which of them make it the run that it
-is.
+"""What a run is told: the parameters of the notebook that trains it, typed, and which of them make it
+the run that it is.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
+from typing import ClassVar
 
+from trajnb import objectives, strategies
 from trajnb.formatting.conditions import CONDITIONS, CUES, PLACEBOS
-from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
-from trajnb.known import check_known
-from trajnb.strategies import Strategy, strategy_of, unheeded
+from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice, name_of_path
+from trajnb.known import check_known, given_fields
+from trajnb.objectives import USUAL, objective_of
+from trajnb.strategies import Strategy, strategy_of
 
-FOLDERS = ("run_folder", "zero_shot_folder")
+FOLDERS = ("run_folder", "zero_shot_folder", "preferences_folder")
 """Where a run is kept."""
 
 NOT_IDENTITY = (*FOLDERS, "eval_conditions", "eval_stages")
@@ -35,6 +37,9 @@ NOT_PLAYED = {
 class Settings:
     """The parameters of 02_train, in its bands; what each one means, its parameters cell says."""
 
+    notebook: ClassVar[str] = "02_train"
+    learns_by: ClassVar[str] = USUAL.name
+    """The objective of runs that the notebook trains."""
     # dialogues
     corpus: str
     corpus_path: str
@@ -47,6 +52,7 @@ class Settings:
     fold: int
     folds: int
     fresh_ids: bool
+    skip_unusable: bool
     train_dialogues: int
     held_out_dialogues: int
     # model
@@ -88,7 +94,7 @@ class Settings:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """The parameters of 02_train."""
+        """The parameters of the notebook."""
         return tuple(field.name for field in fields(cls))
 
     @classmethod
@@ -96,16 +102,22 @@ class Settings:
         """What `values` say: a notebook's `globals()`, or the parameters of a record.
 
         Raises:
-            ValueError: a parameter is missing, or names an unknown condition or cue.
+            ValueError: a parameter is missing, of another type, or names an unknown condition or
+                cue, or the run's objective is not that of the notebook.
         """
         if missing := [name for name in cls.names() if name not in values]:
-            raise ValueError(f"parameters of 02_train are missing: {', '.join(missing)}")
-        settings = cls(**{name: values[name] for name in cls.names()})
+            raise ValueError(f"parameters of {cls.notebook} are missing: {', '.join(missing)}")
+        if objective_of(values).name != cls.learns_by:
+            raise ValueError(
+                f"{cls.notebook} trains runs of objective {cls.learns_by!r}, not "
+                f"{objective_of(values).name!r}"
+            )
+        settings = cls(**given_fields(cls, values))
         check_known("eval_stages", settings.eval_stages, EVAL_STAGES)
         for name in settings.conditions():
             check_known("condition", name, CONDITIONS)
         check_known("cue", settings.cue, CUES)
-        check_recalled(values)
+        check_recalled(vars(settings))
         return settings
 
     def conditions(self) -> list[str]:
@@ -151,14 +163,15 @@ def identity(parameters: Mapping) -> dict:
     """Those of a run's parameters that shape its training, sorted by name.
 
     Of `corpus_path` counts what tells runs apart, for on other machines the same files lie
-    elsewhere: a file of one's own by its name; the publisher's files are the same in every folder,
-    and hashes are compared when runs are pooled.
+    elsewhere: a file of one's own by its name, a dataset of the hub by all of it; the publisher's
+    files are the same in every folder, and hashes are compared when runs are pooled.
     """
     if parameters.get("corpus_path"):
         own = parameters["corpus"] == "jsonl"
-        path = Path(parameters["corpus_path"]).name if own else ""
+        path = name_of_path(parameters["corpus_path"]) if own else ""
         parameters = {**parameters, "corpus_path": path}
-    unheard = unheeded(parameters) | _unheeded_by_split(parameters)
+    unheard = strategies.unheeded(parameters) | objectives.unheeded(parameters)
+    unheard |= _unheeded_by_split(parameters)
     names = sorted(parameters.keys() - unheard - set(NOT_IDENTITY))
     return {name: parameters[name] for name in names}
 

@@ -1,12 +1,17 @@
-"""A whole run without a kernel: what 02_train does, cell by cell, in one function."""
+"""A whole run without a kernel: what 02_train or 05_prefer does, cell by cell, in one function."""
 
 from collections.abc import Callable
 
 from trajnb.machine import say as aloud
+from trajnb.objectives import objective_of
 from trajnb.run.answer import Answered, ask
 from trajnb.run.finish import finish
+from trajnb.run.grow import grow, pair
+from trajnb.run.homes import begin
 from trajnb.run.learn import add_adapter, learn, load_untrained
+from trajnb.run.prefer import learn_pairs, supervise
 from trajnb.run.prepare import Prepared
+from trajnb.run.turns import ask_before, play
 from trajnb.schema import Record
 
 
@@ -16,6 +21,15 @@ def train(run: Prepared, say: Callable[[str], None] = aloud) -> Record:
     Raises:
         ValueError: the folder of the run holds another one, or what is in it is damaged.
     """
+    train_all = _preferring if objective_of(vars(run.settings)).prefers else _supervised
+    record = train_all(run, say)
+    seconds, memory = record.seconds["total"], record.peak_memory_mb / 1000
+    say(f"finished in {seconds:.0f} s, peak memory {memory:.1f} GB")
+    return record
+
+
+def _supervised(run: Prepared, say: Callable[[str], None]) -> Record:
+    """Objective `sft`."""
     network, answered, trained = load_untrained(run), Answered(), {}
     ask(network, run, 0, answered, say)
     learner = add_adapter(network, run.settings)
@@ -24,7 +38,22 @@ def train(run: Prepared, say: Callable[[str], None] = aloud) -> Record:
         if account:
             trained[planned.stage.name] = account
         ask(learner.network, run, planned.number, answered, say)
-    record = finish(run, learner.config, trained, answered)
-    seconds, memory = record.seconds["total"], record.peak_memory_mb / 1000
-    say(f"finished in {seconds:.0f} s, peak memory {memory:.1f} GB")
-    return record
+    return finish(run, learner.config, trained, answered)
+
+
+def _preferring(run: Prepared, say: Callable[[str], None]) -> Record:
+    """Objective `prefer`."""
+    network, answered, trained = load_untrained(run), Answered(), {}
+    so_far = begin(run)
+    ask(network, run, 0, answered, say)
+    play(network, run, 0, so_far, say)
+    learner = add_adapter(network, run.settings)
+    for planned in run.stages:
+        trained[planned.stage.name] = supervise(learner, run, planned, so_far, say)
+        ask_before(learner.network, run, planned, so_far, say)
+        trees = grow(learner.network, run, planned, so_far, say)
+        pairs = pair(run, planned, trees, so_far, say)
+        learn_pairs(learner, run, planned, pairs, so_far, say)
+        ask(learner.network, run, planned.number, answered, say)
+        play(learner.network, run, planned.number, so_far, say)
+    return finish(run, learner.config, trained, answered, so_far)

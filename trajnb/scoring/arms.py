@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from trajnb.objectives import OBJECTIVES, USUAL, objective_of
 from trajnb.records import Run
 from trajnb.strategies import PLAIN, STRATEGIES, strategy_of
 
@@ -25,13 +26,21 @@ _NOT_AN_ARM = {
     "folds",
     "run_folder",
     "zero_shot_folder",
+    "preferences_folder",
     "corpus_path",
     "rollout_dialogues",
     "rollout_calls",
 }
-_UNSAID = {"match_tokens": "", "fresh_ids": False, "stop_targets": False, "cue": "ordinal"}
-"""No part of an arm at these values: all tokens, the corpus's own ids, calls alone, a cue that
-counts them.
+_UNSAID = {
+    "match_tokens": "",
+    "fresh_ids": False,
+    "skip_unusable": False,
+    "stop_targets": False,
+    "cue": "ordinal",
+    "objective": USUAL.name,
+}
+"""No part of an arm at these values: all tokens, the corpus's own ids, all of its rows, calls
+alone, a cue that counts them, supervised training alone.
 """
 
 
@@ -84,17 +93,20 @@ def arms_of(parameters: Sequence[Mapping]) -> list[Arm]:
     else sets it apart from the other runs.
 
     No part of it are what is plain (all tokens, the corpus's own ids), what an older record lacks,
-    and what a strategy does not heed.
+    and what a strategy or an objective does not heed.
     """
-    heeded = set().union(*(strategy.heeds for strategy in STRATEGIES.values()))
+    ways = [*STRATEGIES.values(), *OBJECTIVES.values()]
+    heeded = set().union(*(way.heeds for way in ways))
     names = set().union(*parameters)
     varying = _varying(parameters, sorted(names - _NOT_AN_ARM - heeded))
     arms = []
     for own in parameters:
-        strategy = strategy_of(own)
+        strategy, objective = strategy_of(own), objective_of(own)
         alike = [other for other in parameters if strategy_of(other) == strategy]
         settings = _pairs(own, _varying(alike, strategy.heeds))
-        arms.append(Arm(own["condition"], strategy.name, settings, _pairs(own, varying)))
+        alike = [other for other in parameters if objective_of(other) == objective]
+        learnt = _pairs(own, _varying(alike, objective.heeds))
+        arms.append(Arm(own["condition"], strategy.name, settings, _pairs(own, varying) + learnt))
     return arms
 
 

@@ -30,7 +30,7 @@ def caveats(
     """
     measured = found[found["items"] > 0]
     said = [*_of_runs(table, measured), *_of_calls(table, measured)]
-    if len(measured) and not found.declared.any():
+    if len(measured) and not family and not found.declared.any():
         said.append("No family of tests was declared before the runs: p values are exploratory.")
     declared = (family or {}).get("declared", "")
     early = [time for time in started if time < declared]

@@ -22,6 +22,7 @@ KINDS = (  # in the order of the checks; SpecTool's abbreviation of each
     "wrong type",  # IAT
     "wrong or missing value",  # IAV
 )
+MISSING = "missing value"  # the part of IAV that documents alone can tell
 ROLLOUT_KINDS = ("repeated identical call", "too few calls")  # RAC, IAC
 
 
@@ -66,6 +67,26 @@ def kind(prediction: str, gold: str, apis: Mapping[str, Api] = {}) -> str:
         if not _fits(given[name], documented[name], golds):
             return "wrong type"
     return "wrong or missing value"
+
+
+def against_document(call: Call, apis: Mapping[str, Api]) -> str | None:
+    """The first thing that documents have against a call, whoever made it and whatever was asked for: a
+    word of `KINDS` or `MISSING`; None where they have nothing against it.
+
+    Unlike `kind` it needs no gold, so that it does hold against a gold call what its document does not say.
+    """
+    if call.name not in apis:
+        return "invented function"
+    api = apis[call.name]
+    documented = {parameter.name: parameter for parameter in api.parameters}
+    given = by_name(call, api.names)
+    if not given.keys() <= documented.keys():
+        return "invented argument"
+    if not all(_fits(value, documented[name], ()) for name, value in given.items()):
+        return "wrong type"
+    if any(parameter.required and parameter.name not in given for parameter in api.parameters):
+        return MISSING
+    return None
 
 
 def _fits(value: object, parameter: Parameter, golds: Sequence[object]) -> bool:

@@ -10,6 +10,7 @@ from trajnb.known import check_known
 from trajnb.machine import CHANGED
 from trajnb.records import Run, read_about
 from trajnb.schema import About
+from trajnb.scoring import preferences
 from trajnb.scoring.arms import arms_of
 from trajnb.scoring.crossing import EFFECTS
 from trajnb.scoring.paired import ITEM
@@ -35,7 +36,7 @@ class Plan:
     runs: list[str]
     family: dict | None
     primary: str = ""
-    """The measure that decides, a key of `score.MEASURES`."""
+    """The measure that decides, a key of `score.MEASURES` or of `preferences.MEASURES`."""
     smallest_effect: float | None = None
     """What it was planned to find, in points (nats a token for `logp`)."""
 
@@ -45,18 +46,20 @@ class Plan:
         return [name for name in self.runs if name not in there]
 
     def measures(self) -> list[str]:
-        """What effects are computed for: the declared measures, the primary one first, and those
-        that every page shows.
+        """What effects of conditions are computed for: the declared measures, the primary one first,
+        and those that every page shows.
         """
         declared = (self.family or {}).get("measures", [])
         first = [self.primary] if self.primary else []
-        return list(dict.fromkeys([*first, *declared, "canonical", "novel", "name", "logp"]))
+        wanted = [*first, *declared, "canonical", "novel", "name", "logp"]
+        return [name for name in dict.fromkeys(wanted) if name in MEASURES]
 
     def declaration(self) -> list[str]:
         """What the params file declared as decisive, in a sentence; nothing where it did not."""
         if not self.primary:
             return []
-        said = f"Declared in the params file: the primary measure is {MEASURES[self.primary][0]}"
+        title = (MEASURES | preferences.MEASURES)[self.primary][0]
+        said = f"Declared in the params file: the primary measure is {title}"
         if self.smallest_effect is not None:
             size = f"{self.smallest_effect:g} {'nats' if self.primary == 'logp' else 'points'}"
             said += f", and {size} the smallest effect that it was planned to find"
@@ -92,11 +95,11 @@ def _check_words(about: About) -> None:
     """Raise ValueError for a measure or an effect that nobody knows."""
     family = about.get("family") or {}
     for measure in [about["primary"]] if about.get("primary") else []:
-        check_known("primary", measure, MEASURES)
+        check_known("primary", measure, MEASURES | preferences.MEASURES)
     for measure in family.get("measures", []):
-        check_known("measure of the family", measure, MEASURES)
+        check_known("measure of the family", measure, MEASURES | preferences.MEASURES)
     for effect in family.get("effects", []):
-        check_known("effect of the family", effect, EFFECTS)
+        check_known("effect of the family", effect, [*EFFECTS, *preferences.EFFECTS])
 
 
 def overview(runs: Sequence[Run]) -> pd.DataFrame:

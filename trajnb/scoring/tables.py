@@ -71,14 +71,14 @@ def _answers(run: Run, arm: Arm) -> pd.DataFrame:
     learnt = rows.block.map(stage_of)
     return rows.assign(
         run=run.folder.name,
-        arm=_all(arm, rows),
-        trained=_all(arm, rows),
-        variant=_all(arm.variant, rows),
+        arm=all_rows(arm, rows),
+        trained=all_rows(arm, rows),
+        variant=all_rows(arm.variant, rows),
         condition=arm.condition,
         strategy=arm.strategy,
         match_tokens=run.record.parameters["match_tokens"],
         seed=run.record.parameters["seed"],
-        order=_all(tuple(run.record.blocks), rows),
+        order=all_rows(tuple(run.record.blocks), rows),
         fold=fold,
         folds=run.record.parameters.get("folds", 1) if fold >= 0 else 1,
         learnt=learnt.astype(float),
@@ -104,7 +104,7 @@ def _with_items(run: Run) -> pd.DataFrame:
     return rows.drop(columns="known")
 
 
-def _all(value: object, rows: pd.DataFrame) -> pd.Series:
+def all_rows(value: object, rows: pd.DataFrame) -> pd.Series:
     """A column that holds one value, which may be a tuple, in every row."""
     return pd.Series([value] * len(rows), rows.index, dtype=object)
 

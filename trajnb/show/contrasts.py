@@ -103,7 +103,8 @@ def differences(panels: Mapping[str, Difference], score: str) -> Figure:
     ends = CONDITION_COLOURS["stripped"], "white", CONDITION_COLOURS["full"]
     scale = LinearSegmentedColormap.from_list("", ends)
     stages = max(len(one.points) for one in panels.values())
-    figure, axes = heat_maps(len(panels), 1.2 + 0.45 * stages)
+    blocks = max(len(one.blocks) for one in panels.values())
+    figure, axes = heat_maps(len(panels), 1.2 + 0.45 * stages, blocks)
     for ax, (title, one) in zip(axes.flat, panels.items(), strict=False):
         notes = np.array(["" if np.isnan(x) else f"{x:+z.0f}" for x in one.points.flat])
         sns.heatmap(

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trajnb.show.plots import condition_colours, finish, subplots
+from trajnb.show.plots import condition_colours, finish, short, subplots
 
 SHARED = "#CCCCCC"
 """What all conditions share."""
@@ -25,7 +25,7 @@ def api_counts(items: pd.DataFrame, blocks: Sequence[str], most: int = 10) -> Fi
         counts = items[items.block == block].api.value_counts().head(most)
         ax.barh(counts.index, counts, color="#56B4E9")
         ax.bar_label(ax.containers[0], fontsize="x-small", padding=2)
-        ax.set(xlabel="calls", title=block)
+        ax.set(xlabel="calls", title=short(block))
         ax.tick_params(axis="y", labelsize="x-small")
         ax.invert_yaxis()
         ax.grid(False)
@@ -77,7 +77,7 @@ def prompt_tokens(means: pd.DataFrame, blocks: Sequence[str]) -> Figure:
         bars = ax.barh(mean.index, mean.history, left=mean.documents, color=ink)
         labels = [f"{tokens:,.0f}" for tokens in mean.tokens]
         ax.bar_label(bars, labels, fontsize="small", padding=3)
-        ax.set(title=block)
+        ax.set(title=short(block))
         ax.grid(False, axis="y")
     for ax in axes.flat[len(blocks) :]:
         ax.axis("off")
@@ -97,6 +97,7 @@ def response_only(items: pd.DataFrame, blocks: Sequence[str]) -> Figure:
     figure, axes = subplots(1, 1, figsize=(10, 2.9))
     ax = axes[0, 0]
     shown = share.rename(columns={"held_out": "held out"})
+    shown.index = list(map(short, shown.index))
     shown.plot.bar(ax=ax, rot=0, width=0.75, color=["#999999", "#E69F00"])
     for bars, side in zip(ax.containers, sides, strict=True):
         cells = [table.loc[block, side] for block in blocks]

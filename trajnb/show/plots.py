@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, cycle
 from math import ceil
+from textwrap import wrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 from trajnb.scoring.arms import Arm
 from trajnb.scoring.matrices import Matrix
 from trajnb.scoring.score import MEASURES, OUTCOMES
+from trajnb.show.page import show_figures, use_fonts
 
 # Okabe and Ito 2008, told apart under all common colour blindness; a condition keeps its colour
 # everywhere
@@ -51,9 +53,14 @@ DARK = ("#08415C", "#3B8EA5", "#C9752B")  # grounds that want white figures
 
 
 def use_style() -> None:
-    """Sets the look of all later figures; call it once at the top of a notebook."""
+    """Sets the look of all later figures, whatever this machine's own settings are, and sees to it
+    that they stand in the page; call it once at the top of a notebook.
+    """
+    show_figures()
+    plt.rcdefaults()
     sns.set_theme(style="whitegrid", font_scale=0.9)
     plt.rcParams.update({"figure.dpi": 130, "axes.titleweight": "bold", "axes.titlesize": "medium"})
+    plt.rcParams["text.parse_math"] = False  # a name with $ is no formula
 
 
 def colours(arms: Iterable[Arm]) -> dict[Arm, str]:
@@ -125,7 +132,8 @@ def matrices(panels: Mapping[str, Matrix], score: str) -> Figure:
     """
     shares = [matrix.percent for matrix in panels.values()]
     top = max(10.0, *(np.nanmax(share) for share in shares))
-    figure, axes = heat_maps(len(panels), 1.2 + 0.55 * max(map(len, shares)))
+    blocks = max(len(matrix.blocks) for matrix in panels.values())
+    figure, axes = heat_maps(len(panels), 1.2 + 0.55 * max(map(len, shares)), blocks)
     for ax, (title, matrix) in zip(axes.flat, panels.items(), strict=False):
         sns.heatmap(
             matrix.percent,
@@ -156,11 +164,14 @@ def _shares_and_counts(matrix: Matrix) -> np.ndarray:
     return notes
 
 
-def heat_maps(panels: int, height: float) -> tuple[Figure, np.ndarray]:
-    """A figure for so many heat maps of one height (inches), two in a row."""
+def heat_maps(panels: int, height: float, blocks: int) -> tuple[Figure, np.ndarray]:
+    """A figure for so many heat maps of one height (inches), two in a row; wider for more than five
+    blocks.
+    """
     columns = min(2, panels)
     rows = ceil(panels / columns)
-    figure, axes = subplots(rows, columns, figsize=(5.2 * columns, rows * height))
+    width = max(5.2, 1.6 + 0.72 * blocks)
+    figure, axes = subplots(rows, columns, figsize=(width * columns, rows * height))
     for ax in axes.flat[panels:]:
         ax.axis("off")
     return figure, axes
@@ -176,12 +187,22 @@ def frame_learnt(ax: Axes, blocks: Sequence[str], stages: int) -> None:
     ax.axhline(1, color="white", lw=5)
     labels = ["zero-shot", "at the end"]
     if stages == len(blocks) + 1:
-        labels = ["zero-shot", *(f"{stage} · {block}" for stage, block in enumerate(blocks, 1))]
+        labels = ["zero-shot", *(f"{stage} · {short(block)}" for stage, block in enumerate(blocks, 1))]
         for block in range(len(blocks)):
             corner = (block, block + 1)
             ax.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec="#CC79A7", lw=2.5))
     ax.set_yticklabels(labels, rotation=0)
-    ax.set_xticklabels([block.replace("_", "\n") for block in blocks], rotation=0)
+    ax.set_xticklabels(list(map(_narrow, blocks)), rotation=0)
+
+
+def _narrow(block: str) -> str:
+    """The name of a block on lines of at most 13 characters."""
+    return "\n".join(chain.from_iterable(wrap(part, 13) for part in short(block).split("_")))
+
+
+def short(block: str) -> str:
+    """The name of a block as a figure has room for it."""
+    return block if len(block) <= 20 else f"{block[:12]}…{block[-7:]}"
 
 
 def learning_curves(table: pd.DataFrame, score: str) -> Figure:
@@ -212,7 +233,7 @@ def learning_curves(table: pd.DataFrame, score: str) -> Figure:
                 clip_on=False,
                 zorder=3,
             )
-        ax.set(title=block, xlabel="stage", xticks=range(len(blocks) + 1))
+        ax.set(title=short(block), xlabel="stage", xticks=range(len(blocks) + 1))
     first = axes[0, 0]
     first.set_ylabel(f"{MEASURES[score][0]}, %")
     first.set_ylim(0, max(10, first.get_ylim()[1]))  # after all panels: they share the axis
@@ -295,6 +316,9 @@ def subplots(rows: int, columns: int, **settings) -> tuple[Figure, np.ndarray]:
 
 
 def finish(figure: Figure) -> Figure:
-    """Detaches the figure from pyplot: a notebook shows it as the value of its cell, once."""
+    """Detaches the figure from pyplot: a notebook shows it as the value of its cell, once. Its texts
+    get fonts that have their characters.
+    """
+    use_fonts(figure)
     plt.close(figure)
     return figure

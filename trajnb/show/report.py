@@ -2,37 +2,48 @@
 network.
 """
 
+import re
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
 import jinja2
 import nbformat
+import pandas as pd
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 from trajnb.files import write_bytes
+from trajnb.formatting.dialogue import Corpus
 from trajnb.records import Run, read_about
-from trajnb.scoring import crossing
+from trajnb.scoring import crossing, preferences
 from trajnb.scoring.answers import answers
 from trajnb.scoring.arms import Arm, arms_of
 from trajnb.scoring.caveats import caveats, covered
+from trajnb.scoring.lead import Lead, counts_of, lead
 from trajnb.scoring.overview import Plan, plan_of
 from trajnb.scoring.tables import frame, headline
+from trajnb.show.items import items_html
+from trajnb.show.leading import count_links, crossing_picture, ink_styles, picture
+from trajnb.show.reader import TEMPLATES, Numbered, policy, policy_of_frames, template
 from trajnb.show.results import answers_html, headline_html
+from trajnb.show.rollouts import has_rollouts, rollouts_html
 
-TEMPLATES = files("trajnb.show").joinpath("templates")
 PAGES = {
+    "items.html": "Items",
+    "rollouts.html": "Rollouts",
     "03_evaluate.html": "Evaluation",
     "07_details.html": "Details",
     "01_inspect.html": "Inspection of the corpus",
     "04_rollout.html": "Whole dialogues",  # of a study kept with the rollout of its one run
+    "05_prefer.html": "Trees, pairs, preferences",  # and with the page of a run that learnt these
 }
+_FILE_OF_WARNING = re.compile(r"^(?:/|[A-Z]:\\).*?:\d+: (?=\w+Warning: )", re.MULTILINE)
+"""Where a warning comes from: folders of a machine, which a page is not to name."""
 
 
 def render_notebook(ipynb: Path | str, html: Path | str) -> None:
@@ -53,6 +64,8 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             _shrink(output.get("data", {}))
+            if output.get("name") == "stderr":
+                output.text = _FILE_OF_WARNING.sub("", output.text)
     exporter = HTMLExporter(
         template_name="classic",
         template_file=str(TEMPLATES / "notebook.html.j2"),
@@ -65,6 +78,7 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
         "title": next((line[2:] for line in lines if line.startswith("# ")), Path(ipynb).stem),
         "sections": [line[3:] for line in lines if line.startswith("## ")],
         "css": _css(),
+        "policy": policy_of_frames(),
     }
     _write(Path(html), exporter.from_notebook_node(notebook, resources)[0])
 
@@ -93,18 +107,20 @@ def write_index(
     states = states or dict.fromkeys(runs, "finished")
     study = read_about(folder)
     arms = dict(zip(runs, arms_of([run.record.parameters for run in finished]), strict=True))
-    template = jinja2.Template(
-        TEMPLATES.joinpath("index.html.j2").read_text("utf-8"), autoescape=True
-    )
-    page = template.render(
-        css=_css(),
+    inks = Numbered()
+    linked = (folder / "items.html").is_file()
+    shown = _results(finished, plan_of(folder), inks, linked) if finished else {}
+    style = f"{_sheets('colours.css', 'report.css', 'index.css')}\n{ink_styles(inks)}"
+    page = jinja2.Template(template("index.html.j2"), autoescape=True).render(
+        style=style,
+        policy=policy(style),
         title=study.get("title") or folder.resolve().name,
         description=study.get("description"),
         busy="running" in states.values(),
         progress=f"{list(states.values()).count('finished')} of {len(states)} runs finished",
         facts=_facts(finished),
         pages=[(page, label) for page, label in PAGES.items() if (folder / page).is_file()],
-        **(_results(finished, plan_of(folder)) if finished else {}),
+        **shown,
         runs=[
             _row(folder, name, state, runs.get(name), arms.get(name))
             for name, state in states.items()
@@ -114,25 +130,71 @@ def write_index(
     return folder / "index.html"
 
 
-def _results(runs: Sequence[Run], plan: Plan) -> dict:
-    """Answers, what they cannot carry, the headline of the plain arms and of memory, what its
-    intervals cover, and how many `others` there are.
+def _results(runs: Sequence[Run], plan: Plan, inks: Numbered, linked: bool) -> dict:
+    """What opens the page; answers, what they cannot carry, the headline of the plain arms and of
+    memory, what its intervals cover, and how many `others` there are.
     """
     table = frame(runs)
-    leading = crossing.with_memory(table)
+    shown = crossing.with_memory(table)
+    opening = {}
     try:
         found = crossing.effects(table, plan.measures(), plan.family)
-        sentences = [*plan.declaration(), *answers(table, found)]
+        sentences = [*plan.declaration(), *preferences.answers(runs, plan.family)]
+        sentences += answers(table, found)
         sentences += caveats(table, found, plan.family, [run.record.started for run in runs])
+        opening = _opening(table, lead(table, found, plan), inks, linked)
     except ValueError as error:  # runs that cannot be compared: a study under way goes on
         sentences = [f"No answer: {error}."]
-    first = headline(leading)
-    return {
+    first = headline(shown)
+    rests = covered(list(first.covers))
+    return opening | {
         "answers": answers_html(sentences),
         "headline": headline_html(first),
-        "covered": covered(list(first.covers)),
-        "others": table.trained.nunique() - leading.trained.nunique(),
+        "covered": "" if rests in sentences else rests,
+        "others": table.trained.nunique() - shown.trained.nunique(),
     }
+
+
+def _opening(table: pd.DataFrame, first: Lead | None, inks: Numbered, linked: bool) -> dict:
+    """The first screen: an answer, what it does not tell, four counts, and pictures; behind it the
+    counts of all other pairs of arms.
+    """
+    if first is None:
+        return {}
+    counts = first.counts
+    pairs = [
+        (str(one.left), str(one.right), one.calls, count_links(one, first.measure))
+        for one in counts_of(table, first.measure)
+        if {one.left, one.right} != {counts.left, counts.right}
+    ]
+    rows = next(iter(crossing.combinations(table).values()), table)
+    return {
+        "lead": first,
+        "linked": linked,
+        "counts": count_links(counts, first.measure),
+        "picture": picture(table, counts, first.measure, inks, linked),
+        "crossing": crossing_picture(rows, first.measure, inks),
+        "pairs": pairs,
+    }
+
+
+def write_readers(
+    folder: Path | str, finished: Sequence[Run], corpora: Mapping[str, Corpus]
+) -> list[Path]:
+    """Write the pages that read records, `items.html` and, where anything was played,
+    `rollouts.html`, each atomically; returns their paths.
+
+    `corpora`, by hash, hold the dialogues of the runs, as far as they can be had.
+    """
+    folder = Path(folder)
+    title = read_about(folder).get("title") or folder.resolve().name
+    wanted = {"items.html": items_html}
+    if has_rollouts(finished):
+        wanted["rollouts.html"] = rollouts_html
+    pages = {"index.html", *wanted, *(page for page in PAGES if (folder / page).is_file())}
+    for name, html in wanted.items():
+        _write(folder / name, html(title, finished, corpora, pages))
+    return [folder / name for name in wanted]
 
 
 def _facts(runs: Sequence[Run]) -> list[str]:
@@ -152,6 +214,7 @@ def _row(folder: Path, name: str, state: str, run: Run | None, arm: Arm | None) 
     row = {"name": name, "state": state}
     for key, file in (
         ("page", "02_train.html"),
+        ("page", "05_prefer.html"),
         ("rollout", "04_rollout.html"),
         ("log", "log.txt"),
     ):
@@ -174,11 +237,14 @@ def _row(folder: Path, name: str, state: str, run: Run | None, arm: Arm | None) 
 def _css() -> str:
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
-    sheets = [TEMPLATES.joinpath(name).read_text("utf-8") for name in ("colours.css", "report.css")]
-    own = "\n".join(sheets)
+    own = _sheets("colours.css", "report.css")
     return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}"
+
+
+def _sheets(*names: str) -> str:
+    return "\n".join(map(template, names))
 
 
 def _write(path: Path, text: str) -> None:
     """Readers see the old page or the new one, never a half."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8", errors="replace"))

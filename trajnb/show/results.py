@@ -3,7 +3,7 @@ here.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from html import escape
 from math import isnan
@@ -155,6 +155,23 @@ def headline_html(headline: pd.DataFrame) -> str:
         f'<th class="paper">{escape(paper.HEADING)}</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def headline_lines(
+    headline: pd.DataFrame, measures: Sequence[str] = ("canonical", "name"), most: int = 14
+) -> list[str]:
+    """The same for a terminal: of some measures, a line an arm, of at most so many arms."""
+    shown = headline[headline.measure.isin(measures) & headline.final.notna()]
+    cells: dict[str, dict[str, str]] = {}
+    for row in shown.itertuples():
+        levels = f"{row.zero:.1f} → {row.final:.1f} % of {row.n}"
+        cells.setdefault(str(row.arm), {})[row.label] = levels
+    if not cells:
+        return []
+    table = pd.DataFrame.from_dict(cells, orient="index").fillna("")
+    lines = table.head(most).to_string().splitlines()
+    more = len(table) - most
+    return [*lines, f"... and {more} more, see the report"] if more > 0 else lines
 
 
 def _headline(row) -> str:

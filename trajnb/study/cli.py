@@ -14,7 +14,7 @@ import click
 
 import trajnb
 from trajnb.escaping import in_terminal
-from trajnb.machine import ROOT
+from trajnb.machine import ROOT, found
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -29,6 +29,9 @@ def main() -> None:
       trajnb run params/quick.yaml              train, evaluate, report
       trajnb run params/quick.yaml --dry-run    what it would do, and what that costs
     """
+    for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show is no failure
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @main.command()
@@ -46,7 +49,11 @@ def main() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of kept records, see `trajnb records`: what is in it is not run again.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the runs and what they would cost; run none.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show the runs and what they would cost, and prepare them; run none.",
+)
 def run(
     params: Path,
     out: Path | None,
@@ -76,6 +83,7 @@ def run(
         out = out or Path("runs") / study.name
         if dry_run:
             _show_plan(study.title, runs, out)
+            _prepare_all(runs)
             return
         signal.signal(
             signal.SIGTERM, signal.default_int_handler
@@ -91,7 +99,8 @@ def run(
 @main.command()
 @click.argument("parameters", type=click.Path(dir_okay=False, path_type=Path))
 def train(parameters: Path) -> None:
-    """Train and ask one run without a notebook: what 02_train does with the same PARAMETERS, a YAML file.
+    """Train and ask one run without a notebook: what 02_train does with the same PARAMETERS, a YAML file,
+    or 05_prefer where they say `objective: prefer`.
 
     What is finished of it is read, and what was cut goes on. The last line printed is the run's folder.
 
@@ -100,15 +109,16 @@ def train(parameters: Path) -> None:
       trajnb train runs/quick/runs/<run>/parameters.yaml
     """
     with _told():
+        from trajnb.run.preferences import settings_class
         from trajnb.study import job, pipeline
-        from trajnb.study.params import notebook_parameters, read_run
+        from trajnb.study.params import read_run
 
-        run = read_run(parameters, notebook_parameters(NOTEBOOKS / pipeline.TRAIN))
+        run = read_run(parameters, pipeline.of_training(NOTEBOOKS))
+        settings = settings_class(run).of(run)
         from trajnb.run import train as whole  # torch takes seconds to import
         from trajnb.run.prepare import prepare
-        from trajnb.run.settings import Settings
 
-        prepared = prepare(Settings.of(run))
+        prepared = prepare(settings)
         folder = prepared.place.folder
         try:
             with job.hold(folder / "log.txt"):
@@ -168,7 +178,8 @@ def keep_records(folder: Path, out: Path, allow_changes: bool, scores_only: bool
 @main.command()
 @click.argument("assets", nargs=-1, metavar="[ASSET]...")
 def fetch(assets: tuple[str, ...]) -> None:
-    """Download and verify pinned assets ahead of time: those named, or else the two small ones.
+    """Download and verify pinned assets ahead of time, and build all that is read of them: of those
+    named, or else of the two small ones. A cache that was filled so may be read-only.
 
     \b
     Examples:
@@ -184,6 +195,9 @@ def fetch(assets: tuple[str, ...]) -> None:
         for asset in assets or SMALL:
             check_known("asset", asset, ASSETS)
             _echo(f"{asset}: {fetch_asset(asset)}")
+        from trajnb.study.provision import build
+
+        build(assets or SMALL)
 
 
 def _listed(context, option, value: str) -> tuple[str, ...]:
@@ -195,16 +209,33 @@ def _listed(context, option, value: str) -> tuple[str, ...]:
 @click.option("--documents", default="", help="API documents of bfcl: used, ten or all [ten].")
 @click.option("--fresh-ids", is_flag=True, help="Of bfcl: give every dialogue ids of its own.")
 @click.option(
-    "--path", default="", help="Folder of api-bank's files [from the hub]; file of jsonl."
+    "--path",
+    "--corpus-path",
+    "path",
+    default="",
+    help="Folder of api-bank's files [from the hub]; of jsonl a file, or owner/name@revision.",
 )
 @click.option(
     "--part", default="test-data", show_default=True, help="Of api-bank; or training-data."
 )
 @click.option("--levels", default="1,2", show_default=True, callback=_listed, help="Of api-bank.")
-@click.option("--blocks", default="semantic", show_default=True, help="Or balanced.")
+@click.option(
+    "--blocks",
+    default="semantic",
+    show_default=True,
+    help="Of api-bank, or balanced; of jsonl clusters, one, or a key of its rows.",
+)
 @click.option("--split", default="dialogue", show_default=True, help="Or gold-disjoint, or row.")
+@click.option(
+    "--held-out-share", default=0.2, show_default=True, help="Where the corpus does not say."
+)
 @click.option("--fold", default=-1, show_default=True, help="Held out, from 0; -1: no folds.")
 @click.option("--folds", default=5, show_default=True, help="How many there are.")
+@click.option("--train-dialogues", default=1000, show_default=True, help="At most, a block.")
+@click.option("--held-out-dialogues", default=1000, show_default=True, help="At most, a block.")
+@click.option(
+    "--skip-unusable", is_flag=True, help="Of jsonl: leave out, and count, rows that cannot be used."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> None:
     """Print what a corpus holds: dialogues, examples, splits by block, dropped rows and why, content hash.
@@ -213,6 +244,7 @@ def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> N
     Examples:
       trajnb corpus bfcl
       trajnb corpus api-bank --path FOLDER --levels 1,2 --json
+      trajnb corpus jsonl --path FILE --blocks one --skip-unusable
     """
     with _told(), redirect_stdout(sys.stderr):  # so that only the account is printed for programs
         from trajnb.corpora.load import load_corpus
@@ -220,7 +252,7 @@ def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> N
         loaded = load_corpus(
             name,
             documents=documents,
-            corpus_path=path,
+            corpus_path=found(path),
             **arranged,
         )
     account = {"name": loaded.name, "hash": loaded.hash, **loaded.account}
@@ -246,6 +278,7 @@ def bench() -> None:
     \b
     Examples:
       trajnb bench train --condition stripped
+      trajnb bench prefer --pairs runs/prefer/runs/full-s0-d9608c23/preferences/1-file_system/pairs.jsonl
       trajnb bench evaluate --adapter runs/bfcl/runs/full-s0-d9608c23/adapters/4-travel --out evaluate.json
     """
 
@@ -306,9 +339,33 @@ def bench_evaluate(repeats: int, out: Path | None, **work) -> None:
     _show_bench(result, out)
 
 
+@bench.command("prefer")
+@click.option("--model", default="smollm2-135m", show_default=True)
+@click.option("--corpus", default="bfcl", show_default=True)
+@click.option("--documents", default="", help="Of bfcl [ten].")
+@click.option("--condition", default="full", show_default=True)
+@click.option("--block", default="file_system", show_default=True)
+@click.option("--dialogues", default=2, show_default=True, help="Of the block.")
+@click.option(
+    "--pairs", default="", help="A run's pairs.jsonl [none: stand-ins, other targets as rejected]."
+)
+@click.option("--repeats", default=3, show_default=True, help="Turns of both arms.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result as JSON."
+)
+def bench_prefer(repeats: int, out: Path | None, **work) -> None:
+    """Time one optimiser step on pairs: shared prefixes, TRL's DPOTrainer (extra `bench`)."""
+    with _told():
+        from trajnb.bench_prefer import PairWork, prefer
+
+        result = prefer(PairWork(**work), repeats, _echo)
+    _show_bench(result, out)
+
+
 def _work(options: dict):
     from trajnb import bench
 
+    options["corpus_path"] = found(options["corpus_path"])
     return bench.Work(**options)
 
 
@@ -331,19 +388,38 @@ def _echo(line: object, err: bool = False) -> None:
 @contextmanager
 def _told() -> Iterator[None]:
     """Show an error that trajnb raises on purpose as one sentence, without a traceback."""
-    from trajnb.cache import CacheError
+    from trajnb.cache import CacheError, os_error
 
     try:
         yield
     except (ValueError, CacheError) as error:
         raise click.ClickException(in_terminal(error)) from error
+    except OSError as error:
+        raise click.ClickException(in_terminal(os_error(error))) from error
 
 
 def _end(errors: dict[str, str], out: Path) -> None:
     for name, error in errors.items():
         _echo(f"{name} failed: {error}", err=True)
+    for line in _headline(out):
+        _echo(line)
     _echo(out.resolve() / "index.html")
     sys.exit(1 if errors else 0)
+
+
+def _headline(out: Path) -> list[str]:
+    """Where the plain arms began and where they ended, as a table; nothing where it cannot be told.
+    """
+    from trajnb.records import read_study
+    from trajnb.scoring import crossing
+    from trajnb.scoring.tables import frame, headline
+    from trajnb.show.results import headline_lines
+
+    try:
+        runs = read_study(out)
+        return headline_lines(headline(crossing.with_memory(frame(runs)))) if runs else []
+    except ValueError:  # the index page says why these runs give no table
+        return []
 
 
 def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
@@ -375,6 +451,27 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
         "at a time: measured for smollm2-135m, for a larger asset in proportion to its parameters; "
         "? = another model."
     )
+
+
+def _prepare_all(runs: dict[str, dict]) -> None:
+    """Find what any of the runs would refuse, before the first begins."""
+    from trajnb.run.prepare import check  # torch takes seconds to import
+    from trajnb.run.settings import Settings
+
+    counted, seen = True, set()
+    for name, run in runs.items():
+        try:
+            counted &= check(Settings.of(run), seen)
+        except ValueError as error:
+            raise ValueError(f"{name} would be refused: {error}") from error
+    said = "nothing of it would be refused"
+    if not counted:
+        said += (
+            "; a model is not on this machine yet, so turns that are too long for max_length would be "
+            "found once it is"
+        )
+    _echo("")
+    _echo(f"Prepared: {said}.")
 
 
 def _values(run: dict, names: list[str]) -> list[str]:

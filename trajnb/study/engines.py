@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from trajnb.escaping import in_terminal
 from trajnb.machine import cores
 from trajnb.study.job import Held, Job, Process, last_error, own_kernel, read_progress, start, stop
+from trajnb.study.live import Outlook, live_line
 
 QUIET = 15
 """Seconds between two progress lines of a notebook where no terminal shows a live line."""
 POLL = 0.2
 """Seconds between two looks at the processes."""
+REDRAW = 1.0
+"""Seconds between two live lines."""
 
 Slots = list[dict[str, str]]
 """One environment for each process at a time."""
@@ -73,7 +76,7 @@ def local(
             while engine.waiting or engine.running:
                 engine.start_some(environment)
                 engine.end_some()
-                _show(engine.running)
+                engine.show()
                 time.sleep(POLL)
         except BaseException:  # Ctrl-C first of all; whatever it is, no process may stay behind
             stop(engine.running)
@@ -93,6 +96,12 @@ class _Local:
     errors: dict[str, str] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     """Names of jobs of which was said that another process works on them."""
+    outlook: Outlook = field(init=False)
+    drawn: float = field(default=float("-inf"), init=False)
+    """When the live line was drawn."""
+
+    def __post_init__(self):
+        self.outlook = Outlook(len(self.waiting), max(len(self.free), 1))
 
     def start_some(self, environment: dict[str, str]) -> None:
         """Start what waits, as far as there are free slots."""
@@ -111,6 +120,7 @@ class _Local:
                 continue
             self.waiting.remove(job)
             if process is None:
+                self.outlook.end(_kind(job))
                 self._tell(job, "finished", "finished by another process")
                 continue
             self.free.pop()
@@ -129,12 +139,34 @@ class _Local:
         self.running.remove(process)
         self.free.append(process.slot)
         process.log.close()
-        job, took = process.job, elapsed(time.monotonic() - process.started)
+        job, seconds = process.job, time.monotonic() - process.started
+        took = elapsed(seconds)
         if process.popen.returncode == 0:
+            self.outlook.end(_kind(job), seconds)
             self._tell(job, "finished", f"finished in {took}")
             return
+        self.outlook.end(_kind(job))
         self.errors[job.name] = f"{last_error(job)} (see {job.log})"
         self._tell(job, "failed", f"failed after {took}: {self.errors[job.name]}")
+
+    def show(self) -> None:
+        """On a terminal one live line; elsewhere each notebook's new progress, every so often."""
+        now = time.monotonic()
+        if not sys.stdout.isatty():
+            for one in self.running:
+                if one.progress != one.said and now - one.said_at >= QUIET:
+                    say(f"{one.job.name}: {elapsed(now - one.started)} {one.progress}")
+                    one.said, one.said_at = one.progress, now
+            return
+        if now - self.drawn < REDRAW:
+            return
+        self.drawn = now
+        running = [(_kind(one.job), now - one.started) for one in self.running]
+        left = self.outlook.left(running, list(map(_kind, self.waiting)))
+        jobs = [(one.job.name, one.progress) for one in self.running]
+        width = shutil.get_terminal_size().columns - 1
+        line = in_terminal(live_line(self.outlook, left, jobs, now, width))
+        print(f"\r\x1b[2K{line[:width]}", end="", flush=True)
 
     def _say_held(self, job: Job) -> None:
         if job.name not in self.held:
@@ -158,15 +190,6 @@ def elapsed(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def _show(running: list[Process]) -> None:
-    """On a terminal one live line; elsewhere each notebook's new progress, every so often."""
-    now = time.monotonic()
-    if sys.stdout.isatty():
-        parts = [f"{one.job.name} {elapsed(now - one.started)} {one.progress}" for one in running]
-        width = shutil.get_terminal_size().columns - 1
-        print("\r\x1b[2K" + in_terminal(" | ".join(parts)[:width]), end="", flush=True)
-        return
-    for one in running:
-        if one.progress != one.said and now - one.said_at >= QUIET:
-            say(f"{one.job.name}: {elapsed(now - one.started)} {one.progress}")
-            one.said, one.said_at = one.progress, now
+def _kind(job: Job) -> str:
+    """Jobs of a kind take about as long."""
+    return f"{job.notebook.stem} {job.parameters.get('strategy', '')}"

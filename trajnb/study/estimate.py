@@ -13,8 +13,10 @@ from functools import cache
 from trajnb.assets import ASSETS
 from trajnb.corpora.load import corpus_of
 from trajnb.formatting.dialogue import CorpusChoice
+from trajnb.objectives import objective_of, preference_of
 from trajnb.run.settings import asked_with
 from trajnb.strategies import Strategy, strategy_of
+from trajnb.world.rule import reference_calls
 
 # SmolLM2's tokenizer on `bfcl`: of whole prompts, and where shared beginnings count once. What is
 # left then are calls, responses and the chat template's own marks, which have fewer characters a
@@ -31,6 +33,13 @@ SECONDS_PER_ANSWER = 0.2  # decoding alone
 TOKENS_PER_SHOT = 200
 SECONDS_OF_COPYING = 30  # `bfcl`: its tokens are counted, 22 s of one core, and no model is loaded
 MEASURED = "smollm2-135m"
+
+# preferences, from the two runs under reports/prefer-quick: what a model says is not known before
+REPLIES_OF_CHAIN = 2.0  # of a greedy one, a wave of all turn tasks each, which reads their prompts
+SHARE_OF_BUDGET = 0.3  # of a search, the replies that it takes
+PAIRS_A_STATE = 1.5  # of a tree along the reference: 144 of 93
+TOKENS_A_PAIR = 60  # of both sides
+SECONDS_A_REPLY = 0.25  # many are written at a time
 
 
 @dataclass(frozen=True)
@@ -57,18 +66,64 @@ def estimate(run: dict) -> Estimate:
     )
     conditions = asked_with(run)
     stages = _evaluations(run, strategy, blocks)
+    if objective_of(run).prefers and preference_of(run).learns:
+        stages = 2 * stages - 1  # before preferences too, but for stage 0
     passes = [_pass(corpus, condition, "held_out", shared) for condition in conditions]
     read, answers = (round(stages * sum(counts)) for counts in zip(*passes, strict=True))
+    written = answers * SECONDS_PER_ANSWER
+    if objective_of(run).prefers:
+        more = _preferring(run, corpus, stages)
+        trained, read = trained + more.trained, read + more.read
+        written += more.replies * SECONDS_A_REPLY
     if strategy.with_shots:  # a shot is about as long as an example without its documents
         read += sum(count for _, count in passes) * run["shots"] * TOKENS_PER_SHOT
     size = ASSETS[run["model"]].model if run["model"] in ASSETS else None
     if size is None:
         return Estimate(trained, read, None, None)
     seconds = trained / TRAIN_TOKENS_PER_SECOND + read / READ_TOKENS_PER_SECOND
-    seconds += answers * SECONDS_PER_ANSWER
+    seconds += written
     seconds *= size.parameters / ASSETS[MEASURED].model.parameters
     # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
     return Estimate(trained, read, seconds, 4 * size.adapter * run["lora_rank"] * (blocks + 3))
+
+
+@dataclass(frozen=True)
+class _More:
+    """What trees, turn tasks and pairs add to a run."""
+
+    trained: int
+    read: int
+    replies: int
+
+
+def _preferring(run: dict, corpus: CorpusChoice, stages: float) -> _More:
+    """What a run that learns preferences takes beside its supervised training and its answers; its
+    held-out turn tasks are played `stages` times.
+    """
+    held_out, _ = _turns(corpus, held_out=True)
+    tokens, _ = _pass(corpus, run["condition"], "held_out", True)
+    waves = stages * REPLIES_OF_CHAIN + SHARE_OF_BUDGET * run["budget"]
+    read, replies, trained = waves * tokens, waves * held_out, 0.0
+    if preference_of(run).learns:
+        tasks, calls = _turns(corpus, held_out=False)
+        states = tasks + calls  # and the end of each turn
+        learnt, _ = _pass(corpus, run["condition"], "train", True)
+        of_pairs = learnt + PAIRS_A_STATE * states * TOKENS_A_PAIR
+        trained = run["preference_epochs"] * of_pairs
+        read += learnt + of_pairs  # the trees' states, and the reference's reading
+        replies += states * run["width"]
+    return _More(round(trained), round(read), round(replies))
+
+
+@cache
+def _turns(corpus: CorpusChoice, held_out: bool) -> tuple[int, int]:
+    """(turn tasks, calls of the reference in them) on one side of the split."""
+    loaded = corpus_of(vars(corpus))
+    counts = []
+    for dialogue in loaded.dialogues:
+        if (dialogue.id in loaded.held_out) == held_out:
+            counts += [len(calls) for calls in reference_calls(dialogue) if calls]
+    return len(counts), sum(counts)
 
 
 def _evaluations(run: dict, strategy: Strategy, blocks: int) -> float:

@@ -12,8 +12,9 @@ from trajnb.keeping import Kept, adopt, read_kept
 from trajnb.machine import now
 from trajnb.records import ABOUT, check_pool, finished_runs, has_runs, read_about, runs_folder
 from trajnb.run.settings import asked_with, identity
-from trajnb.schema import About, Record, to_record
+from trajnb.schema import About, Planned, Record, to_record, upgrade_parameters
 from trajnb.scoring.score import has_holes
+from trajnb.shapes import check_shape
 from trajnb.study.engines import say
 from trajnb.study.params import Study
 from trajnb.textless import name_of_model
@@ -121,6 +122,23 @@ def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
         else "waiting"
         for name, folder in folders.items()
     }
+
+
+def planned_states(out: Path) -> dict[str, str] | None:
+    """The `run_states` of the runs that study.yaml names; None for a folder of records without it.
+    """
+    return run_states(out, planned_runs(out)) or None
+
+
+def planned_runs(out: Path) -> dict[str, dict]:
+    """The runs that study.yaml names, with their parameters; none where there is no such file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    runs = read_about(out).get("runs", {})
+    check_shape(runs, dict[str, Planned], f"{ABOUT}: runs")
+    return {name: upgrade_parameters(run) for name, run in runs.items()}
 
 
 def is_finished(folder: Path, run: dict) -> bool:

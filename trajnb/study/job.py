@@ -24,6 +24,13 @@ from trajnb.machine import FASTER, PROGRESS
 
 PATIENCE = 10
 """Seconds that a process gets to end by itself when a study is stopped."""
+PAGE = {
+    "PYTHONIOENCODING": "utf-8",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+}
+"""Environment of a process that makes a page: its log is UTF-8 and its figures stand in the page,
+whatever else is exported.
+"""
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=FASTER | environment | slot,
+            env=FASTER | environment | PAGE | slot,
             cwd=job.notebook.parents[1],  # the repository's root, which relative paths start from
         )
     return Process(job, popen, slot, reader)

@@ -23,7 +23,6 @@ The parameters, their types and the words allowed for them are read from the tra
 
 import ast
 import json
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -31,13 +30,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trajnb.files import read_yaml
-from trajnb.known import check_known, nearest
+from trajnb.known import KINDS, as_kind, check_known, nearest
+from trajnb.machine import ROOT, found, resolve
 from trajnb.plain import parse_yaml
+from trajnb.run.preferences import check_preferences
 from trajnb.run.settings import FOLDERS, asked_with, check_played, check_recalled
 from trajnb.strategies import strategy_of
 
 TOP_LEVEL = ("title", "description", "family", "primary", "smallest_effect", "common", "runs")
-KINDS = ("int", "float", "bool", "str", "list[str]")  # annotations of a parameters cell
+PATHS = ("corpus_path", "model")  # which may be paths: relative ones start where a command is run
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Parameter:
     default: object
     help: str
     shapes: bool = True
-    """It shapes a run: a parameter of 02_train, not of a notebook that is executed with the run
-    afterwards.
+    """It shapes a run: a parameter of a notebook that trains, not of one that is executed with the
+    run afterwards.
     """
 
     @property
@@ -196,6 +197,7 @@ def check_run(run: dict, parameters: Parameters) -> None:
     _check_conditions(run)
     if "strategy" in run:
         _check_strategy(run)
+    check_preferences(run)
     if "corpus" in run:
         from trajnb.corpora.load import corpus_of
 
@@ -317,11 +319,10 @@ def _orders(file: Path, place: str, value: object) -> int | list:
 
 
 def _family(file: Path, value: object) -> dict[str, list[str]]:
-    """The comparisons that are tested together: every effect on every measure."""
-    from trajnb.scoring.crossing import EFFECTS
-    from trajnb.scoring.score import MEASURES
-
-    known = {"measures": MEASURES, "effects": EFFECTS}
+    """The comparisons that are tested together: every effect on every measure, those of the crossing
+    of conditions or those of preferences.
+    """
+    known = _words_of_family(value)
     if not isinstance(value, dict) or sorted(value) != sorted(known):
         raise ValueError(
             f"{file}: family must map measures and effects to lists, not {_shown(value)}"
@@ -338,18 +339,30 @@ def _family(file: Path, value: object) -> dict[str, list[str]]:
     return value
 
 
-def _primary(file: Path, content: dict, family: dict | None) -> str:
-    """The measure that decides, one of the family's."""
+def _words_of_family(value: object) -> dict[str, Sequence[str]]:
+    """The measures and effects of preferences where one of these effects is named, else those of the
+    crossing: one family has one kind.
+    """
+    from trajnb.scoring import crossing, preferences
     from trajnb.scoring.score import MEASURES
 
-    primary = content.get("primary")
+    effects = value.get("effects") if isinstance(value, dict) else None
+    if isinstance(effects, list) and set(map(str, effects)) & set(preferences.EFFECTS):
+        return {"measures": list(preferences.MEASURES), "effects": preferences.EFFECTS}
+    return {"measures": list(MEASURES), "effects": crossing.EFFECTS}
+
+
+def _primary(file: Path, content: dict, family: dict | None) -> str:
+    """The measure that decides, one of the family's."""
+    from trajnb.scoring import preferences
+    from trajnb.scoring.score import MEASURES
+
+    primary, known = content.get("primary"), [*MEASURES, *preferences.MEASURES]
     if primary is None:
         return ""
-    if not isinstance(primary, str) or primary not in MEASURES:
-        hint = nearest(str(primary), MEASURES)
-        raise ValueError(
-            f"{file}: unknown primary {primary!r}{hint}; known: {', '.join(MEASURES)}"
-        )
+    if not isinstance(primary, str) or primary not in known:
+        hint = nearest(str(primary), known)
+        raise ValueError(f"{file}: unknown primary {primary!r}{hint}; known: {', '.join(known)}")
     if family is None or primary not in family["measures"]:
         raise ValueError(
             f"{file}: primary is {primary}, but family.measures does not name it, so no test of it "
@@ -363,7 +376,7 @@ def _smallest_effect(file: Path, content: dict, primary: str) -> float | None:
     value = content.get("smallest_effect")
     if value is None:
         return None
-    number = _convert(value, "float")
+    number = as_kind(value, "float")
     if number is None or number <= 0:
         raise ValueError(
             f"{file}: smallest_effect must be a positive number of points, not {_shown(value)}"
@@ -387,7 +400,8 @@ def _checked(
         if isinstance(value, list) and place == "common"
         else ""
     )
-    return _typed(where, name, value, parameters, hint)
+    typed = _typed(where, name, value, parameters, hint)
+    return found(typed) if name in PATHS and typed not in _words(parameters[name].help) else typed
 
 
 def _typed(where: str, name: str, value: object, parameters: Parameters, hint: str = "") -> object:
@@ -395,32 +409,12 @@ def _typed(where: str, name: str, value: object, parameters: Parameters, hint: s
     if name not in parameters:
         raise ValueError(f"{where}: unknown parameter {name!r}{nearest(str(name), parameters)}")
     kind = parameters[name].kind
-    converted = _convert(value, kind)
+    converted = as_kind(value, kind)
     if converted is None:
         quoted = kind == "str" and isinstance(value, (bool, int, float))
         hint = hint or ("; quote it" if quoted else "")
         raise ValueError(f"{where} must be {kind}, not {_shown(value)}{hint}")
     return converted
-
-
-def _convert(value: object, kind: str) -> object | None:
-    """`value` as `kind`, or None where it is something else."""
-    if kind == "float":
-        try:  # YAML 1.1 reads 2e-4 as text, for want of a dot
-            number = None if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError, OverflowError):
-            return None
-        return number if number is not None and math.isfinite(number) else None
-    if kind == "list[str]":
-        if isinstance(value, list) and all(type(one) is int for one in value):
-            value = list(map(str, value))  # levels: [1, 2] is meant as text
-        return (
-            value
-            if isinstance(value, list) and all(isinstance(one, str) for one in value)
-            else None
-        )
-    expected = {"int": int, "bool": bool, "str": str}[kind]
-    return value if type(value) is expected else None  # bool is an int to isinstance
 
 
 def _check_conditions(run: dict) -> None:
@@ -480,17 +474,18 @@ def _check_order(order: list[str], blocks: tuple[str, ...]) -> None:
 
 def _check_model(model: str, help: str) -> None:
     """A model is a word of the notebook's help, an owner/name of the hub, or a folder."""
-    known = [word.strip() for word in help.split("|") if " " not in word.strip()]
-    if (
-        model in known
-        or re.fullmatch(r"[\w.-]+/[\w.-]+", model)
-        or Path(model).expanduser().is_dir()
-    ):
+    known = _words(help)
+    if model in known or re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model) or resolve(model).is_dir():
         return
     raise ValueError(
-        f"unknown model {model!r}{nearest(model, known)}: neither {' nor '.join(known)}, "
-        "nor owner/name of a hub model, nor a folder"
+        f"unknown model {model!r}{nearest(model, known)}: neither {' nor '.join(known)}, nor owner/name of "
+        f"a hub model, nor a folder in {Path.cwd()} or {ROOT}, where relative paths start"
     )
+
+
+def _words(help: str) -> list[str]:
+    """The words of a help text that stand between bars by themselves."""
+    return [word.strip() for word in help.split("|") if " " not in word.strip()]
 
 
 def _shown(value: object) -> str:

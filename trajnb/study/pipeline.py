@@ -10,17 +10,28 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from trajnb.files import read_json, read_yaml
-from trajnb.records import ABOUT, has_runs, read_about, read_beside, read_study
+from trajnb.objectives import USUAL, objective_of
+from trajnb.records import has_runs, read_beside, read_study
 from trajnb.run.settings import asked_with
-from trajnb.schema import Planned, PlayedMeans, upgrade_parameters
+from trajnb.schema import PlayedMeans
 from trajnb.shapes import check_shape
 from trajnb.study import engines
 from trajnb.study.engines import Slots, say, slots, visible_gpus
-from trajnb.study.folder import adopt_kept, check_can_go_on, claim_folder, count, is_finished, run_states
+from trajnb.study.folder import (
+    adopt_kept,
+    check_can_go_on,
+    claim_folder,
+    count,
+    is_finished,
+    planned_runs,
+    planned_states,
+    run_states,
+)
 from trajnb.study.job import Job
 from trajnb.study.params import Parameters, Study, notebook_parameters
 
 TRAIN = "02_train.ipynb"
+PREFER = "05_prefer.ipynb"
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,8 @@ class Part:
     """
     wanted: Callable[[dict], bool] = lambda run: True
     """Whether a run asks for it."""
+    trains: bool = False
+    """It makes the run: its parameters shape it, its end is the run's."""
     of_finished: bool = True
     """It needs finished runs: a part for every run those it is about, another one at least one."""
     unless_asked: Mapping[str, object] = field(default_factory=dict)
@@ -123,6 +136,11 @@ def _of_training(place: Place, name: str, run: dict) -> dict:
     return {"run_folder": place.written(folder), "zero_shot_folder": place.written(zero_shot)}
 
 
+def _of_preferring(place: Place, name: str, run: dict) -> dict:
+    shared = {"preferences_folder": place.written(place.out / "preferences")}
+    return _of_training(place, name, run) | shared
+
+
 def _of_rollout(place: Place, name: str, run: dict) -> dict:
     return {"run_folder": place.written(place.run_folder(name)), "eval_conditions": asked_with(run)}
 
@@ -145,7 +163,20 @@ PARTS = (
         per_run=True,
         is_done=is_trained,
         parameters=_of_training,
+        wanted=lambda run: not objective_of(run).prefers,
+        trains=True,
         of_finished=False,
+        files=("parameters.yaml", "log.txt"),
+    ),
+    Part(
+        PREFER,
+        per_run=True,
+        is_done=is_trained,
+        parameters=_of_preferring,
+        wanted=lambda run: objective_of(run).prefers,
+        trains=True,
+        of_finished=False,
+        unless_asked={"objective": USUAL.name},
         files=("parameters.yaml", "log.txt"),
     ),
     Part(
@@ -179,16 +210,27 @@ PARTS = (
 
 def schema(notebooks: Path) -> Parameters:
     """What a params file may say: the parameters of all notebooks that are executed for every run.
-    Those of 02_train shape a run; those of others do not.
+    Those of notebooks that train shape a run; those of others do not.
     """
-    found = notebook_parameters(notebooks / TRAIN)
+    found: Parameters = {}
     for part in PARTS:
-        if not part.per_run or part.notebook == TRAIN:
-            continue
-        for name, parameter in notebook_parameters(notebooks / part.notebook).items():
-            default = part.unless_asked.get(name, parameter.default)
-            found.setdefault(name, replace(parameter, default=default, shapes=False))
+        for name, parameter in _own_parameters(part, notebooks).items():
+            found.setdefault(name, replace(parameter, shapes=part.trains))
     return found
+
+
+def of_training(notebooks: Path) -> Parameters:
+    """The parameters that one run may be told, whatever notebook trains it."""
+    return {name: one for name, one in schema(notebooks).items() if one.shapes}
+
+
+def _own_parameters(part: Part, notebooks: Path) -> Parameters:
+    """The parameters of a part for every run, each at what a run has that does not name it."""
+    if not part.per_run:
+        return {}
+    found = notebook_parameters(notebooks / part.notebook)
+    defaults = {name: part.unless_asked.get(name, one.default) for name, one in found.items()}
+    return {name: replace(one, default=defaults[name]) for name, one in found.items()}
 
 
 def run_study(
@@ -228,8 +270,8 @@ def run_study(
         places = _slots(part, jobs)
         changed = partial(_changed, part, place.out, states, errors)
         errors |= engine(waiting, places, part.is_done, changed)
-    with _page_named(errors, "index.html"):
-        write_index(place.out, states)
+        errors |= {job.name: told for job in waiting if (told := _unshown(job)) and job.name not in errors}
+    _write_pages(place.out, states, errors)
     return errors
 
 
@@ -278,10 +320,21 @@ def _changed(
     if state != "running" and job.executed.is_file():
         with _page_named(errors, f"page of {job.name}"):
             render_page(job.executed)
-    if part.notebook == TRAIN:
+    if part.trains:
         states[job.name] = state
+        if state == "finished":
+            _write_pages(out, states, errors)
+            return
         with _page_named(errors, "index.html"):
             write_index(out, states)
+
+
+def _write_pages(out: Path, states: dict[str, str] | None, errors: dict[str, str]) -> None:
+    """The pages of items and of rollouts, then the index, which links them."""
+    with _page_named(errors, "items.html"):
+        write_readers(out)
+    with _page_named(errors, "index.html"):
+        write_index(out, states)
 
 
 @contextmanager
@@ -300,6 +353,16 @@ def _page_named(errors: dict[str, str], name: str) -> Iterator[None]:
         errors.pop(name, None)
 
 
+def _unshown(job: Job) -> str:
+    """What of a job's page is not there, as an error; empty where nothing is missing."""
+    from trajnb.show.page import unshown
+
+    try:
+        cells = read_json(job.executed)["cells"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    count = unshown(output for cell in cells for output in cell.get("outputs", []))
+    return f"{count} figures are missing from its page" if count else ""
 
 
 def report(out: Path, notebooks: Path) -> dict[str, str]:
@@ -311,23 +374,24 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
         raise ValueError(f"{place.out} holds no finished run: there is no record.json in it")
     for run in read_study(place.out):  # damage ends it here, before anything is executed
         read_beside(run.folder)
-    runs = read_about(place.out).get("runs", {})
-    check_shape(runs, dict[str, Planned], f"{ABOUT}: runs")
+    planned_runs(place.out)
     errors: dict[str, str] = {}
     for part in PARTS:
         if part.is_done is _never:
             job = job_of(part, place, "", {})
             changed = partial(_changed, part, place.out, {}, errors)
             errors |= engines.local([job], slots(1), _never, changed)
+            errors |= {job.name: told} if (told := _unshown(job)) and job.name not in errors else {}
     for part in PARTS:
         for executed in place.out.glob(
             f"runs/*/{part.notebook}" if part.per_run else part.notebook
         ):
             with _page_named(errors, f"page of {executed.relative_to(place.out)}"):
                 render_page(executed)
-    runs = {name: upgrade_parameters(run) for name, run in runs.items()}
+    with _page_named(errors, "items.html"):
+        write_readers(place.out)
     with _page_named(errors, "index.html"):
-        write_index(place.out, run_states(place.out, runs) or None)
+        write_index(place.out, planned_states(place.out))
     return errors
 
 
@@ -343,3 +407,14 @@ def write_index(out: Path, states: dict[str, str] | None) -> None:
     from trajnb.show.report import write_index
 
     write_index(out, read_study(out), states)
+
+
+def write_readers(out: Path) -> None:
+    """Write the pages of items and of rollouts as things stand."""
+    from trajnb.corpora.load import corpora_of
+    from trajnb.show.report import write_readers
+
+    runs = read_study(out)
+    if runs:
+        chosen = {run.record.corpus["hash"]: run.record.parameters for run in runs}
+        write_readers(out, runs, {} if runs[0].record.scores_only else corpora_of(chosen))

@@ -1,0 +1,64 @@
+"""What README and reports say is what the committed records say."""
+
+import html
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import cover, printed
+from trajnb.machine import ROOT
+from trajnb.scoring.answers import answers
+from trajnb.study.folder import planned_states
+from trajnb.study.pipeline import write_index
+
+REPORTS = sorted(page.parent.name for page in ROOT.glob("reports/*/index.html"))
+A_MEASURED_FIGURE = re.compile(r"\d ?%|\d\.\d+ points|(?<!\w)[+-]\d+\.\d")
+
+
+@pytest.mark.parametrize("name", printed.TEXTS)
+def test_figures_are_those_of_the_records(name):
+    text = (ROOT / name).read_text("utf-8")
+    assert printed.printed(text) == text, "python -m tests.printed writes them anew"
+
+
+@pytest.mark.parametrize("name", ["README.md", "reports/README.md"])
+def test_no_figure_stands_where_nothing_computes_it(name):
+    text = printed.MARKED.sub("", (ROOT / name).read_text("utf-8"))
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    text = text.replace("95 % interval", "")
+    assert A_MEASURED_FIGURE.findall(text) == []
+
+
+def test_a_changed_figure_is_found():
+    said = "<!--=level quick canonical full full-->99.9<!--/-->"
+    assert printed.printed(said) != said
+
+
+@pytest.mark.parametrize("study", REPORTS)
+def test_the_index_is_what_the_records_make(study, tmp_path):
+    folder = ROOT / "reports" / study
+    copy = Path(shutil.copytree(folder, tmp_path / study))
+    write_index(copy, planned_states(copy))
+    assert (copy / "index.html").read_text("utf-8") == (folder / "index.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("study", REPORTS)
+def test_the_evaluation_says_the_answers_that_the_records_give(study):
+    page = (ROOT / "reports" / study / "03_evaluate.html").read_text("utf-8")
+    text = html.unescape(re.sub(r"<[^>]*>", "", page))
+    sentences = answers(printed.table(study), printed.effects(study))
+    assert sentences
+    assert [sentence for sentence in sentences if sentence not in text] == []
+
+
+@pytest.mark.skipif(not (ROOT / "reports" / cover.STUDY / "index.html").is_file(), reason="not run")
+@pytest.mark.parametrize("theme", cover.FILES)
+def test_the_cover_shows_what_the_records_say(theme):
+    picture = (ROOT / cover.FILES[theme]).read_text("utf-8")
+    texts = {html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", picture)}
+    rows = cover.crossing.plain(printed.table(cover.STUDY))
+    for measure in cover.MEASURES:
+        for row in cover.crossing.levels(rows, measure).itertuples():
+            assert [text for text in texts if text.endswith(f"{row.mean:.1f}")], row

@@ -1,0 +1,81 @@
+// Whole dialogues: what the user says, and slot by slot the reference beside the calls of each arm.
+// A call is [text, response, failed, word]; the word says how it stands to the reference.
+unpack().then(({ arms, choices, rows, texts, notes }) => {
+  let slots, here;
+
+  const line = row => [
+    el('span', {}, ...row.arms.map((marks, arm) => coloured(arms[arm], marks ?? ''))),
+    el('span', {}, el('code', {}, row.d), el('small', {}, row.where)),
+  ];
+
+  const callOf = call => {
+    if (!call) return el('div');
+    const [text, response, failed, says] = call;
+    if (says === 'missing') return el('div', {}, word('no call', false));
+    return el('div', {}, textOf(texts[text], 'line request'), textOf(texts[response], 'line response'),
+      word(says, says === 'same'), failed ? word('error', false) : '');
+  };
+
+  // The first turn that fails, and in it the first call that is not the reference's.
+  const firstFailure = (row, arm) => {
+    const turn = row.turns.find(({ passed }) => passed[arm] === false);
+    const calls = turn?.slots.map(slot => slot[arm + 1]) ?? [];
+    return calls.find(call => call && call[3] !== 'same') ?? calls.findLast(Boolean);
+  };
+
+  const slotsOf = (row, turn, failures) => {
+    const grid = el('div', { className: 'slots' }, ...['reference', ...arms.map(({ name }) => name)].map(name => el('div', { className: 'head' }, name)));
+    grid.style.setProperty('--arms', arms.length);
+    for (const [reference, ...calls] of turn.slots) {
+      const cells = calls.map((call, arm) => {
+        const node = callOf(call);
+        if (call && call === failures[arm]) {
+          node.className = 'first';
+          node.prepend(word(`${arms[arm].name}: first failure`, false));
+        }
+        return node;
+      });
+      cells.unshift(el('div', {}, reference ? textOf(texts[reference[0]], 'line gold') : ''));
+      slots.push(cells);
+      grid.append(...cells);
+    }
+    return grid;
+  };
+
+  const turnOf = (row, turn, number, failures) => el('section', { className: 'turn' },
+    textOf(`User turn ${number + 1}: ${texts[turn.user] ?? '(what the user says is in the corpus)'}`, 'line user'),
+    el('small', {}, ...arms.map(({ name }, arm) => turn.passed[arm] === null ? '' : word(`${name} ${'✗✓'[+turn.passed[arm]]}`, turn.passed[arm]))),
+    turn.slots.length ? slotsOf(row, turn, failures) : el('p', {}, 'The reference makes no call here.'));
+
+  const move = to => {
+    if (!slots[to]) return;
+    for (const cell of slots[here] ?? []) cell.classList.remove('here');
+    here = to;
+    for (const cell of slots[here]) cell.classList.add('here');
+    slots[here][0].scrollIntoView({ block: 'nearest' });
+  };
+
+  const show = row => {
+    slots = [];
+    here = undefined;
+    const failures = arms.map((_, arm) => firstFailure(row, arm));
+    return [
+      el('h2', {}, row.d), el('small', {}, `${row.where} · ← → one call · j k one dialogue`),
+      ...notes.map(note => textOf(note, 'note')),
+      tableOf([['', 'user turns'], ...arms.map(({ name }, arm) => [name, row.arms[arm] ?? 'not played'])]),
+      ...row.turns.map((turn, number) => turnOf(row, turn, number, failures)),
+    ];
+  };
+
+  const shown = () => move(Math.max(0, slots.findIndex(cells => cells.some(cell => cell.className === 'first'))));
+
+  const says = row => [row.d, row.where, ...row.turns.flatMap(({ user, slots: all }) =>
+    [user, ...all.flatMap(slot => slot.flatMap(call => call?.slice(0, 2)))]).map(text => texts[text])].join('\n');
+  const table = found => [
+    ['dialogue_id', 'turn', 'slot', 'reference', ...arms.flatMap(({ name }) => [name, `${name}, got`, `${name}, word`])],
+    ...found.flatMap(row => row.turns.flatMap((turn, number) => turn.slots.map(([reference, ...calls], place) =>
+      [row.d, number, place, texts[reference?.[0]], ...calls.flatMap(call => call ? [texts[call[0]], texts[call[1]], call[3]] : ['', '', ''])]))),
+  ];
+
+  browse({ rows, choices, says, line, show, shown, table, keys: { ArrowRight: () => move(here + 1), ArrowLeft: () => move(here - 1) } });
+});
