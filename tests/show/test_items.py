@@ -5,9 +5,11 @@ import json
 import pytest
 
 from trajnb.corpora.load import corpora_of, load_corpus
+from trajnb.files import read_lines, write_lines
 from trajnb.formatting.conditions import CONDITIONS, cue_line, messages
 from trajnb.formatting.examples import steps
-from trajnb.records import keep, read_lines, read_study, write_lines
+from trajnb.keeping import keep
+from trajnb.records import read_study
 from trajnb.show.items import items_data
 from trajnb.show.prompts import prompts, without_oldest
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from trajnb.corpora.load import corpora_of
+from trajnb.files import read_lines, write_json, write_lines
 from trajnb.formatting.dialogue import Call, Corpus, Dialogue, Turn
-from trajnb.records import read_lines, read_study, write_json, write_lines
+from trajnb.keeping import keep
+from trajnb.records import read_study
 from trajnb.show import reader
 from trajnb.show.report import write_index, write_readers
 
@@ -350,8 +352,6 @@ def test_every_relative_link_of_the_hostile_study_resolves(hostile, watched):
 
 
 def test_pages_of_records_without_texts_say_so(tmp_path, write_run, watched):
-    from trajnb.records import keep
-
     for condition in ("stripped", "full"):
         write_run(tmp_path / "runs" / f"{condition}-s0", condition=condition, dialogues=1)
     keep(tmp_path, tmp_path / "kept", scores_only=True)

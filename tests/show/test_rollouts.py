@@ -2,7 +2,9 @@
 
 import pytest
 
-from trajnb.records import keep, read_lines, read_study, write_lines
+from trajnb.files import read_lines, write_lines
+from trajnb.keeping import keep
+from trajnb.records import read_study
 from trajnb.show.rollouts import aligned, has_rollouts, rollouts_data
 
 

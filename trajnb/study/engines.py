@@ -165,8 +165,8 @@ class _Local:
         left = self.outlook.left(running, list(map(_kind, self.waiting)))
         jobs = [(one.job.name, one.progress) for one in self.running]
         width = shutil.get_terminal_size().columns - 1
-        line = in_terminal(live_line(self.outlook, left, jobs, now, width))
-        print(f"\r\x1b[2K{line[:width]}", end="", flush=True)
+        line = live_line(self.outlook, left, jobs, now, width)
+        print("\r\x1b[2K" + in_terminal(line)[:width], end="", flush=True)
 
     def _say_held(self, job: Job) -> None:
         if job.name not in self.held:
