@@ -152,7 +152,7 @@ def save(
         models.check_finite(models.adapter_weights(network))
     except ValueError as error:
         raise ValueError(f"training diverged, {error}: lower learning_rate") from None
-    write_json(account, asdict(trained))
+    write_json(account, asdict(trained) if trained else None)
     fresh = adapter.with_name(f".{adapter.name}")
     network.save_pretrained(fresh)
     sync_files(fresh)
