@@ -240,7 +240,7 @@ def test_both_sides_need_examples(whole):
     run = prepare.prepare(settings(whole[0]))
     empty = run.material.learnt.select([])
     with pytest.raises(ValueError, match="no examples: raise train_dialogues"):
-        prepare._check_material(replace(run.material, learnt=empty))
+        prepare._check_material(replace(run.material, learnt=empty), run.source.order)
 
 
 def test_the_command_gives_what_papermill_gives(whole, tmp_path):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from trajnb.study import cli
@@ -46,6 +47,15 @@ def test_dry_run_shows_the_grid_and_writes_nothing(trajnb, params, tmp_path):
     assert result.exit_code == 0, result.output
     assert result.output.count("waiting") == 2 and "to do" in result.output and "2 runs" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_prepares_runs_that_learn_preferences(trajnb, tmp_path):
+    common = {"corpus": "sample", "model": "tiny", "objective": "prefer", "stop_targets": True}
+    path = tmp_path / "prefer.yaml"
+    path.write_text(yaml.safe_dump({"common": common, "runs": [{"preference": ["pairs", "none"]}]}))
+    result = trajnb("run", path, "--out", tmp_path / "out", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "Prepared: nothing of it would be refused." in result.output
 
 
 def own_rows(path, length=1):

@@ -455,13 +455,13 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
 
 def _prepare_all(runs: dict[str, dict]) -> None:
     """Find what any of the runs would refuse, before the first begins."""
+    from trajnb.run.preferences import settings_class
     from trajnb.run.prepare import check  # torch takes seconds to import
-    from trajnb.run.settings import Settings
 
     counted, seen = True, set()
     for name, run in runs.items():
         try:
-            counted &= check(Settings.of(run), seen)
+            counted &= check(settings_class(run).of(run), seen)
         except ValueError as error:
             raise ValueError(f"{name} would be refused: {error}") from error
     said = "nothing of it would be refused"
