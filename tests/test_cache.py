@@ -1,4 +1,5 @@
 import errno
+import json
 import multiprocessing
 import os
 import signal
@@ -175,3 +176,38 @@ def test_a_wait_that_fails_is_told_no_longer(monkeypatch, capsys):
     capsys.readouterr()
     time.sleep(0.05)
     assert capsys.readouterr().out == ""
+
+
+def fill(folder):
+    (folder / "a.py").write_text("x = 1\n")
+
+
+@pytest.mark.parametrize("added", ["mpmath.py", "sub/more.py", "a.pyc"])
+def test_a_file_that_nobody_put_there_is_damage(home, added):
+    folder = cache.build_once("thing", fill)
+    path = folder / added
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("raise SystemExit\n")
+    assert not (cache.build_once("thing", fill) / added).exists()
+
+
+@pytest.mark.parametrize("manifest", ["{}", "[]", "[" * 100_000, '{"a.py": 1}', "7"])
+def test_a_manifest_that_is_none_is_damage(home, manifest):
+    folder = cache.build_once("thing", fill)
+    (folder / cache.MANIFEST).write_text(manifest)
+    assert json.loads((cache.build_once("thing", fill) / cache.MANIFEST).read_text())["a.py"]
+
+
+def test_bytecode_is_neither_read_nor_damage(home):
+    folder = cache.build_once("thing", fill)
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "a.cpython-311.pyc").write_bytes(b"cut")
+    made = []
+    assert cache.build_once("thing", made.append) == folder and not made
+
+
+def test_what_older_versions_left_is_swept(home):
+    left = cache.cache_folder() / "building-thing-x"
+    left.mkdir(parents=True)
+    cache.build_once("thing", fill)
+    assert not left.exists()

@@ -118,22 +118,25 @@ def _without_split(grid):
 # a room or a module of the package -> what it may import; data flows one way, so every arrow points to an
 # earlier line
 ARROWS = {
-    "known": (),
-    "machine": (),
+    "plain": (),
+    "known": ("plain",),
+    "escaping": (),
+    "machine": ("escaping",),
+    "shapes": (),
+    "files": ("plain", "shapes"),
     "cache": ("machine",),
     "hub": (),
     "assets": ("cache", "hub", "machine"),
     "strategies": ("known",),
     "objectives": ("known",),
     "formatting": ("known",),
-    "world": ("assets", "formatting", "known"),
-    "corpora": ("assets", "formatting", "hub", "known", "machine", "world"),
-    "files": (),
-    "schema": ("formatting", "objectives", "strategies"),
+    "world": ("assets", "cache", "formatting", "known"),
+    "corpora": ("assets", "formatting", "hub", "known", "machine", "plain", "world"),
+    "schema": ("formatting", "objectives", "shapes", "strategies"),
     "textless": ("files", "formatting", "schema"),
-    "records": ("files", "formatting", "schema", "textless"),
+    "records": ("files", "formatting", "schema", "shapes", "textless"),
     "keeping": ("files", "machine", "records", "schema", "textless"),
-    "qlora": ("assets", "cache", "formatting", "hub", "machine"),
+    "qlora": ("assets", "cache", "formatting", "hub", "machine", "plain", "shapes"),
     "scoring": (
         "files", "formatting", "known", "machine", "objectives", "records", "schema", "strategies",
         "textless", "world",
@@ -250,3 +253,18 @@ def _code(path):
 
 def _requirement(line: str) -> tuple[str, str]:
     return re.fullmatch(r"([\w-]+)(.*)", line).groups()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_of_a_model_is_loaded_with_its_code(module):
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if re.fullmatch(r"Auto\w+\.from_pretrained", called):  # PeftConfig's reads JSON alone
+            said = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert said.get("trust_remote_code") == "False", f"{module}, line {node.lineno}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_yaml_is_read_in_one_place(module):
+    text = MODULES[module].read_text()
+    assert module == "trajnb.plain" or not re.search(r"yaml\.(safe_|full_|unsafe_)?load", text), module

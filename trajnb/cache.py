@@ -123,7 +123,8 @@ def workplace(parent: Path) -> Iterator[Path]:
     left there are removed first.
     """
     with _locked(parent):
-        for other in parent.glob(f"{UNFINISHED}*"):
+        left = [*parent.glob(f"{UNFINISHED}*"), *parent.glob("building-*")]  # of older versions
+        for other in left:
             if _is_abandoned(other):
                 shutil.rmtree(other, ignore_errors=True)
         place = Path(tempfile.mkdtemp(dir=parent, prefix=UNFINISHED))
@@ -144,13 +145,23 @@ def sha256(path: Path) -> str:
 
 
 def _is_intact(folder: Path) -> bool:
-    """Whether every file of the manifest is there, byte for byte."""
+    """Whether the files of the manifest are there, byte for byte, and no others, which could be
+    imported or loaded in their place.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        if _files_in(folder) != {MANIFEST, *manifest} or len(manifest) == 0:
+            return False
         with told(lambda seconds: f"checking {folder.name}, {seconds:.0f} s"):
             return all(sha256(folder / name) == digest for name, digest in manifest.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return False
+
+
+def _files_in(folder: Path) -> set[str]:
+    """The files of a folder by their path in it, but for bytecode, which nobody here reads."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    return {path.as_posix() for path in found if "__pycache__" not in path.parts}
 
 
 def _move_into_place(fresh: Path, folder: Path, damaged: Path) -> None:

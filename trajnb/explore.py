@@ -16,7 +16,7 @@ import pandas as pd
 from trajnb.corpora.load import corpora_of
 from trajnb.formatting.dialogue import Corpus
 from trajnb.known import check_known
-from trajnb.records import Run, check_pool, read_lines, read_study
+from trajnb.records import Run, check_pool, read_beside, read_study
 from trajnb.scoring.overview import overview
 from trajnb.scoring.tables import frame
 from trajnb.show.dialogue import style
@@ -73,8 +73,7 @@ class Study:
         """A row a dialogue that a run played, as in `rollouts.jsonl`; empty where none was."""
         rows = []
         for run in self.kept:
-            file = run.folder / "rollouts.jsonl"
-            lines = read_lines(file) if file.is_file() else []
+            lines = read_beside(run.folder).get("rollouts.jsonl", [])
             rows += [{"run": run.folder.name, **line} for line in lines]
         return pd.DataFrame(rows)
 

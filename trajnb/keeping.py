@@ -1,93 +1,100 @@
 """Records that travel: kept from a study's folder, and taken over into one."""
 
-import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
 
-from trajnb.files import read_lines, write_bytes, write_json, write_lines
+from trajnb.files import write_bytes, write_json, write_lines
 from trajnb.machine import CHANGED
-from trajnb.records import finished_runs, read_run
-from trajnb.schema import BESIDE, Run, upgrade_parameters
+from trajnb.records import ABOUT, finished_runs, read_about, read_beside, read_run
+from trajnb.schema import Run, upgrade_parameters
 from trajnb.textless import FIGURES, at_home, figures_of, without_folders, without_texts
 
 
-def with_changes(folder: Path) -> list[str]:
+def with_changes(run: Run) -> list[str]:
     """The names of a run's records that were made from a tree with uncommitted changes."""
-    found = []
-    for path in (folder / "record.json", folder / "rollout.json"):
-        commit = json.loads(path.read_text("utf-8")).get("git_commit", "") if path.is_file() else ""
-        if commit.endswith(CHANGED):
-            found.append(path.name)
-    return found
+    made = {"record.json": run.record.git_commit}
+    played = read_beside(run.folder).get("rollout.json", [{}])[0]
+    made["rollout.json"] = played.get("git_commit", "")
+    return [name for name, commit in made.items() if commit.endswith(CHANGED)]
 
 
 def keep(
     study: Path, out: Path, allow_changes: bool = False, scores_only: bool = False
-) -> list[str]:
+) -> dict[str, list[str]]:
     """Copy the finished runs of a study folder to `out` as records, predictions compressed, with
-    the study's own description; returns their names. `out` is what `trajnb run --records` and
-    `trajnb report` take, on any machine; of the path of a corpus only the last name is kept.
-    `scores_only`: `without_texts`, and of what lies beside the records the figures.
+    the study's own description; returns their names, each with its records `with_changes`. `out` is
+    what `trajnb run --records` and `trajnb report` take, on any machine; of the path of a corpus
+    only the last name is kept. `scores_only`: `without_texts`, and of what lies beside the records
+    the figures. Nothing is written before all of it is read and checked.
 
     Raises:
-        ValueError: records made from a tree with uncommitted changes, without `allow_changes`.
+        ValueError: records that are damaged or cannot be pooled, or were made from a tree with
+            uncommitted changes, without `allow_changes`.
     """
-    runs = finished_runs(study)
-    changed = {run.folder.name: names for run in runs if (names := with_changes(run.folder))}
-    if changed and not allow_changes:
-        named = "; ".join(f"{name}: {', '.join(files)}" for name, files in changed.items())
+    runs, about = finished_runs(study), read_about(study)
+    changed = {run.folder.name: with_changes(run) for run in runs}
+    if any(changed.values()) and not allow_changes:
+        named = "; ".join(f"{name}: {', '.join(files)}" for name, files in changed.items() if files)
         raise ValueError(
             "records made from a tree with uncommitted changes, which nobody can have again "
             f"({named}). Commit the changes, delete the folder of each such run, or rollout.json "
             "where it is that alone, and run the study again; --allow-changes takes them as they are"
         )
     told = without_folders if scores_only else at_home
-    for run in runs:
+    beside = [read_beside(run.folder) for run in runs]
+    for run, files in zip(runs, beside, strict=True):
         folder = out / "records" / run.folder.name
         kept = without_texts(run) if scores_only else run
         record = asdict(kept.record)
-        write_json(folder / "record.json", record | {"parameters": told(record["parameters"])})
         write_lines(folder / "items.jsonl", kept.items)
         write_lines(folder / "predictions.jsonl.gz", kept.predictions)
-        if kept is run:
-            _copy_beside(run.folder, folder)
-        else:
-            _keep_figures(run, folder)
-    if (study / "study.yaml").is_file():
-        about = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
-        runs_of = about["runs"].items()
+        _write_beside(folder, files if kept is run else _figures_beside(run, files))
+        write_json(folder / "record.json", record | {"parameters": told(record["parameters"])})
+    if about:
+        runs_of = about.get("runs", {}).items()
         about["runs"] = {name: told(upgrade_parameters(run)) for name, run in runs_of}
         text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
-        write_bytes(out / "study.yaml", text.encode())
-    return [run.folder.name for run in runs]
+        write_bytes(out / ABOUT, text.encode())
+    return changed
 
 
-def _keep_figures(run: Run, folder: Path) -> None:
-    """Write to `folder` what lies beside the records of a run, without texts."""
-    for file, keys in FIGURES.items():
-        if (run.folder / file).is_file():
-            lines = read_lines(run.folder / file)
-            write_lines(
-                folder / file, [figures_of(line, keys, run.record.corpus["name"]) for line in lines]
-            )
-    if (run.folder / "rollout.json").is_file():  # figures and parameters alone
-        write_bytes(folder / "rollout.json", (run.folder / "rollout.json").read_bytes())
+def _figures_beside(run: Run, files: Mapping[str, list]) -> dict[str, list]:
+    """What lies beside the records of a run, without texts."""
+    name = run.record.corpus["name"]
+    return {
+        file: [figures_of(line, FIGURES[file], name) for line in lines] if file in FIGURES else lines
+        for file, lines in files.items()  # others are figures and parameters alone
+    }
 
 
-def adopt(folder: Path, kept: Path) -> None:
-    """Take the record of a run, kept elsewhere, as that of `folder`; the marker of the end comes
-    last.
-    """
-    run = read_run(kept)
-    write_lines(folder / "items.jsonl", run.items)
-    write_lines(folder / "predictions.jsonl", run.predictions)
-    _copy_beside(kept, folder)
-    write_json(folder / "record.json", asdict(run.record))
+@dataclass(frozen=True)
+class Kept:
+    """The records of a run, kept elsewhere, read and checked."""
+
+    run: Run
+    beside: dict[str, list]
+    """See `read_beside`."""
 
 
-def _copy_beside(source: Path, target: Path) -> None:
-    for name in BESIDE:
-        if (source / name).is_file():
-            write_bytes(target / name, (source / name).read_bytes())
+def read_kept(folder: Path) -> Kept:
+    """Raises ValueError where a file is missing or damaged."""
+    return Kept(read_run(folder), read_beside(folder))
+
+
+def adopt(folder: Path, kept: Kept) -> None:
+    """Take the records of a run as those of `folder`; the marker of the end comes last."""
+    write_lines(folder / "items.jsonl", kept.run.items)
+    write_lines(folder / "predictions.jsonl", kept.run.predictions)
+    _write_beside(folder, kept.beside)
+    write_json(folder / "record.json", asdict(kept.run.record))
+
+
+def _write_beside(folder: Path, files: Mapping[str, list]) -> None:
+    for name, lines in files.items():
+        if name.endswith(".jsonl"):
+            write_lines(folder / name, lines)
+        else:
+            write_json(folder / name, *lines)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 
-import yaml
+from trajnb.plain import parse_yaml
 
 KINDS = ("int", "float", "bool", "str", "list[str]")
 """Types of a parameter, as parameters cells write them."""
@@ -17,12 +17,13 @@ def check_known(what: str, value: str, known: Iterable[str]) -> None:
     known = list(known)
     if value not in known:
         hint = nearest(value, known)
-        raise ValueError(f"unknown {what} {value!r}{hint}; known: {', '.join(known)}")
+        raise ValueError(f"unknown {what} {value!r:.80}{hint}; known: {', '.join(known)}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'seed'?)`, or nothing where no known word is near."""
-    near = difflib.get_close_matches(str(name), [str(word) for word in known], n=1)
+    short = str(name)[:80]  # the search takes the square of its length
+    near = difflib.get_close_matches(short, [str(word) for word in known], n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
@@ -31,7 +32,7 @@ def as_kind(value: object, kind: str) -> object | None:
     if kind == "float":
         try:  # YAML 1.1 reads 2e-4 as text, for want of a dot
             number = None if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         return number if number is not None and math.isfinite(number) else None
     if kind == "list[str]":
@@ -52,8 +53,8 @@ def given(name: str, value: object, kind: str) -> object:
     """
     found = as_kind(value, kind)
     if found is None and isinstance(value, str):
-        with suppress(yaml.YAMLError):
-            found = as_kind(yaml.safe_load(value), kind)
+        with suppress(ValueError):
+            found = as_kind(parse_yaml(value), kind)
     if found is None:
         how = {"list[str]": f"-y '{name}: [one, another]'", "str": f"-r {name} TEXT"}
         hint = f"; papermill is told it with {how[kind]}" if kind in how else ""

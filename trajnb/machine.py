@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import trajnb
+from trajnb.escaping import in_terminal
 
 ROOT = Path(trajnb.__file__).parents[1]
 """The clone: notebooks, params and reports lie here."""
@@ -43,7 +44,7 @@ CPU.
 
 def say(text: str) -> None:
     """Print how far something is, for the reader of a notebook, of a log and of `trajnb run`."""
-    print(f"{PROGRESS}{text}", flush=True)
+    print(in_terminal(f"{PROGRESS}{text}"), flush=True)
 
 
 def resolve(path: str | Path) -> Path:

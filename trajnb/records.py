@@ -4,21 +4,31 @@ What they hold: `schema`. Without texts: `textless`. Copied from folder to folde
 """
 
 import json
-import zlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from trajnb.files import present, read_lines
+from trajnb.files import present, read_json, read_lines, read_yaml
 from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
 from trajnb.schema import (
+    BESIDE,
+    About,
+    Item,
+    Prediction,
     Record,
     Run,
+    check_lines,
     condition_of_today,
     to_record,
     upgrade_item,
     upgrade_prediction,
 )
+from trajnb.shapes import check_shape
 from trajnb.textless import without_texts
+
+ABOUT = "study.yaml"
+"""What a study is, and which runs were planned, see `schema.About`."""
 
 NO_TEXTS = "Not shown: these records were kept without texts (trajnb records --scores-only)."
 """What a page says in place of what only texts can tell."""
@@ -26,22 +36,81 @@ NO_TEXTS = "Not shown: these records were kept without texts (trajnb records --s
 
 def read_run(folder: Path) -> Run:
     """One finished run. Raises ValueError, naming the file, where one is missing or damaged."""
-    try:
-        content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        record, today = to_record(content), condition_of_today(content["parameters"])
-        items = read_lines(present(folder / "items.jsonl"))
+    with _named(folder):
+        if folder.is_symlink():
+            raise ValueError("it is a link, and links are not followed")
+        content = read_json(folder / "record.json")
+        with _in_file("record.json"):
+            record = to_record(content)
+        items = read_lines(present(folder / "items.jsonl"), Item)
         items = [upgrade_item(item, record.parameters) for item in items]
-        predictions = read_lines(present(folder / "predictions.jsonl"))
         gold_of = {(item["dialogue_id"], item["step"]): item["gold"] for item in items}
+        today = condition_of_today(content["parameters"])
         predictions = [
-            upgrade_prediction(one, gold_of.get((one["dialogue_id"], one["step"]), ""), today)
-            for one in predictions
+            upgrade_prediction(one, gold_of.get((one["dialogue_id"], one["step"])), today)
+            for one in read_lines(present(folder / "predictions.jsonl"), Prediction)
         ]
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"the records in {folder} cannot be read ({error}); delete the folder and run again"
-        ) from error
+        check_lines(record, items, predictions)
     return Run(folder, record, items, predictions)
+
+
+def read_about(study: Path) -> About:
+    """What `study.yaml` says of a folder; nothing where there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    file = study / ABOUT
+    if not os.path.lexists(file):
+        return {}
+    try:
+        about = read_yaml(file)
+        check_shape(about, About, ABOUT)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{file} cannot be read ({error}): put back a copy of it, or run its params file into "
+            f"another folder (--out), which takes the finished runs of this one (--records {study})"
+        ) from None
+    return about
+
+
+def read_beside(folder: Path) -> dict[str, list[dict]]:
+    """What only some runs leave, see `BESIDE`, by file; what is one object is a list of one.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    found = {}
+    with _named(folder):
+        for name, kind in BESIDE.items():
+            if not os.path.lexists(folder / name):
+                continue
+            if name.endswith(".jsonl"):
+                found[name] = read_lines(folder / name, kind)
+            else:
+                found[name] = [read_json(folder / name)]
+                check_shape(found[name][0], kind, name)
+    return found
+
+
+@contextmanager
+def _in_file(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Whatever is wrong with the files of a folder is one sentence that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        told = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else error
+        raise ValueError(
+            f"the records in {folder} cannot be read ({told}); delete the folder and run again"
+        ) from error
 
 
 def runs_folder(study: Path) -> Path:
@@ -49,6 +118,11 @@ def runs_folder(study: Path) -> Path:
     kept, or in it.
     """
     return next((study / part for part in ("runs", "records") if (study / part).is_dir()), study)
+
+
+def has_runs(study: Path) -> bool:
+    """Whether a folder holds a finished run."""
+    return any(runs_folder(study).glob("*/record.json"))
 
 
 def read_study(folder: Path) -> list[Run]:

@@ -8,64 +8,122 @@
 Keys are only ever added; what an older record lacks is filled in once, on reading, by `upgrade`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypedDict, get_args
+from typing import NotRequired, TypedDict, get_type_hints
 
 from trajnb.formatting.calls import opened_name
 from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
-from trajnb.objectives import USUAL
-from trajnb.strategies import PLAIN
+from trajnb.objectives import USUAL, objective_of
+from trajnb.shapes import check_shape
+from trajnb.strategies import PLAIN, strategy_of
 
 BEFORE = "before_preferences.jsonl"
 TURNS = "turns.jsonl"
-BESIDE = ("stops.jsonl", "rollouts.jsonl", "rollout.json", BEFORE, TURNS)
-"""Of runs that learn to stop, or are rolled out: answers at the ends of turns, which never count as
-items; one dialogue played to its end a line, see `run.play`; and the means over these. Of runs that
-learn preferences: a `Prediction` a line for every item, stage and evaluation condition as the model
-was before these, and a `PlayedTurn` a line.
-"""
+
+Value = int | float | str | bool | list[str]
+"""Of a parameter."""
+
+
+class Parameters(TypedDict):
+    """What shapes a run, by name; every other parameter is a `Value` too."""
+
+    corpus: str
+    model: str
+    condition: str
+    seed: int
+    order: list[str]
+    eval_conditions: list[str]
+
+
+class Tokens(TypedDict):
+    """Of training, all epochs."""
+
+    train_total: int
+    train_supervised: int
+    train_computed: NotRequired[int]
+    """What was left of the total once shared beginnings were computed once."""
+    by_block: list[int]
+
+
+class Seconds(TypedDict):
+    """What a run took."""
+
+    train: float
+    evaluate: float
+    total: float
+
+
+class ModelId(TypedDict):
+    """Which weights answered."""
+
+    id: str
+    """As asked for."""
+    revision: str
+    sha256: str
+
+
+class CorpusId(TypedDict):
+    """Which dialogues were learnt and asked."""
+
+    name: str
+    hash: str
+    """Of its content."""
+    account: dict
+    """What was counted."""
+
+
+Rows = list[list[int | float | None]]
+"""[stage][block]."""
+
+
+class Scores(TypedDict):
+    """Of one evaluation condition, stage 0 being before training: counts of right answers, see
+    `scoring.score`; None where a block was not asked about, see `eval_stages`.
+    """
+
+    canonical: Rows
+    string: Rows
+    name: Rows
+    parsed: Rows
+    opened_name: NotRequired[Rows]
+    """Older records lack it."""
+    gold_nll: NotRequired[Rows]
+    """The summed negative log-likelihood of the right call (nats); None where answers have no
+    probabilities.
+    """
 
 
 @dataclass(frozen=True)
 class Record:
     """What a run was, took and measured."""
 
-    parameters: dict
-    """Of the notebook that trained it, by name; `order` and `eval_conditions` spelt out,
-    `eval_stages` as it is in effect: "ends" where the matrix has holes.
+    parameters: Parameters
+    """Of the notebook that trained it; `order` and `eval_conditions` spelt out, `eval_stages` as it is
+    in effect: "ends" where the matrix has holes.
     """
-    blocks: list
+    blocks: list[str]
     """In the order learnt."""
-    stages: list
+    stages: list[list[str]]
     """The blocks that each stage of training learnt for the first time."""
-    items: list
+    items: list[int]
     """Held-out items of every block."""
-    matrix: dict
-    """{evaluation condition: {score: [stage][block]}}, stage 0 being before training: counts of
-    right answers for `canonical`, `string`, `name`, `parsed` and, but for older records,
-    `opened_name`, see `scoring.score`, and `gold_nll`, the summed negative log-likelihood of the
-    right call (nats); None where a block was not asked about, see `eval_stages`, and of `gold_nll`
-    where answers have no probabilities.
-    """
-    tokens: dict
-    """`train_total`, `train_supervised`, `by_block`, all epochs; `train_computed` is what was left
-    of the total once shared beginnings were computed once.
-    """
+    matrix: dict[str, Scores]
+    """By evaluation condition."""
+    tokens: Tokens
     steps: int | None
     """Of the optimiser; None in an older record."""
     flops: float | None
     """Operations of training, estimated, see `qlora.plan`; None in an older record."""
-    seconds: dict
-    """`train`, `evaluate`, `total`."""
-    cut_turns: dict
+    seconds: Seconds
+    cut_turns: dict[str, dict[str, int]]
     """User turns that were cut from prompts to fit `max_length`: {"train": {condition: count},
     "held_out": {evaluation condition: count}}, each prompt once; empty in an older record.
     """
     scores_only: bool
     """It was kept without texts, see `without_texts`; False in an older record."""
-    leaks: dict
+    leaks: dict[str, dict[str, int | float]]
     """{evaluation condition: {count}} of the held-out calls that a placebo helps, see
     `formatting.leaks`; empty without a placebo and in an older record.
     """
@@ -77,11 +135,9 @@ class Record:
     resumed: bool
     """A kill cut the training: its seconds count from the last checkpoint on."""
     peak_memory_mb: float
-    versions: dict
-    model: dict
-    """`id` as asked for, `revision`, `sha256` of the weights."""
-    corpus: dict
-    """`name`, `hash` of its content, `account` of what was counted."""
+    versions: dict[str, str]
+    model: ModelId
+    corpus: CorpusId
     git_commit: str
     """Of the clone, see `machine.git_commit`."""
     machine: str
@@ -91,7 +147,7 @@ class Record:
 
 
 class Item(TypedDict):
-    """One held-out call."""
+    """One held-out call. What need not be there older files lack, and `upgrade_item` adds."""
 
     dialogue_id: str
     """Where texts were not kept, what `names_without_texts` makes of it."""
@@ -105,18 +161,18 @@ class Item(TypedDict):
     """Which call of that turn it is, from 1."""
     same_prompt: bool
     """No call stands before it: every condition shows the same."""
-    answerable: bool
+    answerable: NotRequired[bool]
     """Neither of the next two: a stripped prompt does not rule it out."""
     response_only: bool
-    name_response_only: bool
+    name_response_only: NotRequired[bool]
     """A value of it, or its API's name, stands only in an earlier response."""
     seen_target: bool
     """It is, letter for letter, a training target."""
-    shared_api: bool | None
+    shared_api: NotRequired[bool | None]
     """Training dialogues of another block call its API too; None in an older record."""
-    prompt_characters: int | None
+    prompt_characters: NotRequired[int | None]
     """Of the whole history with documents; None in an older record."""
-    cut_turns: dict[str, int] | None
+    cut_turns: NotRequired[dict[str, int] | None]
     """By evaluation condition, the oldest user turns that were cut from its prompt to fit
     `max_length`; None in an older record.
     """
@@ -142,21 +198,86 @@ class Prediction(TypedDict):
     no model gave.
     """
     gold_tokens: int
-    calls: int
+    calls: NotRequired[int]
     """How many the text holds: the first one is scored."""
     parsed: bool
     canonical: bool
     """The same call, whatever quotes, order and number format."""
     string: bool
     name: bool
-    opened_name: bool
+    opened_name: NotRequired[bool]
     """The call that it opens, readable or not, is of the gold API; of an older record read from its
     text.
     """
-    error: str | None
+    error: NotRequired[str | None]
     """The first thing wrong with it, see `scoring.errors`; what gold does is never held against it.
     None in an older record.
     """
+
+
+class Family(TypedDict):
+    """Comparisons that are tested together: every effect on every measure."""
+
+    measures: list[str]
+    effects: NotRequired[list[str]]
+    declared: NotRequired[str]
+    """When the study's folder first named them, ISO 8601, UTC."""
+
+
+class Planned(TypedDict):
+    """What every run of a study says; there is more."""
+
+    condition: str
+    eval_conditions: list[str]
+
+
+class About(TypedDict, total=False):
+    """What `study.yaml` says of a study; nothing need be there."""
+
+    name: str
+    title: str
+    description: str
+    family: Family | None
+    primary: str
+    smallest_effect: float | None
+    runs: dict[str, dict[str, Value]]
+    """The planned runs, by name, with their parameters."""
+
+
+class Stop(TypedDict):
+    """What a model said where a turn ends, in a run that learns to stop; never an item."""
+
+    dialogue_id: str
+    step: int
+    block: str
+    stage: int
+    train_condition: str
+    eval_condition: str
+    prediction: str | None
+    canonical: bool
+    """It ended the turn."""
+
+
+class Played(TypedDict):
+    """A dialogue, played to its end, see `run.play`."""
+
+    dialogue_id: str
+    block: str
+    stage: int
+    train_condition: str
+    eval_condition: str
+    ends: str
+    """Who ends a turn, one of `world.rollout.ENDS`."""
+    figures: dict[str, int | float | None]
+    """See `scoring.dialogues`."""
+
+
+class PlayedMeans(TypedDict):
+    """The means over these."""
+
+    parameters: NotRequired[dict[str, Value]]
+    """Of 04_rollout."""
+    git_commit: NotRequired[str]
 
 
 class PlayedTurn(TypedDict):
@@ -179,6 +300,19 @@ class PlayedTurn(TypedDict):
     """That the model gave."""
     invalid: int
     """Of these, what was carried out by nobody: no readable call, or none that may be made."""
+
+
+BESIDE = {
+    "stops.jsonl": Stop,
+    "rollouts.jsonl": Played,
+    "rollout.json": PlayedMeans,
+    BEFORE: Prediction,
+    TURNS: PlayedTurn,
+}
+"""The files beside a record, and what a line of each, or the whole of it, is: of runs that learn to
+stop, or are rolled out, and of runs that learn preferences, which ask every item, at every stage and
+evaluation condition, before these too.
+"""
 
 
 @dataclass(frozen=True)
@@ -267,14 +401,14 @@ def upgrade_item(item: Mapping, parameters: Mapping) -> Item:
 
 
 def upgrade_prediction(
-    prediction: Mapping, gold: str, today: Callable[[str], str] = str
+    prediction: Mapping, gold: str | None, today: Callable[[str], str] = str
 ) -> Prediction:
     """A prediction to the call `gold` as one of today would be written; `today` is the
     `condition_of_today` of its run.
     """
     added = {"error": None}
     if "opened_name" not in prediction:
-        added["opened_name"] = opened_name(prediction["prediction"]) == opened_name(gold)
+        added["opened_name"] = opened_name(prediction["prediction"] or "") == opened_name(gold or "")
     conditions = {k: today(prediction[k]) for k in ("train_condition", "eval_condition")}
     return added | dict(prediction) | conditions
 
@@ -283,18 +417,70 @@ def to_record(content: object) -> Record:
     """A record from what its file holds.
 
     Raises:
-        ValueError: a key is missing or of another type.
+        ValueError: a key is missing, something is of another type, or sizes disagree.
     """
-    if not isinstance(content, dict):
-        raise ValueError(f"a record is an object, not {type(content).__name__}")
-    needed = {field.name for field in fields(Record)} - _LATER_KEYS
-    if missing := sorted(needed - content.keys()):
+    kinds = get_type_hints(Record)
+    check_shape(content, dict, "it")
+    if missing := sorted(kinds.keys() - _LATER_KEYS - content.keys()):
         raise ValueError(f"it lacks {', '.join(missing)}")
+    for name in kinds.keys() & content.keys():
+        check_shape(content[name], kinds[name], name)
+    _check_parameters(content["parameters"])
     content = upgrade(content)
-    for field in fields(Record):
-        value = content[field.name]
-        is_number = float in (field.type, *get_args(field.type))
-        if not isinstance(value, field.type | int if is_number else field.type):
-            wanted = getattr(field.type, "__name__", field.type)
-            raise ValueError(f"its {field.name} is {type(value).__name__}, not {wanted}")
-    return Record(**{field.name: content[field.name] for field in fields(Record)})
+    record = Record(**{field.name: content[field.name] for field in fields(Record)})
+    _check_sizes(record)
+    return record
+
+
+def _check_parameters(parameters: Mapping) -> None:
+    """Raise ValueError where a parameter is none, or one that has a default is of another type."""
+    for name, value in parameters.items():
+        kind = type(_OLDER_PARAMETERS[name]) if name in _OLDER_PARAMETERS else Value
+        check_shape(value, kind, f"parameters.{name}")
+    strategy_of(parameters)
+    objective_of(parameters)
+
+
+def _check_sizes(record: Record) -> None:
+    """Raise ValueError where blocks, stages, items and matrix are not of one run."""
+    blocks, stages = record.blocks, record.stages
+    if not blocks or len(set(blocks)) < len(blocks) or len(record.items) != len(blocks):
+        raise ValueError(f"{len(blocks)} blocks, {len(record.items)} numbers of items")
+    if strange := {block for stage in stages for block in stage} - set(blocks):
+        raise ValueError(f"stages name {min(strange)!r:.60}, which is no block of it")
+    if not record.matrix:
+        raise ValueError("matrix is empty")
+    for condition, scores in record.matrix.items():
+        for name in Scores.__annotations__.keys() & scores.keys():
+            rows = scores[name]
+            if [len(row) for row in rows] != [len(blocks)] * (1 + len(stages)):
+                raise ValueError(
+                    f"matrix[{condition:.60}].{name} is not {1 + len(stages)} stages by "
+                    f"{len(blocks)} blocks"
+                )
+
+
+def check_lines(record: Record, items: Sequence[Item], predictions: Sequence[Prediction]) -> None:
+    """Raise ValueError where items or predictions, each of the right shape, are not of this record:
+    of blocks, stages or conditions that it does not have, there twice, or none at all.
+    """
+    asked = {(item["dialogue_id"], item["step"]): item["block"] for item in items}
+    if not items or len(asked) < len(items) or not set(asked.values()) <= set(record.blocks):
+        raise ValueError(
+            f"items.jsonl: {len(items)} items, {len(asked)} of them different, of the blocks "
+            f"{', '.join(sorted(set(asked.values())))[:200]}"
+        )
+    given = set()
+    for number, line in enumerate(predictions, start=1):
+        key = (line["dialogue_id"], line["step"])
+        if asked.get(key) != line["block"]:
+            raise ValueError(f"predictions.jsonl: line {number} is about no item of its block")
+        if line["eval_condition"] not in record.matrix:
+            raise ValueError(f"predictions.jsonl: line {number} is of no condition of the matrix")
+        if not 0 <= line["stage"] <= len(record.stages):
+            raise ValueError(f"predictions.jsonl: line {number} is of no stage of the run")
+        given.add((*key, line["stage"], line["eval_condition"]))
+    if not given or len(given) < len(predictions):
+        raise ValueError(
+            f"predictions.jsonl: {len(predictions)} lines, {len(given)} of them different"
+        )

@@ -36,7 +36,7 @@ def without_texts(run: Run) -> Run:
     record, of = run.record, run.record.corpus["name"]
     told = without_folders(record.parameters)
     corpus = record.corpus | {"account": _counts_of(record.corpus["account"])}
-    model = record.model | {"id": _name_of_model(record.model["id"])}
+    model = record.model | {"id": name_of_model(record.model["id"])}
     return Run(
         run.folder,
         replace(record, parameters=told, corpus=corpus, model=model, scores_only=True),
@@ -75,11 +75,11 @@ def without_folders(parameters: Mapping) -> dict:
     """The parameters without any folder of this machine."""
     folders = ("run_folder", "zero_shot_folder", "preferences_folder")
     gone = {key: "" for key in folders if key in parameters}
-    model = {"model": _name_of_model(parameters["model"])} if "model" in parameters else {}
+    model = {"model": name_of_model(parameters["model"])} if "model" in parameters else {}
     return at_home(dict(parameters)) | gone | model
 
 
-def _name_of_model(model: str) -> str:
+def name_of_model(model: str) -> str:
     """The last name of a folder; any other model as it is called."""
     return Path(model).name if Path(model).is_absolute() or Path(model).is_dir() else model
 

@@ -1,6 +1,7 @@
 """API-Bank: the publisher's files where they are at hand, and rows made in the same schemas everywhere."""
 
 import json
+import time
 from collections import Counter
 from functools import partial
 
@@ -233,3 +234,37 @@ def test_a_call_in_a_response_does_not_end_the_request():
     (turn,) = api_bank.read_turns("API-Request: [A(b='c')]->{'next': \"[B(x='y')]->z\"}")
     assert render(turn.call) == "[A(b='c')]" and turn.text == "{'next': \"[B(x='y')]->z\"}"
     assert parse(render(turn.call)) == turn.call
+
+
+def row_of(text, **more):
+    return {"instruction": "", "input": text, "output": "API-Request: [a()]", **more}
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        ([row_of("nobody speaks\nGenerate API Request: ")], "row 0: no line of its dialogue begins with"),
+        ([row_of("User: hi", file=[1])], "row 0: neither of the publisher's schemas"),
+        ([row_of("User: hi", file={"a": 1})], "row 0: neither of the publisher's schemas"),
+    ],
+)
+def test_a_row_that_is_none_is_named(content, told, tmp_path):
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"rows.json, {told}"):
+        api_bank.read_rows(file)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '[{"input": "\\ud800"}]', '[{"input": NaN}]'])
+def test_json_that_is_none_names_the_file(text, tmp_path):
+    (tmp_path / "rows.json").write_text(text)
+    with pytest.raises(ValueError, match="rows.json is not JSON"):
+        api_bank.read_rows(tmp_path / "rows.json")
+
+
+def test_many_documents_take_time_by_their_length():
+    line = '{"name": "a", "description": "' + "x" * 900 + '"}\n'
+    began = time.process_time()
+    leading, rest = api_bank._split_documents(line * 4_000 + "User: hi")
+    assert len(leading) == 4_000 and rest == "User: hi"
+    assert time.process_time() - began < 3, "25 s before"

@@ -225,7 +225,7 @@ def test_records_without_texts_hold_no_word_of_the_corpus(whole, tmp_path):
 
 def test_nothing_is_added_to_a_record_without_texts(whole, tmp_path):
     keeping.keep(whole[0].parent, tmp_path / "kept", allow_changes=True, scores_only=True)
-    keeping.adopt(tmp_path / "whole", tmp_path / "kept" / "records" / "whole")
+    keeping.adopt(tmp_path / "whole", keeping.read_kept(tmp_path / "kept" / "records" / "whole"))
     assert is_finished(tmp_path / "whole", {"condition": "full", "eval_conditions": []})
     with pytest.raises(ValueError, match="kept without texts, so nothing can be added to it"):
         prepare.prepare(settings(tmp_path / "whole", eval_conditions=["stripped"]))

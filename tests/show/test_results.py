@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,3 +72,13 @@ def test_a_table_of_intervals_claims_nothing():
     table = pd.DataFrame({"<b>": [Interval(4.0, 1.0, 7.0), np.nan]})
     html = results.intervals_html(table)
     assert "+4.0 <small>+1.0 to +7.0</small>" in html and "▲" not in html and "&lt;b&gt;" in html
+
+
+def test_long_answers_are_marked_in_time():
+    from trajnb.show.results import _marked
+
+    gold, said = (" ".join(f"{word}{n}" for n in range(1500)) for word in "ab")
+    began = time.process_time()
+    marked = _marked(gold, f"{said}<script>")
+    assert time.process_time() - began < 5, "70 s before"
+    assert marked.endswith("&lt;script&gt;") and "<mark>b0" in marked

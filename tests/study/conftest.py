@@ -28,8 +28,18 @@ if seed == 99:
 assert seed != 13 or len(attempts.read_text()) > 1, "thirteen fails the first time"
 """,
     """
-matrix = {name: {} for name in eval_conditions or [condition]}
-record = {"matrix": matrix, "executable": sys.executable, "threads": os.environ.get("OMP_NUM_THREADS")}
+scores = {name: [[0], [1]] for name in ("canonical", "string", "name", "parsed")}
+record = {
+    "parameters": {"corpus": "none", "model": "none", "condition": condition, "seed": seed, "order": order,
+                   "eval_conditions": eval_conditions, "learning_rate": learning_rate},
+    "blocks": ["one"], "items": [1], "matrix": {name: scores for name in eval_conditions or [condition]},
+    "tokens": {"train_total": 1, "train_supervised": 1, "by_block": [1]},
+    "seconds": {"train": 1, "evaluate": 1, "total": 1}, "peak_memory_mb": 1, "versions": {},
+    "model": {"id": "none", "revision": "", "sha256": ""},
+    "corpus": {"name": "none", "hash": "", "account": {}}, "git_commit": "", "machine": "",
+    "started": "", "finished": "",
+    "executable": sys.executable, "threads": os.environ.get("OMP_NUM_THREADS"),
+}
 (folder / "record.json").write_text(json.dumps(record))
 """,
 ]

@@ -4,7 +4,6 @@ A row is a prompt and what comes next. The files sample every dialogue many time
 together again from rows whose prompts extend one another; whatever does not fit is counted, never hidden.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from trajnb.corpora import blocks as block_rules
 from trajnb.formatting import documents
 from trajnb.formatting.calls import REQUEST_PREFIX, CallSyntaxError, parse
 from trajnb.formatting.dialogue import Dialogue, Turn
+from trajnb.plain import parse_json
 
 REPOSITORY = "liminghao1630/API-Bank"
 REVISION = "12e8158b7628c168f07e8f31fbbe3445e99f44cf"
@@ -75,7 +75,7 @@ def find_files(part: str, levels: Sequence[str], folder: str = "") -> list[Path]
 def read_rows(file: Path) -> list[Row]:
     """All rows of one file in order; ValueError, by file and row, where it has neither schema."""
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = parse_json(file.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is not JSON: {error}") from None
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
@@ -84,6 +84,8 @@ def read_rows(file: Path) -> list[Row]:
     for index, raw in enumerate(content):
         try:
             rows.append(_row(raw, f"{file.name}[{index}]"))
+        except ValueError as error:
+            raise ValueError(f"{file}, row {index}: {error}") from None
         except (KeyError, TypeError, AttributeError):
             raise ValueError(
                 f"{file}, row {index}: neither of the publisher's schemas (instruction, input and output or "
@@ -100,13 +102,21 @@ def _row(raw: Mapping, place: str) -> Row:
     label = _LABEL.search(output) or _LABEL.search(text)
     return Row(
         place=place,
-        key=raw.get("file") or str(raw.get("sample_id", "")),
+        key=_key(raw),
         documents=tuple(map(documents.write, documents.read(described))),
         leading=leading,
         turns=read_turns(text[: cue.start()] if cue else text),
         target=_target(output.strip(), cue is not None and cue[1] == "AI Response"),
         label=label[1] if label else "",
     )
+
+
+def _key(raw: Mapping) -> str:
+    """The dialogue that a row is of. Raises TypeError where it is no name."""
+    key = raw.get("file") or raw.get("sample_id", "")
+    if not isinstance(key, str | int):
+        raise TypeError("file")
+    return str(key)
 
 
 def _target(text: str, wants_response: bool) -> Turn:
@@ -120,14 +130,15 @@ def _target(text: str, wants_response: bool) -> Turn:
 
 def _split_documents(text: str) -> tuple[tuple[str, ...], str]:
     """The leading lines that are documents, and the rest."""
-    lines, rest = [], text.lstrip("\n")
-    while rest.startswith(("{", "[")):
-        line, _, after = rest.partition("\n")
+    lines, start = [], len(text) - len(text.lstrip("\n"))
+    while text.startswith(("{", "["), start):
+        end = text.find("\n", start)
+        line = text[start : end if end >= 0 else len(text)]
         if not documents.is_document(line):
             break
         lines.append(line)
-        rest = after
-    return tuple(lines), rest
+        start = end + 1 if end >= 0 else len(text)
+    return tuple(lines), text[start:]
 
 
 def read_turns(text: str) -> tuple[Turn, ...]:
@@ -137,6 +148,8 @@ def read_turns(text: str) -> tuple[Turn, ...]:
     stays as text, with the role "api" and no call.
     """
     starts = list(_SEGMENT.finditer(text))
+    if not starts:
+        raise ValueError("no line of its dialogue begins with User:, AI: or API-Request:")
     turns = []
     for start, following in zip(starts, [*starts[1:], None], strict=True):
         body = text[start.end() : following.start() if following else len(text)].strip("\n")

@@ -146,13 +146,26 @@ def unquoted(name: str) -> str:
 
 
 def literal(text: str) -> object:
-    """The value of a Python literal that `repr` can write again: 1e999 and ... stay text."""
+    """The value of a Python literal that `repr` can write again, and that is text where it says so:
+    1e999, ... and halves of characters such as '\\ud800' are no values.
+    """
     with warnings.catch_warnings():  # an invalid escape such as '\d' is only warned about
         warnings.simplefilter("ignore")
         value = ast.literal_eval(text)
         if not isinstance(value, str) and ast.literal_eval(repr(value)) != value:
             raise ValueError("a value that does not read back")
+        if "\\" in text:  # escapes alone can make what is no text
+            _check_text(value)
     return value
+
+
+def _check_text(value: object) -> None:
+    """Raise ValueError where a text in a literal, nested or not, cannot be written."""
+    if isinstance(value, str):
+        value.encode()  # a UnicodeEncodeError, which is a ValueError
+    elif isinstance(value, list | tuple | set | dict):
+        for part in [*value, *(value.values() if isinstance(value, dict) else [])]:
+            _check_text(part)
 
 
 def _unique(keywords: Iterable[tuple[str, object]]) -> dict[str, object]:

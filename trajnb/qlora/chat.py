@@ -12,6 +12,8 @@ from os.path import commonprefix
 
 from transformers import PreTrainedTokenizerBase
 
+from trajnb.qlora import control
+
 # Templates print a date, many today's: prompts would depend on the day a run is made or gone on with.
 TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """What every template takes for today: Llama 3's is told a `date_string`, others ask `strftime_now`."""
@@ -128,7 +130,7 @@ def _write(
     """What the template makes of messages."""
     template = tokenizer.get_chat_template()
     return tokenizer.apply_chat_template(
-        list(messages),
+        control.as_text(tokenizer, messages),
         chat_template=_clock() + template if "strftime_now" in template else template,
         tokenize=False,
         add_generation_prompt=add_generation_prompt,
@@ -165,13 +167,13 @@ def _text(
         if len(messages) > 1:
             raise
         text = ""  # it wants a user first
-    if len(messages) == 1 and messages[0]["content"] not in text:
+    if len(messages) == 1 and control.marked(tokenizer, messages[0]["content"]) not in text:
         text = _write(tokenizer, _folded(messages), add_generation_prompt)
     return text + (known.lead if add_generation_prompt else "")
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return control.tokens(tokenizer, text)
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], stopped: bool) -> str:
@@ -190,7 +192,7 @@ def chat_tokens(
 
 def count_text(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
     """The function that `formatting.load_corpus` takes: text -> number of tokens."""
-    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return lambda text: len(control.tokens(tokenizer, control.marked(tokenizer, text)))
 
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Mapping]], int]:
@@ -225,8 +227,8 @@ def _encode(tokenizer: PreTrainedTokenizerBase, prompt: Messages, completion: Me
     asked = _text(tokenizer, prompt, add_generation_prompt=True)
     whole = _text(tokenizer, [*prompt, *completion])
     if not whole.startswith(asked):
-        _check_same(asked, whole, prompt[-1]["content"].strip())
-        whole = asked + completion[-1]["content"] + known.tail
+        _check_same(asked, whole, control.marked(tokenizer, prompt[-1]["content"].strip()))
+        whole = asked + control.marked(tokenizer, completion[-1]["content"]) + known.tail
     before, tokens = _tokens(tokenizer, asked), _tokens(tokenizer, whole)
     if tokens[: len(before)] != before:  # the tokenizer joins what stands on both sides
         tokens = before + _tokens(tokenizer, whole[len(asked) :])

@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from peft import (
@@ -35,7 +37,9 @@ from transformers.utils import logging as transformers_logging
 
 from trajnb import assets, cache, machine
 from trajnb.hub import hub_errors
+from trajnb.plain import parse_json
 from trajnb.qlora import attention, chat
+from trajnb.shapes import check_shape
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -62,18 +66,48 @@ class ModelFiles:
     def sha256(self) -> str:
         """Hash of the weights: of the one file, or of the hashes, a line each, of several files.
 
-        Raises ValueError where the folder holds no safetensors.
+        Raises ValueError as `weights`.
         """
-        files = sorted(self.folder.glob("*.safetensors"))
-        if not files:
-            raise ValueError(
-                f"{self.folder} holds no *.safetensors: "
-                "other weight formats can run code and are not read"
-            )
-        hashes = [cache.sha256(file) for file in files]
+        hashes = [cache.sha256(file) for file in self.weights()]
         if len(hashes) == 1:
             return hashes[0]
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+    def weights(self) -> list[Path]:
+        """The files that are loaded, by name: `model.safetensors`, or those that its index names.
+
+        Raises ValueError where the folder holds none, or is that of an adapter, which would load
+        another model, or where the index leads out of the folder.
+        """
+        if (self.folder / "adapter_config.json").exists():
+            raise ValueError(
+                f"model {self.id!r} is an adapter, which loads its base from elsewhere: name the base, "
+                "or merge the two into one model"
+            )
+        whole, index = (self.folder / name for name in ("model.safetensors", INDEX))
+        if whole.is_file():
+            return [whole]
+        if not index.is_file():
+            raise ValueError(
+                f"{self.folder} holds no model.safetensors: "
+                "other weight formats can run code and are not read"
+            )
+        check_shape(shards := parse_json(index.read_text("utf-8")), Index, str(index))
+        names = sorted(set(shards["weight_map"].values()))
+        for name in names:
+            if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name) or not (self.folder / name).is_file():
+                raise ValueError(f"{index} names {name!r:.80}, which is no *.safetensors beside it")
+        return [self.folder / name for name in names]
+
+
+INDEX = "model.safetensors.index.json"
+
+
+class Index(TypedDict):
+    """Which tensor is in which file."""
+
+    weight_map: dict[str, str]
 
 
 def find_model(model: str, revision: str = "") -> ModelFiles:
@@ -129,7 +163,9 @@ def load_tokenizer(model: str, revision: str = "") -> PreTrainedTokenizerBase:
     Raises:
         ValueError: it has no chat template, or one that cannot be used; the message says what to do.
     """
-    tokenizer = AutoTokenizer.from_pretrained(find_model(model, revision).folder)
+    tokenizer = AutoTokenizer.from_pretrained(
+        find_model(model, revision).folder, trust_remote_code=False
+    )
     if tokenizer.chat_template is None:
         raise ValueError(f"model {model!r} has no chat template: use an instruction-tuned model")
     try:
@@ -165,9 +201,11 @@ def load_base(files: ModelFiles, quantization: str = "auto") -> PreTrainedModel:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
+    files.weights()  # what cannot be vouched for is not loaded
     with quiet():
         return AutoModelForCausalLM.from_pretrained(
             files.folder,
+            trust_remote_code=False,
             dtype=dtype,
             quantization_config=config if nf4 else None,
             device_map={"": 0 if on_gpu() else "cpu"},
@@ -211,6 +249,13 @@ def set_adapter_weights(model: PeftModel, weights: dict[str, torch.Tensor]) -> N
     set_peft_model_state_dict(model, weights)
 
 
+def check_finite(weights: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError where a weight is infinite or nan: nothing could be learnt or asked on."""
+    for name, weight in weights.items():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"the weights {name} are not finite")
+
+
 @contextmanager
 def merged(model: Model) -> Iterator[None]:
     """Within, the adapter of `model` is part of its weights, which saves two products and an
@@ -243,7 +288,10 @@ def restore_adapter(model: PeftModel, folder: Path) -> None:
     Raises ValueError where the folder is damaged or of another shape.
     """
     try:
+        if not (folder / "adapter_model.safetensors").is_file():
+            raise ValueError("it holds no adapter_model.safetensors, and no other format is read")
         weights = load_peft_weights(str(folder), device=str(model.device))
+        check_finite(weights)
         if set(weights) != set(get_peft_model_state_dict(model)):
             raise ValueError("it holds other weights than this run's adapter")
         set_peft_model_state_dict(model, weights)
@@ -322,10 +370,12 @@ def _convert(asset: str, folder: Path) -> None:
     (gguf,) = source.rglob("*.gguf")
     told = cache.told(lambda seconds: f"{asset}: weights are de-quantised, once, {seconds:.0f} s")
     with told, quiet():
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = AutoTokenizer.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+        )
         tokenizer.save_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
         )
         _plain(model).save_pretrained(folder)
 

@@ -268,12 +268,22 @@ def kept(
     that are not there yet are measured and added.
     """
     rows = list(rows)
-    found = {_item(line): line for line in read_lines(path)} if path.exists() else {}
+    found = {_item(line): line for line in _there(path)}
     lacking = [row for row in rows if row["block"] in blocks and _item(row) not in found]
     if lacking:
         found |= {_item(line): line for line in measure(lacking)}
         write_lines(path, [found[_item(row)] for row in rows if _item(row) in found])
     return read_lines(path)
+
+
+def _there(path: Path) -> list[dict]:
+    """The lines of a file, none where it is not there or was emptied with its disk."""
+    if not path.exists():
+        return []
+    try:
+        return read_lines(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it, and its answers are asked again") from None
 
 
 def _item(row: Mapping) -> tuple[str, int]:

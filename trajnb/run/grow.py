@@ -1,12 +1,11 @@
 """Trees on the training turn tasks of a stage, and the pairs that are made of them."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trajnb.files import read_lines, write_bytes, write_json, write_lines
+from trajnb.files import read_json, read_lines, write_bytes, write_json, write_lines
 from trajnb.formatting.pairs import Pairs, build_pairs
 from trajnb.machine import say as aloud
 from trajnb.run.homes import Preferring, alone
@@ -94,7 +93,7 @@ def pair(
             made = _paired(run, planned, trees, so_far)
             write_lines(home / "pairs.jsonl", made.rows)
             write_json(home / "pairs.json", {"dropped": made.dropped})
-        dropped = json.loads((home / "pairs.json").read_text())["dropped"]
+        dropped = read_json(home / "pairs.json")["dropped"]
         found = Pairs(tuple(read_lines(home / "pairs.jsonl")), dropped)
     so_far.stages[planned.stage.name] = account_of(planned, trees, found)
     kinds = ", ".join(f"{count} {kind}" for kind, count in kinds_of(found).items())

@@ -1,6 +1,5 @@
 """Train the stages of a run, one adapter folder each; what is trained already is read instead."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trajnb.files import digest, write_json
+from trajnb.files import digest, read_json, sync_files, sync_folder, write_json
 from trajnb.machine import say as aloud
 from trajnb.qlora import model as models
 from trajnb.qlora.prefer import Preferred
@@ -77,7 +76,7 @@ def claim(folder: Path, shaping: dict) -> None:
     if not path.exists():
         write_json(path, shaping)
         return
-    before = json.loads(path.read_text("utf-8"))  # of an older version it says less
+    before = read_json(path)  # of an older version it says less
     changed = sorted(name for name in before if before[name] != shaping.get(name))
     if changed:
         raise ValueError(
@@ -122,7 +121,7 @@ def learn(
     if adapter.exists():
         models.restore_adapter(learner.network, adapter)
         say(f"{where} · trained before")
-        return json.loads(account.read_text("utf-8"))
+        return read_json(account)
     if planned.stage.fresh:
         models.set_adapter_weights(learner.network, learner.initial)
     checkpoints = folder / "checkpoints" / name
@@ -135,7 +134,7 @@ def learn(
     )
     save(learner.network, trained, adapter, account)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return json.loads(account.read_text("utf-8"))
+    return read_json(account)
 
 
 def place_of(run: Prepared, planned: Planned) -> str:
@@ -149,8 +148,13 @@ def save(
     """Keep a trained stage: what it took in `account`, then its adapter as a plain PEFT folder,
     which appears whole or not at all.
     """
+    try:
+        models.check_finite(models.adapter_weights(network))
+    except ValueError as error:
+        raise ValueError(f"training diverged, {error}: lower learning_rate") from None
     write_json(account, asdict(trained) if trained else None)
     fresh = adapter.with_name(f".{adapter.name}")
     network.save_pretrained(fresh)
-    adapter.parent.mkdir(parents=True, exist_ok=True)
+    sync_files(fresh)
     fresh.rename(adapter)
+    sync_folder(adapter.parent)

@@ -10,11 +10,11 @@
 See `run.homes` for what is kept where, `run.turns` and `run.grow` for the steps in between.
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from trajnb.files import read_json
 from trajnb.formatting.controls import flipped_sides, random_sides
 from trajnb.formatting.pairs import Pairs
 from trajnb.machine import say as aloud
@@ -79,7 +79,7 @@ def learn_pairs(
         shutil.rmtree(checkpoints, ignore_errors=True)
     so_far.flops += learnt_plan(run, plan).operations(learner.config, run.settings.lora_rank)
     so_far.stages[name]["pairs"]["learnt"] = len(plan.pairs)
-    so_far.stages[name]["training"] = json.loads(account.read_text())
+    so_far.stages[name]["training"] = read_json(account)
     return so_far.stages[name]["training"]
 
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from trajnb.files import read_lines
-from trajnb.records import Run
+from trajnb.records import Run, read_beside
 from trajnb.scoring import dialogues
 from trajnb.scoring.arms import arms_of
 from trajnb.textless import is_dialogue
@@ -50,7 +49,6 @@ def _lines(runs: Sequence[Run], name: str) -> list[dict]:
     found = []
     arms = arms_of([run.record.parameters for run in runs])
     for run, arm in zip(runs, arms, strict=True):
-        file = run.folder / name
-        if file.is_file():
-            found += [{**line, "arm": arm, "corpus": run.record.corpus["name"]} for line in read_lines(file)]
+        lines = read_beside(run.folder).get(name, [])
+        found += [{**line, "arm": arm, "corpus": run.record.corpus["name"]} for line in lines]
     return found

@@ -195,7 +195,7 @@ def effects(
     columns = [field.name for field in fields(Effect)]
     found = pd.DataFrame([vars(row) for row in rows], columns=columns)
     declared = family or {"measures": [], "effects": []}
-    of_family = found.effect.isin(declared["effects"])
+    of_family = found.effect.isin(declared.get("effects", []))
     found["declared"] = found.measure.isin(declared["measures"]) & of_family
     tested = (found["items"] > 0) & (found.declared | (not family))
     found["holm"] = np.nan

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
+from trajnb.known import check_known
 from trajnb.machine import CHANGED
-from trajnb.records import Run
+from trajnb.records import Run, read_about
+from trajnb.schema import About
 from trajnb.scoring import preferences
 from trajnb.scoring.arms import arms_of
+from trajnb.scoring.crossing import EFFECTS
 from trajnb.scoring.paired import ITEM
 from trajnb.scoring.score import MEASURES
 
@@ -79,14 +81,25 @@ class Plan:
 
 def plan_of(folder: Path) -> Plan:
     """The plan of a study folder."""
-    file = folder / "study.yaml"
-    about = yaml.safe_load(file.read_text("utf-8")) if file.is_file() else {}
+    about = read_about(folder)
+    _check_words(about)
     return Plan(
         list(about.get("runs", [])),
         about.get("family"),
         about.get("primary", ""),
         about.get("smallest_effect"),
     )
+
+
+def _check_words(about: About) -> None:
+    """Raise ValueError for a measure or an effect that nobody knows."""
+    family = about.get("family") or {}
+    for measure in [about["primary"]] if about.get("primary") else []:
+        check_known("primary", measure, MEASURES | preferences.MEASURES)
+    for measure in family.get("measures", []):
+        check_known("measure of the family", measure, MEASURES | preferences.MEASURES)
+    for effect in family.get("effects", []):
+        check_known("effect of the family", effect, [*EFFECTS, *preferences.EFFECTS])
 
 
 def overview(runs: Sequence[Run]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from trajnb.files import read_lines
 from trajnb.objectives import MAIN, PREFERENCES, objective_of
-from trajnb.schema import BEFORE, TURNS, Run
+from trajnb.schema import BEFORE, TURNS, PlayedTurn, Prediction, Run
 from trajnb.scoring import continual, matrices, tables
 from trajnb.scoring.arms import arms_of, in_order
 from trajnb.scoring.paired import by_cell, check_folds, estimate
@@ -54,7 +54,7 @@ def turns(runs: Sequence[Run]) -> pd.DataFrame:
     preference, seed, fold, folds, order, learnt, last, group` as in `tables.frame`; `last` is the
     end of the run.
     """
-    return _rows(runs, lambda run: read_lines(run.folder / TURNS))
+    return _rows(runs, lambda run: read_lines(run.folder / TURNS, PlayedTurn))
 
 
 def calls(runs: Sequence[Run]) -> pd.DataFrame:
@@ -66,7 +66,7 @@ def calls(runs: Sequence[Run]) -> pd.DataFrame:
         own = run.record.parameters["condition"]
         found = [line | {"moment": "after"} for line in run.predictions]
         if (run.folder / BEFORE).is_file():
-            before = read_lines(run.folder / BEFORE)
+            before = read_lines(run.folder / BEFORE, Prediction)
             found += [line | {"moment": "before"} for line in before]
         found = [line for line in found if line["eval_condition"] == own]
         return [line | {"exact": line["canonical"]} for line in found]

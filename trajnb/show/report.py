@@ -2,9 +2,7 @@
 network.
 """
 
-import os
 import re
-import tempfile
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -14,14 +12,14 @@ from urllib.parse import quote
 import jinja2
 import nbformat
 import pandas as pd
-import yaml
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
+from trajnb.files import write_bytes
 from trajnb.formatting.dialogue import Corpus
-from trajnb.records import Run
+from trajnb.records import Run, read_about
 from trajnb.scoring import crossing, preferences
 from trajnb.scoring.answers import answers
 from trajnb.scoring.arms import Arm, arms_of
@@ -107,8 +105,7 @@ def write_index(
     folder = Path(folder)
     runs = {run.folder.name: run for run in finished}
     states = states or dict.fromkeys(runs, "finished")
-    study = folder / "study.yaml"
-    study = yaml.safe_load(study.read_text("utf-8")) if study.is_file() else {}
+    study = read_about(folder)
     arms = dict(zip(runs, arms_of([run.record.parameters for run in finished]), strict=True))
     inks = Numbered()
     linked = (folder / "items.html").is_file()
@@ -190,9 +187,7 @@ def write_readers(
     `corpora`, by hash, hold the dialogues of the runs, as far as they can be had.
     """
     folder = Path(folder)
-    study = folder / "study.yaml"
-    about = yaml.safe_load(study.read_text("utf-8")) if study.is_file() else {}
-    title = about.get("title") or folder.resolve().name
+    title = read_about(folder).get("title") or folder.resolve().name
     wanted = {"items.html": items_html}
     if has_rollouts(finished):
         wanted["rollouts.html"] = rollouts_html
@@ -252,8 +247,4 @@ def _sheets(*names: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Readers see the old page or the new one, never a half."""
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, suffix=".html.part")
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-    os.chmod(draft, 0o644)  # mkstemp's files are the owner's alone, a report is to be read
-    os.replace(draft, path)
+    write_bytes(path, text.encode("utf-8", errors="replace"))

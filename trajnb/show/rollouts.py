@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from trajnb.files import read_lines
 from trajnb.formatting.calls import canonical, read_or_none, without_prefix
 from trajnb.formatting.dialogue import Corpus
 from trajnb.formatting.documents import Api, apis_of
-from trajnb.records import Run
+from trajnb.records import Run, read_beside
 from trajnb.scoring.arms import Arm, arms_of, in_order
 from trajnb.show.plots import condition_colours
 from trajnb.show.reader import Numbered, choices, reader_html, repetition_words
@@ -82,8 +81,7 @@ def _played(runs: Sequence[Run]) -> list[_Played]:
     runs = in_order(runs)
     found: list[tuple[Arm, Run, dict]] = []
     for arm, run in zip(arms_of([run.record.parameters for run in runs]), runs, strict=True):
-        file = run.folder / FILE
-        found += [(arm, run, line) for line in (read_lines(file) if file.is_file() else [])]
+        found += [(arm, run, line) for line in read_beside(run.folder).get(FILE, [])]
     crossed = any(line["eval_condition"] != arm.condition for arm, _, line in found)
     ends = {line["ends"] for _, _, line in found}
     played = []

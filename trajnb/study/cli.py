@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 import trajnb
+from trajnb.escaping import in_terminal
 from trajnb.machine import ROOT, found
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -90,7 +91,7 @@ def run(
         try:
             errors = pipeline.run_study(study, runs, out, NOTEBOOKS, jobs, kept)
         except KeyboardInterrupt:
-            click.echo("\nStopped. The same command goes on from here.", err=True)
+            _echo("Stopped. The same command goes on from here.", err=True)
             sys.exit(130)
     _end(errors, out)
 
@@ -124,7 +125,7 @@ def train(parameters: Path) -> None:
                 whole.train(prepared)
         except job.Held:
             raise ValueError(f"another process is at work on {folder}") from None
-    click.echo(folder)
+    _echo(folder)
 
 
 @main.command()
@@ -164,15 +165,14 @@ def keep_records(folder: Path, out: Path, allow_changes: bool, scores_only: bool
       trajnb run params/bfcl.yaml --records kept/bfcl
     """
     with _told():
-        from trajnb import keeping, records
+        from trajnb import keeping
 
-        names = keeping.keep(folder, out, allow_changes, scores_only)
-        if not names:
+        changed = keeping.keep(folder, out, allow_changes, scores_only)
+        if not changed:
             raise ValueError(f"{folder} holds no finished run: there is no record.json in it")
-        changed = {name: keeping.with_changes(records.runs_folder(folder) / name) for name in names}
     for name, files in changed.items():
-        click.echo(name + (f"  with uncommitted changes: {', '.join(files)}" if files else ""))
-    click.echo(f"{len(names)} runs in {out}")
+        _echo(name + (f"  with uncommitted changes: {', '.join(files)}" if files else ""))
+    _echo(f"{len(changed)} runs in {out}")
 
 
 @main.command()
@@ -194,7 +194,7 @@ def fetch(assets: tuple[str, ...]) -> None:
 
         for asset in assets or SMALL:
             check_known("asset", asset, ASSETS)
-            click.echo(f"{asset}: {fetch_asset(asset)}")
+            _echo(f"{asset}: {fetch_asset(asset)}")
         from trajnb.study.provision import build
 
         build(assets or SMALL)
@@ -261,12 +261,12 @@ def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> N
         return
     for key, value in account.items():
         if not isinstance(value, dict):
-            click.echo(f"{key}: {value}")
+            _echo(f"{key}: {value}")
             continue
-        click.echo(f"{key}:{'' if value else ' none'}")
+        _echo(f"{key}:{'' if value else ' none'}")
         for part, counts in value.items():
             counts = counts if isinstance(counts, dict) else {"": counts}
-            click.echo(
+            _echo(
                 f"  {part}: {', '.join(f'{name} {count}'.strip() for name, count in counts.items())}"
             )
 
@@ -314,9 +314,9 @@ def bench_train(repeats: int, out: Path | None, growth: bool, **work) -> None:
     with _told():
         from trajnb import bench
 
-        result = bench.train(_work(work), repeats, click.echo)
+        result = bench.train(_work(work), repeats, _echo)
         if growth:
-            result["growth"] = bench.growth(_work(work), repeats, click.echo)
+            result["growth"] = bench.growth(_work(work), repeats, _echo)
     _show_bench(result, out)
 
 
@@ -335,7 +335,7 @@ def bench_evaluate(repeats: int, out: Path | None, **work) -> None:
     with _told():
         from trajnb import bench
 
-        result = bench.evaluate(_work(work), repeats, click.echo)
+        result = bench.evaluate(_work(work), repeats, _echo)
     _show_bench(result, out)
 
 
@@ -358,7 +358,7 @@ def bench_prefer(repeats: int, out: Path | None, **work) -> None:
     with _told():
         from trajnb.bench_prefer import PairWork, prefer
 
-        result = prefer(PairWork(**work), repeats, click.echo)
+        result = prefer(PairWork(**work), repeats, _echo)
     _show_bench(result, out)
 
 
@@ -373,10 +373,16 @@ def _show_bench(result: dict, out: Path | None) -> None:
     from trajnb import bench
     from trajnb.files import write_json
 
-    click.echo("\n" + bench.table(result))
+    for line in ["", *bench.table(result).splitlines()]:
+        _echo(line)
     if out:
         write_json(out, result)
-        click.echo(out)
+        _echo(out)
+
+
+def _echo(line: object, err: bool = False) -> None:
+    """Print a line; what is foreign in it moves no cursor and makes no further line."""
+    click.echo(in_terminal(line), err=err)
 
 
 @contextmanager
@@ -387,17 +393,17 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (ValueError, CacheError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(in_terminal(error)) from error
     except OSError as error:
-        raise click.ClickException(os_error(error)) from error
+        raise click.ClickException(in_terminal(os_error(error))) from error
 
 
 def _end(errors: dict[str, str], out: Path) -> None:
     for name, error in errors.items():
-        click.echo(f"{name} failed: {error}", err=True)
+        _echo(f"{name} failed: {error}", err=True)
     for line in _headline(out):
-        click.echo(line)
-    click.echo(out.resolve() / "index.html")
+        _echo(line)
+    _echo(out.resolve() / "index.html")
     sys.exit(1 if errors else 0)
 
 
@@ -433,13 +439,15 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
         ["to do", f"{len(left)} runs", *[""] * len(axes), *_cost(left)],
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    click.echo(f"{title}: {len(runs)} runs into {out}\n")
+    _echo(f"{title}: {len(runs)} runs into {out}")
+    _echo("")
     for row in rows:
-        click.echo(
+        _echo(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
-    click.echo(
-        "\nEstimates: tokens from characters; read = in evaluation; time on two CPU cores, one run "
+    _echo("")
+    _echo(
+        "Estimates: tokens from characters; read = in evaluation; time on two CPU cores, one run "
         "at a time: measured for smollm2-135m, for a larger asset in proportion to its parameters; "
         "? = another model."
     )
@@ -462,7 +470,8 @@ def _prepare_all(runs: dict[str, dict]) -> None:
             "; a model is not on this machine yet, so turns that are too long for max_length would be "
             "found once it is"
         )
-    click.echo(f"\nPrepared: {said}.")
+    _echo("")
+    _echo(f"Prepared: {said}.")
 
 
 def _values(run: dict, names: list[str]) -> list[str]:

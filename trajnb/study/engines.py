@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from trajnb.escaping import in_terminal
 from trajnb.machine import cores
 from trajnb.study.job import Held, Job, Process, last_error, own_kernel, read_progress, start, stop
 from trajnb.study.live import Outlook, live_line
@@ -112,6 +113,11 @@ class _Local:
             except Held:
                 self._say_held(job)
                 continue
+            except OSError as error:  # a full disk: others may have room
+                self.waiting.remove(job)
+                self.errors[job.name] = f"it cannot be started: {error.strerror}: {error.filename}"
+                self._tell(job, "failed", f"failed: {self.errors[job.name]}")
+                continue
             self.waiting.remove(job)
             if process is None:
                 self.outlook.end(_kind(job))
@@ -159,7 +165,8 @@ class _Local:
         left = self.outlook.left(running, list(map(_kind, self.waiting)))
         jobs = [(one.job.name, one.progress) for one in self.running]
         width = shutil.get_terminal_size().columns - 1
-        print(f"\r\x1b[2K{live_line(self.outlook, left, jobs, now, width)}", end="", flush=True)
+        line = live_line(self.outlook, left, jobs, now, width)
+        print("\r\x1b[2K" + in_terminal(line)[:width], end="", flush=True)
 
     def _say_held(self, job: Job) -> None:
         if job.name not in self.held:
@@ -173,7 +180,7 @@ class _Local:
 
 def say(text: str) -> None:
     """Print a line that stays, in place of the live line if there is one."""
-    print(f"\r\x1b[2K{text}" if sys.stdout.isatty() else text, flush=True)
+    print(("\r\x1b[2K" if sys.stdout.isatty() else "") + in_terminal(text), flush=True)
 
 
 def elapsed(seconds: float) -> str:

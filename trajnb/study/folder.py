@@ -6,15 +6,18 @@ from pathlib import Path
 
 import yaml
 
-from trajnb.files import write_bytes
-from trajnb.keeping import adopt
+from trajnb.corpora.load import corpus_of
+from trajnb.files import read_json, write_bytes
+from trajnb.keeping import Kept, adopt, read_kept
 from trajnb.machine import now
-from trajnb.records import read_study, runs_folder
-from trajnb.run.settings import asked_with
-from trajnb.schema import condition_of_today, upgrade_parameters
+from trajnb.records import ABOUT, check_pool, finished_runs, has_runs, read_about, runs_folder
+from trajnb.run.settings import asked_with, identity
+from trajnb.schema import About, Planned, Record, to_record, upgrade_parameters
 from trajnb.scoring.score import has_holes
+from trajnb.shapes import check_shape
 from trajnb.study.engines import say
 from trajnb.study.params import Study
+from trajnb.textless import name_of_model
 
 DECISIVE = ("primary", "smallest_effect")
 
@@ -23,7 +26,7 @@ def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
     """Make `out` the folder of this study, or raise ValueError where it is already something
     else's.
     """
-    about = out / "study.yaml"
+    about = out / ABOUT
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: choose a folder with --out")
     if out.is_dir() and any(out.iterdir()) and not about.is_file():
@@ -35,7 +38,7 @@ def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
     )
     if strange:
         raise ValueError(
-            f"{out} holds runs of another study, {_name_in(about)}: {', '.join(strange)}. "
+            f"{out} holds runs of another study, {_name_in(out)}: {', '.join(strange)}. "
             "Choose another folder with --out, or delete them if they are not wanted"
         )
     (out / "runs").mkdir(parents=True, exist_ok=True)
@@ -43,50 +46,64 @@ def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
     decisive = {"primary": study.primary, "smallest_effect": study.smallest_effect}
     decisive = {name: value for name, value in decisive.items() if value}
     if study.family:
-        content["family"] = _declared(study.family, decisive, about)
+        content["family"] = _declared(study.family, decisive, read_about(out))
     content |= decisive
     content["runs"] = runs
     content = json.loads(json.dumps(content))  # lists that runs share would become YAML anchors
     write_bytes(about, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
-def _declared(family: dict, decisive: dict, about: Path) -> dict:
+def _declared(family: dict, decisive: dict, before: About) -> dict:
     """The family of tests with the time at which this study's folder first named it, and with it
     what is decisive.
     """
-    before = yaml.safe_load(about.read_text(encoding="utf-8")) if about.is_file() else {}
     named = before.get("family") or {}
     same = {name: named.get(name) for name in family} == family
     same = same and {name: before.get(name) for name in DECISIVE if name in before} == decisive
-    return {**family, "declared": named["declared"] if same else now()}
+    return {**family, "declared": (named.get("declared") if same else None) or now()}
 
 
-def adopt_kept(out: Path, runs: dict[str, dict], kept: Path) -> None:
-    """Take over from the folder `kept` the records of those `runs` that are not finished in `out`.
+def adopt_kept(
+    out: Path, runs: dict[str, dict], kept: Path, defaults: Mapping[str, object] | None = None
+) -> None:
+    """Take over from the folder `kept` the records of those `runs` that are not finished in `out`:
+    those whose own parameters are the run's, whatever their folder is called. Nothing is written
+    before all of it is read and checked.
+
+    `defaults`: of the parameters, which is what a record had of those that it lacks.
+
+    Raises:
+        ValueError: there is no record, one is damaged, or they cannot be pooled.
     """
-    if not any(kept.rglob("record.json")):
+    if not has_runs(kept):
         raise ValueError(f"{kept} holds no finished run: there is no record.json in it")
-    found = {path.parent.name: path.parent for path in runs_folder(kept).glob("*/record.json")}
+    found = [read_kept(path.parent) for path in sorted(runs_folder(kept).glob("*/record.json"))]
+    taken: dict[str, Kept] = {}
     for name, run in runs.items():
-        if name not in found or is_finished(out / "runs" / name, run):
+        if is_finished(out / "runs" / name, run):
             continue
-        if other := _other_condition(found[name], run):
-            say(f"{name}: the record in {kept} is of condition {other}, so it runs anew")
-            continue
-        if is_finished(found[name], run):
-            adopt(out / "runs" / name, found[name])
-            say(f"{name}: taken from {kept}")
-        else:
+        own = [one for one in found if not _differing(one.run.record, run, defaults, order=True)]
+        whole = [one for one in own if _is_answered(one.run.record, run)]
+        if whole:
+            taken[name] = whole[0]
+        elif own:
             say(
                 f"{name}: the record in {kept} lacks an evaluation that is asked for, so it runs anew"
             )
-    read_study(out)  # whether all of it can be pooled
+        elif others := [one for one in found if one.run.folder.name == name]:
+            told = _differing(others[0].run.record, run, defaults, order=True)
+            say(f"{name}: the record in {kept} is of {', '.join(told)}, so it runs anew")
+    check_pool([*finished_runs(out), *(one.run for one in taken.values())])
+    for name, one in taken.items():
+        adopt(out / "runs" / name, one)
+        say(f"{name}: taken from {kept}")
 
 
 def check_can_go_on(out: Path, states: Mapping[str, str]) -> None:
     """Raise ValueError where an evaluation would have to be added to a record without texts."""
     for name in [name for name, state in states.items() if state != "finished"]:
-        if (_content(out / "runs" / name) or {}).get("scores_only"):
+        record = _record(out / "runs" / name)
+        if record and record.scores_only:
             raise ValueError(
                 f"the record of {name} was kept without texts (trajnb records --scores-only), so "
                 "nothing can be added to it, and it lacks an evaluation that is asked for: take "
@@ -110,11 +127,18 @@ def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
 def planned_states(out: Path) -> dict[str, str] | None:
     """The `run_states` of the runs that study.yaml names; None for a folder of records without it.
     """
-    about = out / "study.yaml"
-    if not about.is_file():
-        return None
-    runs = yaml.safe_load(about.read_text(encoding="utf-8"))["runs"]
-    return run_states(out, {name: upgrade_parameters(run) for name, run in runs.items()})
+    return run_states(out, planned_runs(out)) or None
+
+
+def planned_runs(out: Path) -> dict[str, dict]:
+    """The runs that study.yaml names, with their parameters; none where there is no such file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    runs = read_about(out).get("runs", {})
+    check_shape(runs, dict[str, Planned], f"{ABOUT}: runs")
+    return {name: upgrade_parameters(run) for name, run in runs.items()}
 
 
 def is_finished(folder: Path, run: dict) -> bool:
@@ -122,45 +146,65 @@ def is_finished(folder: Path, run: dict) -> bool:
     the stages that it asks for.
 
     Raises:
-        ValueError: what is there is no record, or that of another condition.
+        ValueError: what is there is no record, or that of a run with other parameters.
     """
-    content = _content(folder)
-    if content is None:
+    record = _record(folder)
+    if record is None:
         return False
-    if other := _other_condition(folder, run):
+    if others := _differing(record, run):
         raise ValueError(
-            f"{folder} holds a run of condition {other}, not {run['condition']}: choose another "
+            f"{folder} holds a run of {', '.join(others)}, not {_of(run, others)}: choose another "
             "folder with --out, or delete it"
         )
-    today = condition_of_today(content.get("parameters", {}))
-    matrix = {today(condition): scores for condition, scores in content["matrix"].items()}
+    return _is_answered(record, run)
+
+
+def _is_answered(record: Record, run: dict) -> bool:
     asked = asked_with(run)
-    if not set(asked) <= set(matrix):
+    if not set(asked) <= set(record.matrix):
         return False
     ends = run.get("eval_stages", "all") == "ends"
-    return ends or not has_holes({name: matrix[name] for name in asked})
+    return ends or not has_holes({name: record.matrix[name] for name in asked})
 
 
-def _content(folder: Path) -> dict | None:
-    """What the record of a folder says, None where there is none."""
-    record = folder / "record.json"
+def _record(folder: Path) -> Record | None:
+    """The record of a folder, None where there is none."""
+    file = folder / "record.json"
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-        content["matrix"]
+        return to_record(read_json(file))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{record} is no record: delete it, and the run goes on") from None
-    return content
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{file} is no record: delete it, and the run goes on ({error})"
+        ) from None
 
 
-def _other_condition(folder: Path, run: dict) -> str:
-    """The condition of the run in a folder, where it is not that of `run`: names of runs outlived
-    the change of what `placebo` shows.
+def _differing(
+    record: Record, run: dict, defaults: Mapping | None = None, order: bool = False
+) -> list[str]:
+    """What the record's own parameters say where they shape another run than `run`, such as
+    `condition full`. Names of runs outlived the change of what `placebo` shows, and a folder can be
+    called anything.
+
+    `order`: also whether blocks were learnt in the corpus's own order, where that is asked for; it
+    takes the corpus.
     """
-    parameters = _content(folder).get("parameters", {})
-    condition = upgrade_parameters(parameters).get("condition", run["condition"])
-    return condition if condition != run["condition"] else ""
+    theirs = identity({**(defaults or {}), **record.parameters})
+    ours = identity(run)
+    if record.scores_only and "model" in ours:
+        ours["model"] = name_of_model(ours["model"])
+    if ours.get("order") == []:
+        del ours["order"]
+        if order and "corpus" in run:
+            ours["order"] = list(corpus_of(run).blocks)
+    differ = [name for name in ours if name in theirs and theirs[name] != ours[name]]
+    return [f"{name} {theirs[name]}"[:80] for name in differ]
+
+
+def _of(run: dict, told: list[str]) -> str:
+    """What `run` has in place of what `_differing` told."""
+    return ", ".join(f"{run.get(name, '')}"[:60] for name in (one.split()[0] for one in told))
 
 
 def count(states: dict[str, str]) -> str:
@@ -170,8 +214,8 @@ def count(states: dict[str, str]) -> str:
     )
 
 
-def _name_in(about: Path) -> str:
+def _name_in(out: Path) -> str:
     try:
-        return str(yaml.safe_load(about.read_text(encoding="utf-8"))["name"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return read_about(out).get("name", "of an unknown name")
+    except ValueError:
         return "of an unknown name"

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 
 from trajnb.run.settings import NOT_IDENTITY, asked_with, identity
@@ -20,6 +21,7 @@ def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
     """
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     runs: dict[str, dict] = {}
+    check_size(study)
     for place, grid in enumerate(study.grids):
         for run in _runs_of(grid, defaults | study.common, f"{study.name}: runs[{place}]"):
             try:
@@ -33,6 +35,27 @@ def expand(study: Study, parameters: Parameters) -> dict[str, dict]:
                 if "all" in (twin.get("eval_stages"), run.get("eval_stages")):
                     twin["eval_stages"] = "all"
     return runs
+
+
+MOST_RUNS = 10_000
+"""Of a study; the largest that was planned has under a hundred."""
+
+
+def check_size(study: Study) -> None:
+    """Raise ValueError where the grids of a study are of more runs than anyone has time for, before
+    any of them is made.
+    """
+    total = 0
+    for grid in study.grids:
+        tied = grid.get("together", {})
+        orders = grid.get("orders", 1)
+        free = [len(values) for name, values in grid.items() if name not in ("orders", "together")]
+        steps = [len(values) for name, values in tied.items() if name != "orders"]
+        total += math.prod(free) * max(steps, default=1) * (
+            orders if isinstance(orders, int) else len(orders)
+        )
+    if total > MOST_RUNS:
+        raise ValueError(f"{study.name}: runs makes {total:,} runs, and a study has at most {MOST_RUNS:,}")
 
 
 def _runs_of(grid: dict, shared: dict, where: str) -> Iterator[dict]:

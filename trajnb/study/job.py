@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 import yaml
 
+from trajnb.files import read_json, write_bytes
 from trajnb.machine import FASTER, PROGRESS
 
 PATIENCE = 10
@@ -108,9 +109,8 @@ def start(
     with hold(job.log) as log:  # papermill and its kernel inherit it: it lasts as long as they do
         if is_done(job):
             return None
-        job.parameters_file.write_text(
-            yaml.safe_dump(job.parameters, sort_keys=False), encoding="utf-8"
-        )
+        plain = json.loads(json.dumps(job.parameters))  # shared lists would become YAML anchors
+        write_bytes(job.parameters_file, yaml.safe_dump(plain, sort_keys=False).encode())
         command = [sys.executable, "-m", "papermill", str(job.notebook), str(job.executed)]
         command += ["-f", str(job.parameters_file), "-k", "python3"]
         command += ["--log-output", "--no-progress-bar"]
@@ -132,16 +132,26 @@ def last_error(job: Job) -> str:
     its log.
     """
     try:
-        cells = json.loads(job.executed.read_text(encoding="utf-8"))["cells"]
+        cells = read_json(job.executed)["cells"]
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
         errors = [
             f"{one['ename']}: {one['evalue']}" for one in outputs if one["output_type"] == "error"
         ]
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it was cut, or is none
         errors = []
-    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = _last_lines(job.log)
     last = (errors or [line for line in lines if line.strip()] or ["it ended without a word"])[-1]
     return " ".join(last.split())
+
+
+def _last_lines(log: Path) -> list[str]:
+    """The last 64 KiB of a log, as lines; nothing of one that cannot be read."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 2**16))
+            return file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def read_progress(process: Process) -> None:

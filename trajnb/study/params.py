@@ -23,15 +23,16 @@ The parameters, their types and the words allowed for them are read from the tra
 
 import ast
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from trajnb.files import read_yaml
 from trajnb.known import KINDS, as_kind, check_known, nearest
 from trajnb.machine import ROOT, found, resolve
+from trajnb.plain import parse_yaml
 from trajnb.run.preferences import check_preferences
 from trajnb.run.settings import FOLDERS, asked_with, check_played, check_recalled
 from trajnb.strategies import strategy_of
@@ -62,6 +63,20 @@ class Parameter:
         )
 
 
+    def check_range(self, value: object) -> None:
+        """Raise ValueError where a number lies outside the interval that ends the help text, such
+        as `in (0, 1]`: at a round bracket the end itself is outside.
+        """
+        if not (found := _RANGE.search(self.help)):
+            return
+        low, high = float(found["low"]), float(found["high"])
+        above = value > low or (value == low and found["opens"] == "[")
+        below = value < high or (value == high and found["closes"] == "]")
+        if not (above and below):
+            raise ValueError(f"{self.name} is {value!r:.40}: it must lie {found[0]}")
+
+
+_RANGE = re.compile(r"in (?P<opens>[\[(])(?P<low>[\d.-]+), (?P<high>[\d.]+)(?P<closes>[])])$")
 Parameters = dict[str, Parameter]  # of one notebook, by name
 
 
@@ -147,7 +162,7 @@ def read_params(file: Path, parameters: Parameters, settings: Sequence[str] = ()
         _grid(file, f"runs[{place}]", grid, parameters) for place, grid in enumerate(grids)
     )
     common |= _read_settings(settings, grids, parameters)
-    title, description = (str(content.get(key) or "") for key in ("title", "description"))
+    title, description = (_text(file, key, content.get(key)) for key in ("title", "description"))
     family = _family(file, content["family"]) if content.get("family") is not None else None
     primary = _primary(file, content, family)
     effect = _smallest_effect(file, content, primary)
@@ -178,6 +193,7 @@ def check_run(run: dict, parameters: Parameters) -> None:
     for name, value in run.items():
         if words := parameters[name].words:
             check_known(name, value, words)
+        parameters[name].check_range(value)
     _check_conditions(run)
     if "strategy" in run:
         _check_strategy(run)
@@ -192,23 +208,30 @@ def check_run(run: dict, parameters: Parameters) -> None:
 
 def _load_yaml(file: Path) -> dict:
     try:
-        text = file.read_text(encoding="utf-8")
+        content = read_yaml(Path(os.path.realpath(file)))  # one's own file may be a link
     except FileNotFoundError:
         others = (
             sorted(path.name for path in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
         )
         raise ValueError(f"{file} does not exist{nearest(file.name, others)}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ValueError(f"{file} cannot be read as text: {error}") from None
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read as text in YAML: {error}") from None
     if content is None:
         raise ValueError(f"{file} is empty: a params file holds `common` and `runs`")
     if not isinstance(content, dict):
         raise ValueError(f"{file} must map `common` and `runs`, but holds {_shown(content)}")
     return content
+
+
+def _text(file: Path, key: str, value: object) -> str:
+    """A title or a description, which YAML may take for a number."""
+    if value is None:
+        return ""
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise ValueError(f"{file}: {key} must be text, not {_shown(value)}")
 
 
 def _read_settings(settings: Sequence[str], grids: Sequence[dict], parameters: Parameters) -> dict:
@@ -222,9 +245,9 @@ def _read_settings(settings: Sequence[str], grids: Sequence[dict], parameters: P
                 f"--set {name}: {name} is set in runs; --set changes only what all runs share"
             )
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ValueError(f"--set {setting}: {text!r} is not a YAML value") from None
+            value = parse_yaml(text)
+        except ValueError:
+            raise ValueError(f"--set {setting[:80]}: {text!r:.80} is not a YAML value") from None
         values[name] = _checked("--set", "", name, "" if value is None else value, parameters)
     return values
 
@@ -286,7 +309,9 @@ def _axis(file: Path, place: str, name: str, value: object, parameters: Paramete
 def _orders(file: Path, place: str, value: object) -> int | list:
     """A count of block orders, or the orders themselves."""
     lists = isinstance(value, list) and value and all(isinstance(order, list) for order in value)
-    if lists or (type(value) is int and value > 0):
+    if lists and all(isinstance(block, str) for order in value for block in order):
+        return value
+    if type(value) is int and value > 0:
         return value
     raise ValueError(
         f"{file}: {place}.orders must be a count or a list of lists of blocks, not {_shown(value)}"
@@ -409,14 +434,6 @@ def _check_conditions(run: dict) -> None:
 
 
 def _check_strategy(run: dict) -> None:
-    if not 0 < run["replay_share"] <= 1:
-        raise ValueError(
-            f"replay_share is {run['replay_share']}: it must lie above 0 and be at most 1"
-        )
-    if run["shots"] < 1:
-        raise ValueError(
-            f"shots is {run['shots']}: few-shot prompts need at least one worked example"
-        )
     if run.get("rollout_dialogues", 0) > 0:  # not there where 02_train alone is asked for
         _check_rollout(run)
     if run["match_tokens"] and not strategy_of(run).trains:

@@ -2,17 +2,19 @@
 run.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
-import yaml
-
+from trajnb.files import read_json, read_yaml
 from trajnb.objectives import USUAL, objective_of
-from trajnb.records import read_study
+from trajnb.records import has_runs, read_beside, read_study
 from trajnb.run.settings import asked_with
+from trajnb.schema import PlayedMeans
+from trajnb.shapes import check_shape
 from trajnb.study import engines
 from trajnb.study.engines import Slots, say, slots, visible_gpus
 from trajnb.study.folder import (
@@ -21,6 +23,7 @@ from trajnb.study.folder import (
     claim_folder,
     count,
     is_finished,
+    planned_runs,
     planned_states,
     run_states,
 )
@@ -77,13 +80,32 @@ class Part:
     """How many are executed at a time where nobody says it and there is no GPU."""
 
 
+class Ended(TypedDict):
+    """How papermill says that an execution ended."""
+
+    exception: NotRequired[bool | None]
+    end_time: NotRequired[str | None]
+
+
+class Metadata(TypedDict):
+    papermill: Ended
+
+
+class Executed(TypedDict):
+    """What is looked at of an executed notebook."""
+
+    metadata: Metadata
+
+
 def is_shown(job: Job) -> bool:
     """Whether the page of `job` is there, made without an error and with the same parameters."""
     try:
-        executed = json.loads(job.executed.read_text(encoding="utf-8"))["metadata"]["papermill"]
-        parameters = yaml.safe_load(job.parameters_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError):
+        notebook = read_json(job.executed)
+        check_shape(notebook, Executed, "it")
+        parameters = read_yaml(job.parameters_file)
+    except (OSError, ValueError):
         return False
+    executed = notebook["metadata"]["papermill"]
     done = executed.get("exception") is None and executed.get("end_time") is not None
     return done and parameters == job.parameters and job.executed.with_suffix(".html").is_file()
 
@@ -96,11 +118,11 @@ def is_trained(job: Job) -> bool:
 def is_rolled_out(job: Job) -> bool:
     """Whether the rollout of `job` is kept, with the same parameters."""
     try:
-        kept = json.loads((job.log.parent / "rollout.json").read_text(encoding="utf-8"))[
-            "parameters"
-        ]
-    except (OSError, ValueError, KeyError):
+        played = read_json(job.log.parent / "rollout.json")
+        check_shape(played, PlayedMeans, "it")
+    except (OSError, ValueError):
         return False
+    kept = played.get("parameters", {"": None})
     return kept.items() <= job.parameters.items()
 
 
@@ -236,7 +258,8 @@ def run_study(
     place = Place(out.resolve(), notebooks)
     claim_folder(place.out, study, runs)
     if kept:
-        adopt_kept(place.out, runs, kept)
+        known = notebook_parameters(notebooks / TRAIN).items()
+        adopt_kept(place.out, runs, kept, {name: one.default for name, one in known})
     states = run_states(place.out, runs)
     check_can_go_on(place.out, states)
     write_index(place.out, states)
@@ -245,10 +268,10 @@ def run_study(
     for part in PARTS:
         waiting = [job for job in jobs_of(part, place, runs, states) if not part.is_done(job)]
         places = _slots(part, jobs)
-        errors |= engine(waiting, places, part.is_done, partial(_changed, part, place.out, states))
+        changed = partial(_changed, part, place.out, states, errors)
+        errors |= engine(waiting, places, part.is_done, changed)
         errors |= {job.name: told for job in waiting if (told := _unshown(job)) and job.name not in errors}
-    write_readers(place.out)
-    write_index(place.out, states)
+    _write_pages(place.out, states, errors)
     return errors
 
 
@@ -288,15 +311,46 @@ def _slots(part: Part, jobs: int | None) -> Slots:
     return slots(jobs if jobs or visible_gpus() or part.at_least == 1 else part.at_least)
 
 
-def _changed(part: Part, out: Path, states: dict[str, str], job: Job, state: str) -> None:
-    """Show what has become of a job: its page and, of a training run, the index."""
+def _changed(
+    part: Part, out: Path, states: dict[str, str], errors: dict[str, str], job: Job, state: str
+) -> None:
+    """Show what has become of a job: its page and, of a training run, the index. A page that cannot
+    be made is an error of its own in `errors`: the work goes on.
+    """
     if state != "running" and job.executed.is_file():
-        render_page(job.executed)
+        with _page_named(errors, f"page of {job.name}"):
+            render_page(job.executed)
     if part.trains:
         states[job.name] = state
         if state == "finished":
-            write_readers(out)
+            _write_pages(out, states, errors)
+            return
+        with _page_named(errors, "index.html"):
+            write_index(out, states)
+
+
+def _write_pages(out: Path, states: dict[str, str] | None, errors: dict[str, str]) -> None:
+    """The pages of items and of rollouts, then the index, which links them."""
+    with _page_named(errors, "items.html"):
+        write_readers(out)
+    with _page_named(errors, "index.html"):
         write_index(out, states)
+
+
+@contextmanager
+def _page_named(errors: dict[str, str], name: str) -> Iterator[None]:
+    """Whatever keeps a page from being made is one sentence under its name, gone once it is made.
+
+    Of notebooks that were cut, disks that are full and templates anything may come; nothing of it
+    may end what computes.
+    """
+    try:
+        yield
+    except Exception as error:
+        errors[name] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        say(f"{name}: it cannot be made: {errors[name]}")
+    else:
+        errors.pop(name, None)
 
 
 def _unshown(job: Job) -> str:
@@ -304,8 +358,8 @@ def _unshown(job: Job) -> str:
     from trajnb.show.page import unshown
 
     try:
-        cells = json.loads(job.executed.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError):
+        cells = read_json(job.executed)["cells"]
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
     count = unshown(output for cell in cells for output in cell.get("outputs", []))
     return f"{count} figures are missing from its page" if count else ""
@@ -316,21 +370,28 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
     name.
     """
     place = Place(out.resolve(), notebooks)
-    if not any(place.out.rglob("record.json")):
+    if not has_runs(place.out):
         raise ValueError(f"{place.out} holds no finished run: there is no record.json in it")
+    for run in read_study(place.out):  # damage ends it here, before anything is executed
+        read_beside(run.folder)
+    planned_runs(place.out)
     errors: dict[str, str] = {}
     for part in PARTS:
         if part.is_done is _never:
             job = job_of(part, place, "", {})
-            errors |= engines.local([job], slots(1), _never, partial(_changed, part, place.out, {}))
+            changed = partial(_changed, part, place.out, {}, errors)
+            errors |= engines.local([job], slots(1), _never, changed)
             errors |= {job.name: told} if (told := _unshown(job)) and job.name not in errors else {}
     for part in PARTS:
         for executed in place.out.glob(
             f"runs/*/{part.notebook}" if part.per_run else part.notebook
         ):
-            render_page(executed)
-    write_readers(place.out)
-    write_index(place.out, planned_states(place.out))
+            with _page_named(errors, f"page of {executed.relative_to(place.out)}"):
+                render_page(executed)
+    with _page_named(errors, "items.html"):
+        write_readers(place.out)
+    with _page_named(errors, "index.html"):
+        write_index(place.out, planned_states(place.out))
     return errors
 
 

@@ -7,12 +7,15 @@ are bounded before a call runs. All bounds lie far above what BFCL's own calls n
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 
 LONGEST = 10_000  # characters of a call's arguments, and of a response
 LARGEST = 1e30  # a number's distance from zero
 DEEPEST = 30  # folders within folders, lists within lists
 NODES = 1_000  # files and folders of a tree
 TEXT = 1_000_000  # characters of a tree: all its contents, and the path of every node
+PARTS = 20_000  # values of an instance: messages, orders, comments, with every list and key of them
+WORDS = 1_000_000  # characters of these
 DIGITS = {  # what sets the size of a number, or of the work to find it: at most this far from zero
     ("power", "exponent"): 1_000,
     ("logarithm", "precision"): 1_000,
@@ -30,10 +33,23 @@ def check_arguments(name: str, arguments: Mapping[str, object]) -> None:
     for argument, value in arguments.items():
         _check_value(value, DEEPEST)
         most = DIGITS.get((name, argument))
-        if most is not None and isinstance(value, int | float) and abs(value) > most:
+        number = as_number(value)
+        if most is not None and number is not None and not abs(number) <= most:
             raise Refused(f"{argument} must lie between -{most} and {most}")
     if len(repr(arguments)) > LONGEST:
         raise Refused(f"the arguments are longer than {LONGEST} characters")
+
+
+def as_number(value: object) -> float | None:
+    """The number that an API makes of an argument: mpmath and `float` read texts too, '20000000' and
+    '2e7'; None where it makes none.
+    """
+    if isinstance(value, str):
+        try:
+            return float(Fraction(value)) if "/" in value else float(value)
+        except (ValueError, ArithmeticError):
+            return None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def check_response(result: object, text: str) -> None:
@@ -50,7 +66,7 @@ def check_world(instances: Iterable[object]) -> None:
     and so leads back to it.
     """
     for instance in instances:
-        _check_finite(vars(instance))
+        _check_parts(vars(instance))
         if hasattr(instance, "root"):
             _check_tree(instance.root)
             _check_tree(instance._current_dir)
@@ -86,6 +102,20 @@ def _check_value(value: object, depth: int) -> None:
             _check_value(part, depth - 1)
     elif not isinstance(value, str | None):
         raise Refused(f"an argument may not be of type {type(value).__name__}")
+
+
+def _check_parts(attributes: dict) -> None:
+    """All that an instance holds, of which no kind may grow without end: it is looked at after every
+    call.
+    """
+    count = text = 0
+    for part in _parts(attributes):
+        count += 1
+        text += len(part) if isinstance(part, str | bytes) else 0
+        if isinstance(part, float) and not math.isfinite(part):
+            raise Refused("a number would no longer be finite")
+        if count > PARTS or text > WORDS:
+            raise Refused(f"a world may hold {PARTS} values and {WORDS} characters of an API")
 
 
 def _check_finite(value: object) -> None:

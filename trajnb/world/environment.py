@@ -10,6 +10,7 @@ import copy
 import importlib
 import inspect
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -131,12 +132,19 @@ class Environment:
             raise
         except Exception as error:
             return _failure(error)
-        return Response(text, failed=_tells_of_an_error(result))
+        return Response(_text(text), failed=_tells_of_an_error(result))
 
 
 def _failure(error: Exception, refused: bool = False) -> Response:
     complaint = str(error) or type(error).__name__
-    return Response(FAILED + complaint[:COMPLAINT], failed=True, refused=refused)
+    return Response(FAILED + _text(complaint[:COMPLAINT]), failed=True, refused=refused)
+
+
+def _text(response: str) -> str:
+    """A response that is text: halves of characters (surrogates), which no tokenizer takes and no
+    file holds, become question marks.
+    """
+    return response.encode(errors="replace").decode()
 
 
 def _tells_of_an_error(result: object) -> bool:
@@ -159,15 +167,20 @@ def _response_text(result: object) -> str:
 @cache
 def _classes() -> dict[str, type]:
     """The allow-listed classes, from the verified wheel even where some `bfcl_eval` is installed."""
+    importlib.import_module("mpmath")  # MathAPI's, and not what could lie in the folder by that name
     folder = str(fetch("bfcl"))
     installed = _forget_modules()
     sys.path.insert(0, folder)
+    # no bytecode: nobody has checked what lies there, and a cache may be read-only
+    bytecode = sys.pycache_prefix, sys.dont_write_bytecode
+    sys.pycache_prefix, sys.dont_write_bytecode = os.devnull, True
     try:
         return {
             name: getattr(importlib.import_module(f"{_SOURCES}.{module}"), name)
             for name, module in MODULES.items()
         }
     finally:
+        sys.pycache_prefix, sys.dont_write_bytecode = bytecode
         sys.path.remove(folder)
         _forget_modules()
         sys.modules.update(installed)

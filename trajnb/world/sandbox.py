@@ -1,7 +1,8 @@
 """Environments in a child process, so that no call harms the process that evaluates a model.
 
 Arguments are bounded (`world.bounds`), but what nobody thought of must not matter either: the child has
-limits on processor time, memory and the clock, and can open no file and no socket. This process sends it text
+limits on processor time, memory and the clock, can open no file and no socket, has no environment, and
+on Linux may make no system call that reaches beyond itself (`world.filter`). This process sends it text
 and reads JSON; it executes no call and unpickles nothing. Limits are POSIX; elsewhere the clock alone acts.
 """
 
@@ -16,7 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trajnb.assets import fetch
+from trajnb.cache import cache_folder
 from trajnb.formatting.calls import LIMIT
+from trajnb.world.child import LIFE
 from trajnb.world.environment import FAILED, Response
 
 START = 120  # seconds that a child may take to import what it needs, on a busy machine
@@ -44,6 +47,8 @@ class Sandbox:
             dialogue = sandbox.open(["GorillaFileSystem"], {})
             response = sandbox.execute(dialogue, "[mkdir(dir_name='new')]")
 
+    Threads may share it: they wait for each other.
+
     Args:
         cpu_seconds: that a call may compute.
         wall_seconds: that it may last on the clock.
@@ -59,6 +64,7 @@ class Sandbox:
         self._opened = 0
         self._known: set[int] = set()  # dialogues that the present child holds
         self._child = _Child(*self._limits)
+        self._lock = threading.RLock()  # a reply is to the last request: one at a time
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -77,40 +83,44 @@ class Sandbox:
         Raises:
             ValueError: a class that may not run, or a configuration that it cannot load.
         """
-        dialogue = self._opened
-        self._opened += 1
-        self._dialogues[dialogue] = _Dialogue(involved_classes, initial_config)
-        self._prepare(dialogue)
-        return dialogue
+        with self._lock:
+            dialogue = self._opened
+            self._opened += 1
+            self._dialogues[dialogue] = _Dialogue(involved_classes, initial_config)
+            self._prepare(dialogue)
+            return dialogue
 
     def execute(self, dialogue: int, text: str) -> Response:
         """Carry out the first call in a text. One that costs the child its life gets a refusal as well."""
-        self._prepare(dialogue)
         text = text[:LIMIT]
-        try:
-            response = Response(*self._child.ask("execute", dialogue, text, seconds=self._wall_seconds))
-        except SandboxError:
-            message = "the call takes more time or memory than a call may take"
-            return Response(FAILED + message, failed=True, refused=True)
-        if not response.refused:
-            self._dialogues[dialogue].past.append((text, response))
-        return response
+        with self._lock:
+            try:
+                self._prepare(dialogue)
+                response = Response(*self._child.ask("execute", dialogue, text, seconds=self._wall_seconds))
+            except SandboxError:
+                message = "the call takes more time or memory than a call may take"
+                return Response(FAILED + message, failed=True, refused=True)
+            if not response.refused:
+                self._dialogues[dialogue].past.append((text, response))
+            return response
 
     def state(self, dialogue: int) -> dict[str, dict]:
         """By class the public attributes, which BFCL's rule compares, see `world.snapshot`."""
-        self._prepare(dialogue)
-        return self._child.ask("state", dialogue, seconds=self._wall_seconds)
+        with self._lock:
+            self._prepare(dialogue)
+            return self._child.ask("state", dialogue, seconds=self._wall_seconds)
 
     def close(self, dialogue: int) -> None:
         """Forget a dialogue, and let the child forget it."""
-        del self._dialogues[dialogue]
-        if dialogue in self._known and self._child.is_alive():
-            self._child.ask("close", dialogue, seconds=self._wall_seconds)
-        self._known.discard(dialogue)
+        with self._lock:
+            del self._dialogues[dialogue]
+            if dialogue in self._known and self._child.is_alive():
+                self._child.ask("close", dialogue, seconds=self._wall_seconds)
+            self._known.discard(dialogue)
 
     def _prepare(self, dialogue: int) -> None:
         """See to a living child that holds the dialogue as it stands."""
-        if not self._child.is_alive():
+        if not self._child.is_alive() or self._child.used > LIFE / 2:
             self.replaced += 1
             self._known.clear()
             self._child.stop()
@@ -131,7 +141,8 @@ class _Child:
 
     def __init__(self, cpu_seconds: int, megabytes: int):
         command = [sys.executable, "-P", "-m", "trajnb.world.child", str(cpu_seconds), str(megabytes)]
-        environ = os.environ | {
+        environ = {  # nothing of the parent's, which holds tokens
+            "TRAJNB_CACHE": str(cache_folder().resolve()),
             "PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path),
             "PYTHONHASHSEED": "0",  # some responses print a set
         }
@@ -140,9 +151,11 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environ,
-            start_new_session=True,  # Ctrl-C is for the parent, at whose end the child sees its pipe closed
+            # signals to a group stay there; Ctrl-C is for the parent, at whose end the child sees its pipe closed
+            start_new_session=True,
         )
         self.pid = self._process.pid
+        self.used = 0.0  # seconds of the processor
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -163,7 +176,7 @@ class _Child:
         try:
             self._process.stdin.write(request)
             self._process.stdin.flush()
-            done, result = json.loads(self._lines.get(timeout=seconds))
+            done, result, self.used = json.loads(self._lines.get(timeout=seconds))
         except (OSError, queue.Empty, ValueError) as error:
             self.stop()
             raise SandboxError("the process for API calls is gone, or did not answer in time") from error

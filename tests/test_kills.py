@@ -1,0 +1,252 @@
+"""Nothing that is finished is lost: runs killed, short of disk, or started twice, end as undisturbed ones.
+
+All of it is slow (`pytest -m slow tests/test_kills.py -s`, half an hour); figures are printed. Moments are drawn
+from a seed that is printed too: TRAJNB_KILL_SEED draws them again.
+"""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from trajnb.machine import ROOT
+from trajnb.study.params import notebook_parameters
+from trajnb.study.pipeline import TRAIN
+
+pytestmark = pytest.mark.slow
+SEED = int(os.environ.get("TRAJNB_KILL_SEED", random.SystemRandom().randrange(10**6)))
+KILLS = int(os.environ.get("TRAJNB_KILLS", 30))
+FEW = int(os.environ.get("TRAJNB_KILLS_OF_STUDIES", 5))
+COMMON = {
+    "corpus": "bfcl", "documents": "used", "model": "tiny", "train_dialogues": 2, "held_out_dialogues": 1,
+    "epochs": 3, "dialogues_per_step": 1, "learning_rate": 0.01, "lora_dropout": 0.1, "max_new_tokens": 16,
+    "stop_targets": True, "condition": "full",
+}  # fmt: skip
+LIMITS = (400, 5_000, 40_000, 150_000, 400_000)
+"""Bytes that a file may have, for a disk that is full at different files of a run."""
+PHASES = ("reading", "asked before", *(f"{what} {n}" for n in (1, 2, 3, 4) for what in ("learning", "asked")))
+"""Of `trajnb train`, by what its folder holds."""
+
+
+@pytest.fixture(scope="module")
+def draw():
+    print(f"\nTRAJNB_KILL_SEED={SEED}")
+    return random.Random(SEED)
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory):
+    """The command line with the real notebooks for runs, and pages of nothing: they are tested elsewhere."""
+    folder = tmp_path_factory.mktemp("repository") / "notebooks"
+    shutil.copytree(ROOT / "notebooks", folder)
+    for name in ("01_inspect", "03_evaluate", "07_details"):
+        path = folder / f"{name}.ipynb"
+        notebook = nbformat.read(path, 4)
+        cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+        notebook.cells = cells
+        nbformat.write(notebook, path)
+    code = "import sys; from pathlib import Path; from trajnb.study import cli; "
+    code += f"cli.NOTEBOOKS = Path({str(folder)!r}); cli.main()"
+    return [sys.executable, "-c", code]
+
+
+def begin(command: list, limit: int = 0) -> subprocess.Popen:
+    """A command started, with its words kept; `limit`: bytes that a file of it may have."""
+    lower = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+    return subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, preexec_fn=lower if limit else None,
+    )  # fmt: skip
+
+
+def told(process: subprocess.Popen) -> str:
+    said, _ = process.communicate(timeout=1200)
+    assert "Traceback" not in said, said[-3000:]
+    return said
+
+
+def kill_all(process: subprocess.Popen) -> None:
+    """SIGKILL a command with all its processes."""
+    try:
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        tree = []
+    for one in tree:
+        try:
+            os.kill(one.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.communicate()
+    psutil.wait_procs(tree, timeout=10)
+
+
+def phase(folder: Path) -> str:
+    """Where `trajnb train` stands in a folder; `finished` at the end."""
+    if (folder / "record.json").exists():
+        return "finished"
+    done = len([one for one in folder.glob("adapters/*") if not one.name.startswith(".")])
+    if done == 0 and not (folder / "shaping.json").exists():
+        return "reading"
+    if list(folder.glob(f"checkpoints/{done + 1}-*/checkpoint-*")):
+        return f"learning {done + 1}"
+    return f"asked {done}" if done else "asked before"
+
+
+def parameters(folder: Path) -> Path:
+    """The parameters file of a run in `folder`."""
+    known = notebook_parameters(ROOT / "notebooks" / TRAIN)
+    told = {name: one.default for name, one in known.items()} | COMMON
+    folder.mkdir(parents=True)
+    file = folder.with_suffix(".yaml")
+    file.write_text(yaml.safe_dump(told | {"run_folder": str(folder)}))
+    return file
+
+
+def measured(folder: Path) -> dict:
+    """All that a run measured, but for times and places."""
+    lines = {
+        name: (folder / name).read_text()
+        for name in ("items.jsonl", "predictions.jsonl", "stops.jsonl", "rollouts.jsonl")
+        if (folder / name).exists()
+    }
+    adapters = {
+        str(path.relative_to(folder)): {name: weight.tobytes() for name, weight in load_file(path).items()}
+        for path in sorted(folder.glob("adapters/*/*.safetensors"))
+    }
+    return lines | {"matrix": json.loads((folder / "record.json").read_text())["matrix"], "adapters": adapters}
+
+
+def check_same(folder: Path, undisturbed: dict) -> None:
+    found = measured(folder)
+    assert found.keys() == undisturbed.keys() and len(found["adapters"]) == 4
+    for name, value in undisturbed.items():
+        assert found[name] == value, f"{name} is another after it was disturbed"
+    left = [path.name for path in folder.rglob(".*") if path.is_dir()]
+    assert left == [], "nothing half made is left"
+
+
+@pytest.fixture(scope="module")
+def trained(cli, tmp_path_factory):
+    """What an undisturbed `trajnb train` measures, and the seconds that it takes."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    began = time.monotonic()
+    process = begin([*cli, "train", parameters(folder)])
+    said = told(process)
+    assert process.returncode == 0, said
+    return measured(folder), time.monotonic() - began
+
+
+def test_train_killed_at_any_moment_ends_as_if_it_had_not_been(cli, trained, draw, tmp_path):
+    undisturbed, took = trained
+    seen, round_, killed = Counter(), 0, 0
+    while killed < KILLS:
+        round_ += 1
+        folder = tmp_path / f"round{round_}"
+        command = [*cli, "train", parameters(folder)]
+        # a run is killed again and again on its way: first in a phase where none was yet, else anywhere
+        for wanted in [*[one for one in PHASES if not seen[one]], None, None]:
+            process = begin(command)
+            end = time.monotonic() + 3 * took
+            while wanted and phase(folder) != wanted and process.poll() is None and time.monotonic() < end:
+                time.sleep(0.005)
+            time.sleep(draw.uniform(0, 0.3 if wanted and wanted != "reading" else took / 2))
+            if process.poll() is not None:
+                assert process.returncode == 0, told(process)
+                break
+            seen[phase(folder)] += 1
+            killed += 1
+            kill_all(process)
+            if killed == KILLS:
+                break
+        process = begin(command)
+        said = told(process)
+        assert process.returncode == 0, said
+        check_same(folder, undisturbed)
+    print(f"\n{killed} kills of trajnb train in {round_} rounds, 0 losses; by phase {dict(seen)}")
+    if KILLS >= 30:
+        assert not [one for one in PHASES if not seen[one]], seen
+
+
+def test_train_with_a_full_disk_says_so_and_ends_as_if_there_had_been_room(cli, trained, draw, tmp_path):
+    for limit in LIMITS[:FEW]:
+        folder = tmp_path / f"full{limit}"
+        command = [*cli, "train", parameters(folder)]
+        process = begin(command, limit)
+        said = told(process)
+        last = said.strip().splitlines()[-1]
+        assert process.returncode == 1 and last.startswith("Error: "), said
+        print(f"\nfiles of at most {limit:,} bytes, {phase(folder)}: {last}")
+        process = begin(command)
+        assert told(process) and process.returncode == 0
+        check_same(folder, trained[0])
+
+
+def study(folder: Path, cli: list) -> list:
+    """The command of a study of one run that is rolled out."""
+    file = folder / "small.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    common = {name: value for name, value in COMMON.items() if name != "condition"} | {"rollout_dialogues": 1}
+    file.write_text(yaml.safe_dump({"common": common, "runs": [{"condition": ["full"]}]}))
+    return [*cli, "run", file, "--out", folder / "out", "--jobs", "1"]
+
+
+def run_of(folder: Path) -> Path:
+    (found,) = folder.glob("out/runs/*")
+    return found
+
+
+@pytest.fixture(scope="module")
+def studied(cli, tmp_path_factory):
+    """What an undisturbed `trajnb run` measures, and the seconds that it takes."""
+    folder = tmp_path_factory.mktemp("studied")
+    began = time.monotonic()
+    process = begin(study(folder, cli))
+    said = told(process)
+    assert process.returncode == 0, said
+    found = measured(run_of(folder))
+    assert "rollouts.jsonl" in found and found["rollouts.jsonl"]
+    return found, time.monotonic() - began
+
+
+def test_run_killed_at_any_moment_ends_as_if_it_had_not_been(cli, studied, draw, tmp_path):
+    undisturbed, took = studied
+    command, killed = study(tmp_path, cli), 0
+    for number in range(FEW):
+        process = begin(command)
+        time.sleep(draw.uniform(0.2, 1) * took / 2 * (1 + number / FEW))
+        if process.poll() is None:
+            killed += 1
+        kill_all(process)
+    process = begin(command)
+    said = told(process)
+    assert process.returncode == 0, said
+    check_same(run_of(tmp_path), undisturbed)
+    print(f"\n{killed} kills of trajnb run, 0 losses")
+
+
+def test_two_runs_on_one_folder_end_as_one(cli, studied, draw, tmp_path):
+    undisturbed, took = studied
+    for number in range(FEW):
+        command = study(tmp_path / str(number), cli)
+        first = begin(command)
+        time.sleep(draw.uniform(0, took))
+        second = begin(command)
+        for process in (first, second):
+            said = told(process)
+            assert process.returncode == 0, said
+        check_same(run_of(tmp_path / str(number)), undisturbed)
+    print(f"\n{FEW} times two trajnb run on one folder, 0 losses")
