@@ -293,6 +293,7 @@ def _taint(folder: Path, words: dict) -> Corpus:
             {
                 "dialogue_id": dialogue_id, "block": own[0]["block"], "success": False, "progress": 0.0,
                 "turns": [False] * len(own), "cut": 0, "ends": "oracle", "stage": 4,
+                "train_condition": record["parameters"]["condition"], "figures": {},
                 "eval_condition": record["parameters"]["condition"], "gold": [[one["gold"]] for one in own],
                 "calls": [
                     {"turn": place, "text": HOSTILE[place % 6], "response": HOSTILE[3] * 30, "failed": True}
