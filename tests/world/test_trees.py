@@ -81,3 +81,8 @@ def test_a_search_that_cannot_be_is_named(wrong, message):
 def test_a_path_has_room_for_the_reference_and_a_little_more():
     assert [Search().depth(calls) for calls in (1, 2, 6, 7)] == [3, 4, 8, 8]
     assert [Search(ends="oracle").depth(calls) for calls in (1, 7)] == [1, 7]
+
+
+def test_a_line_that_is_nested_without_end_holds_no_tree():
+    with pytest.raises(ValueError, match="this line holds no tree; grow it again"):
+        from_line('{"nodes": ' + "[" * 100_000)

@@ -19,6 +19,7 @@ from trajnb.formatting.replies import FAILED, KINDS, REFUSED, STOP, form, meanin
 from trajnb.formatting.trajectories import Lesson
 from trajnb.known import check_known
 from trajnb.world.grow import together
+from trajnb.world.lines import read_line
 from trajnb.world.sandbox import Sandbox
 from trajnb.world.sapling import kind_of, writable
 from trajnb.world.trees import Ask, Draw, Said, Wanted
@@ -250,12 +251,13 @@ def from_line(line: str) -> Trajectory:
     Raises:
         ValueError: the line holds no trajectory.
     """
-    try:
-        content = json.loads(line)
-        moves = tuple(Move(**move) for move in content.pop("moves"))
-        trajectory = Trajectory(moves=moves, **content)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"this line holds no trajectory; sample it again: {line[:80]}") from error
-    for move in moves:
+    trajectory = read_line(line, trajectory_of, "trajectory", "sample")
+    for move in trajectory.moves:
         check_known("kind", move.kind, KINDS)
     return trajectory
+
+
+def trajectory_of(content: dict) -> Trajectory:
+    """The trajectory of a line's object."""
+    moves = tuple(Move(**move) for move in content.pop("moves"))
+    return Trajectory(moves=moves, **content)

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from trajnb.formatting.documents import apis_of
 from trajnb.formatting.replies import meaning
 from trajnb.known import check_known
-from trajnb.world.candidates import Move, Sampling, Trajectory, is_over, judged, moved, played
+from trajnb.world.candidates import Sampling, Trajectory, is_over, judged, moved, played, trajectory_of
 from trajnb.world.grow import together
+from trajnb.world.lines import read_line
 from trajnb.world.repairers import FAILURES, READS_GOLD, REPAIRERS, Case, failure
 from trajnb.world.sandbox import Sandbox
 from trajnb.world.trees import Ask, Draw, Said, Wanted
@@ -178,21 +179,18 @@ def to_line(repair: Repair) -> str:
     return json.dumps(asdict(repair))
 
 
+def _repair_of(content: dict) -> Repair:
+    attempts = tuple(map(trajectory_of, content.pop("attempts")))
+    return Repair(attempts=attempts, **content)
+
+
 def from_line(line: str) -> Repair:
     """The repair of a line.
 
     Raises:
         ValueError: the line holds no repair.
     """
-    try:
-        content = json.loads(line)
-        attempts = []
-        for attempt in content.pop("attempts"):
-            moves = tuple(Move(**move) for move in attempt.pop("moves"))
-            attempts.append(Trajectory(moves=moves, **attempt))
-        repair = Repair(attempts=tuple(attempts), **content)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"this line holds no repair; repair it again: {line[:80]}") from error
+    repair = read_line(line, _repair_of, "repair", "repair")
     check_known("repairer", repair.repairer, REPAIRERS)
     check_known("failure", repair.failure, FAILURES)
     return repair

@@ -14,6 +14,7 @@ from hashlib import sha256
 from trajnb.formatting.conditions import History
 from trajnb.formatting.replies import KINDS, REFUSED, ROOT, Fork, Reply
 from trajnb.known import check_known
+from trajnb.world.lines import read_line
 from trajnb.world.rollout import ENDS
 from trajnb.world.turns import TurnTask, history_of
 
@@ -183,19 +184,19 @@ def to_line(tree: Tree) -> str:
     return json.dumps(asdict(tree))
 
 
+def _tree_of(content: dict) -> Tree:
+    nodes = tuple(Node(**node) for node in content.pop("nodes"))
+    return Tree(nodes=nodes, **content)
+
+
 def from_line(line: str) -> Tree:
     """The tree of a line.
 
     Raises:
         ValueError: the line holds no tree.
     """
-    try:
-        content = json.loads(line)
-        nodes = tuple(Node(**node) for node in content.pop("nodes"))
-        tree = Tree(nodes=nodes, **content)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"this line holds no tree; grow it again: {line[:80]}") from error
-    for place, node in enumerate(nodes):
+    tree = read_line(line, _tree_of, "tree", "grow")
+    for place, node in enumerate(tree.nodes):
         check_known("kind", node.kind, KINDS)
         if not ROOT <= node.parent < place:
             raise ValueError(f"tree {tree.task}: node {place} cannot come after node {node.parent}")
