@@ -149,8 +149,12 @@ def _pack(folder):
     folder.mkdir()
     for number, content in enumerate(PARTS, start=1):
         with zipfile.ZipFile(folder / f"apart_part{number}-1-py3-none-any.whl", "w") as archive:
-            archive.writestr(f"apart_part{number}/__init__.py", "raise ImportError")
-            archive.writestr(f"apart_part{number}/data/part{number:02}.bin", content)
+            for name, text in (
+                ("__init__.py", b"raise ImportError"),
+                (f"data/part{number:02}.bin", content),
+            ):
+                # a ZipInfo without a date has the same one in every process: so has the file its hash
+                archive.writestr(zipfile.ZipInfo(f"apart_part{number}/{name}"), text)
     files = sorted(folder.iterdir())
     hashes = " ".join(cache.sha256(file) for file in files)
     return Asset(
