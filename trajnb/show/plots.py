@@ -61,6 +61,9 @@ def use_style() -> None:
     sns.set_theme(style="whitegrid", font_scale=0.9)
     plt.rcParams.update({"figure.dpi": 130, "axes.titleweight": "bold", "axes.titlesize": "medium"})
     plt.rcParams["text.parse_math"] = False  # a name with $ is no formula
+    # texts stay texts, and a figure of the same numbers the same bytes
+    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "trajnb"})
+    plt.rcParams["font.sans-serif"] = ["DejaVu Sans", "Arial"]  # the first comes with matplotlib
 
 
 def colours(arms: Iterable[Arm]) -> dict[Arm, str]:
