@@ -9,7 +9,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from trajnb.show.page import inline_svg
+from trajnb.show.vector import inline_svg
 
 OPTIONAL = "optional"
 """The tag of a markdown cell that has nothing to say where the code below it shows nothing."""

@@ -1,12 +1,10 @@
-"""What a page needs to show figures, whatever the environment says: a way to show them, glyphs, SVG
-that fits into HTML, and warnings without the paths of a machine.
+"""What a page needs to show figures, whatever the environment says: a way to show them, glyphs, and
+warnings without the paths of a machine.
 """
 
-import re
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cache
-from html import escape
 
 import matplotlib.pyplot as plt
 from IPython import get_ipython
@@ -102,33 +100,6 @@ def _letters(path: str) -> frozenset[str]:
         return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
     except (OSError, RuntimeError):  # a file that is gone, or no font that FreeType reads
         return frozenset()
-
-
-POINT = 4 / 3
-"""Pixels of a screen; matplotlib measures figures in points."""
-SHRINKS = 0.92
-"""As much of its width as a figure keeps at least, for its smallest text to be 9 pixels high."""
-
-
-def inline_svg(svg: str, words: str = "") -> str:
-    """A figure of matplotlib as an element of a page: without what is only for files (a prolog, a
-    date, a style sheet that would be the whole page's) and names that every figure has. It is as
-    wide as it was drawn and shrinks little, for its texts must stay readable; the page scrolls it.
-
-    `words` say what it shows. Its texts were escaped by matplotlib. A figure that is not
-    matplotlib's stays as it is.
-    """
-    opening, _, body = svg[max(svg.find("<svg"), 0) :].partition(">")
-    drawn = re.search(r'width="([\d.]+)pt".* viewBox="([-\d. ]+)"', opening)
-    if not drawn:
-        return svg
-    wide = POINT * float(drawn[1])
-    body = re.sub(r"<(metadata|style)\b.*?</\1>|<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*">', "<g>", body)
-    body = re.sub(r"\n\s*", "\n", body)
-    style = f"width: 100%; max-width: {wide:.0f}px; min-width: {SHRINKS * wide:.0f}px"
-    label = f' role="img" aria-label="{escape(words)}"' if words else ""
-    return f'<svg viewBox="{drawn[2]}" style="{style}"{label}>{body}'
 
 
 def unshown(outputs: Iterable[dict]) -> int:

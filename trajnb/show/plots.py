@@ -150,6 +150,9 @@ def matrices(panels: Mapping[str, Matrix], score: str) -> Figure:
             annot_kws={"fontsize": "small"},
             cbar=False,
         )
+        for text in ax.texts:
+            if text.get_color() == ".15":
+                text.set_color("black")  # on an area: see `vector`
         frame_learnt(ax, matrix.blocks, len(matrix.right))
         ax.set(
             title=f"{title}: {MEASURES[score][0]}", xlabel="asked about", ylabel="after learning"
