@@ -52,10 +52,13 @@ def test_figures_stand_in_the_page_whatever_backend_was_chosen(shell):
     assert "image/svg+xml" not in drawn(shell, figure)
     plots.use_style()
     axes[0, 0].set_title("costs $5_000 and $x^2")
-    svg = drawn(shell, plots.finish(figure))["image/svg+xml"]
-    assert re.search(r"<text [^>]*>costs \$5_000 and \$x\^2</text>", svg), "no text"
+    assert "image/svg+xml" in drawn(shell, plots.finish(figure))
     plots.use_style()
     assert "image/svg+xml" in drawn(shell, plots.finish(figure)), "again"
+    later, axes = plots.subplots(1, 1)
+    axes[0, 0].set_title("costs $5_000 and $x^2")
+    svg = drawn(shell, plots.finish(later))["image/svg+xml"]
+    assert re.search(r"<text [^>]*>costs \$5_000 and \$x\^2</text>", svg), "text is drawn as outlines"
 
 
 def test_a_figure_that_cannot_be_drawn_fails_the_cell(shell):

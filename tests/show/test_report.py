@@ -243,6 +243,18 @@ def test_index_of_a_study_that_has_only_begun(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
 
 
+def test_index_of_a_running_study_has_a_bar_and_the_time_left(tmp_path, write_run):
+    write_run(tmp_path / "runs" / "full-s0")  # in 300 seconds
+    states = {"full-s0": "finished", "full-s1": "running", "full-s2": "waiting", "full-s3": "waiting"}
+    write_index(tmp_path, read_study(tmp_path), states)
+    html = (tmp_path / "index.html").read_text("utf-8")
+    assert '<progress value="1" max="4"' in html
+    assert "1 of 4 runs finished, about 12 min left" in html
+    write_index(tmp_path, read_study(tmp_path))
+    ended = (tmp_path / "index.html").read_text("utf-8")
+    assert "<progress" not in ended and "min left" not in ended
+
+
 def test_index_links_only_what_is_there(tmp_path, write_run):
     folder = write_run(tmp_path / "runs" / "full-s0")
     (folder / "02_train.html").touch()

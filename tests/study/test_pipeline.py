@@ -28,7 +28,7 @@ def plain_pages():
         page = lambda executed: executed.with_suffix(".html").write_text("page")  # noqa: E731
         patch.setattr(pipeline, "render_page", page)
         patch.setattr(pipeline, "write_readers", lambda out: None)
-        patch.setattr(pipeline, "write_index", lambda out, s: (out / "index.html").write_text(json.dumps(s)))
+        patch.setattr(pipeline, "write_index", lambda out, s, runs=None: (out / "index.html").write_text(json.dumps(s)))
         yield
 
 

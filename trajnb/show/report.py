@@ -5,6 +5,7 @@ network.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from urllib.parse import quote
 
 import jinja2
@@ -106,7 +107,9 @@ def write_index(
         title=study.get("title") or folder.resolve().name,
         description=study.get("description"),
         busy="running" in states.values(),
-        progress=f"{list(states.values()).count('finished')} of {len(states)} runs finished",
+        ended=list(states.values()).count("finished"),
+        planned=len(states),
+        left=_left(finished, list(states.values())),
         facts=_facts(finished),
         pages=[(page, label) for page, label in PAGES.items() if (folder / page).is_file()],
         **shown,
@@ -161,6 +164,18 @@ def write_readers(
     for name, html in wanted.items():
         _write(folder / name, html(title, finished, corpora, pages))
     return [folder / name for name in wanted]
+
+
+def _left(finished: Sequence[Run], states: Sequence[str]) -> str:
+    """How long a study still takes, by its runs that are finished; empty where it does not run, or
+    where nothing can be said yet.
+    """
+    running = states.count("running")
+    if not running or not finished:
+        return ""
+    each = mean(run.record.seconds["total"] for run in finished) / 60
+    minutes = each * (running / 2 + states.count("waiting")) / running  # those that run are half done
+    return f"about {minutes:.0f} min left" if minutes < 90 else f"about {minutes / 60:.0f} h left"
 
 
 def _facts(runs: Sequence[Run]) -> list[str]:
