@@ -397,7 +397,7 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
     planned_runs(place.out)
     errors: dict[str, str] = {}
     with _page_named(errors, "items.html"):
-        write_readers(place.out)  # the evaluation links them
+        write_readers(place.out, read_study(place.out))  # the evaluation links them
     for part in PARTS:
         if part.is_done is _never:
             job = job_of(part, place, "", {})
