@@ -1,20 +1,22 @@
 """Nothing that is finished is lost: runs killed, short of disk, or started twice, end as undisturbed ones.
 
-All of it is slow (`pytest -m slow tests/test_kills.py -s`, half an hour); figures are printed. Moments are drawn
-from a seed that is printed too: TRAJNB_KILL_SEED draws them again.
+All of it is slow (`pytest -m slow tests/test_kills.py -s`, a quarter of an hour); figures are printed. Moments are
+drawn from a seed that is printed too: TRAJNB_KILL_SEED draws them again.
+
+What is killed as `trajnb train` is forked from a process that has imported torch, which else would be most of
+its time; what writes, and what is killed, is the same.
 """
 
 import json
+import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -22,6 +24,7 @@ import psutil
 import pytest
 import yaml
 from safetensors.numpy import load_file
+from warm import train
 
 from trajnb.machine import ROOT
 from trajnb.study.params import notebook_parameters
@@ -32,12 +35,14 @@ SEED = int(os.environ.get("TRAJNB_KILL_SEED", random.SystemRandom().randrange(10
 KILLS = int(os.environ.get("TRAJNB_KILLS", 30))
 FEW = int(os.environ.get("TRAJNB_KILLS_OF_STUDIES", 5))
 COMMON = {
-    "corpus": "bfcl", "documents": "used", "model": "tiny", "train_dialogues": 2, "held_out_dialogues": 1,
-    "epochs": 3, "dialogues_per_step": 1, "learning_rate": 0.01, "lora_dropout": 0.1, "max_new_tokens": 16,
+    "corpus": "sample", "model": "tiny", "train_dialogues": 1, "held_out_dialogues": 1,
+    "epochs": 3, "dialogues_per_step": 1, "learning_rate": 0.01, "lora_dropout": 0.1, "max_new_tokens": 4,
     "stop_targets": True, "condition": "full",
 }  # fmt: skip
 LIMITS = (400, 5_000, 40_000, 150_000, 400_000)
 """Bytes that a file may have, for a disk that is full at different files of a run."""
+PATIENCE = 1200
+"""Seconds that a command may take; on an idle machine each takes a tenth of a minute."""
 PHASES = ("reading", "asked before", *(f"{what} {n}" for n in (1, 2, 3, 4) for what in ("learning", "asked")))
 """Of `trajnb train`, by what its folder holds."""
 
@@ -64,25 +69,24 @@ def cli(tmp_path_factory):
     return [sys.executable, "-c", code]
 
 
-def begin(command: list, limit: int = 0) -> subprocess.Popen:
-    """A command started, with its words kept; `limit`: bytes that a file of it may have."""
-    lower = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+def begin(command: list) -> subprocess.Popen:
+    """A command started, with its words kept."""
     return subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, preexec_fn=lower if limit else None,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
 def told(process: subprocess.Popen) -> str:
-    said, _ = process.communicate(timeout=1200)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert "Traceback" not in said, said[-3000:]
     return said
 
 
-def kill_all(process: subprocess.Popen) -> None:
-    """SIGKILL a command with all its processes."""
+def kill_tree(pid: int) -> None:
+    """SIGKILL a process with all its own."""
     try:
-        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         tree = []
     for one in tree:
@@ -90,8 +94,49 @@ def kill_all(process: subprocess.Popen) -> None:
             os.kill(one.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    process.communicate()
     psutil.wait_procs(tree, timeout=10)
+
+
+def kill_all(process: subprocess.Popen) -> None:
+    kill_tree(process.pid)
+    process.communicate()
+
+
+class Train:
+    """`trajnb train`, begun in a process that is forked; its words stand in a file."""
+
+    def __init__(self, file: Path, limit: int = 0):
+        """`limit`: bytes that a file of it may have."""
+        self.words = file.with_suffix(".words")
+        method = multiprocessing.get_context("forkserver")
+        self.process = method.Process(target=train, args=(str(file), str(self.words), limit))
+        self.process.start()
+
+    def runs(self) -> bool:
+        return self.process.is_alive()
+
+    def kill(self) -> None:
+        kill_tree(self.process.pid)
+        self.process.join()
+
+    def end(self) -> tuple[int, str]:
+        """Its exit status and its words, at its end."""
+        self.process.join(PATIENCE)
+        assert not self.runs(), "it does not end"
+        said = self.words.read_text()
+        assert "Traceback" not in said, said[-3000:]
+        return self.process.exitcode, said
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """Processes are forked from one that has imported what a run needs."""
+    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]), "OMP_NUM_THREADS": "1"}
+    with pytest.MonkeyPatch.context() as changed:
+        for name, value in environment.items():
+            changed.setenv(name, value)
+        multiprocessing.set_forkserver_preload(["warm", "trajnb.run.prepare", "trajnb.run.train", "transformers.trainer"])
+        yield
 
 
 def phase(folder: Path) -> str:
@@ -140,58 +185,57 @@ def check_same(folder: Path, undisturbed: dict) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(cli, tmp_path_factory):
+def trained(tmp_path_factory):
     """What an undisturbed `trajnb train` measures, and the seconds that it takes."""
     folder = tmp_path_factory.mktemp("trained") / "run"
+    Train(parameters(folder)).kill()  # what is begun first waits for the imports
     began = time.monotonic()
-    process = begin([*cli, "train", parameters(folder)])
-    said = told(process)
-    assert process.returncode == 0, said
+    status, said = Train(parameters(folder)).end()
+    assert status == 0, said
     return measured(folder), time.monotonic() - began
 
 
-def test_train_killed_at_any_moment_ends_as_if_it_had_not_been(cli, trained, draw, tmp_path):
+def test_train_killed_at_any_moment_ends_as_if_it_had_not_been(trained, draw, tmp_path):
     undisturbed, took = trained
     seen, round_, killed = Counter(), 0, 0
     while killed < KILLS:
         round_ += 1
         folder = tmp_path / f"round{round_}"
-        command = [*cli, "train", parameters(folder)]
+        file = parameters(folder)
         # a run is killed again and again on its way: first in a phase where none was yet, else anywhere
         for wanted in [*[one for one in PHASES if not seen[one]], None, None]:
-            process = begin(command)
+            process = Train(file)
             end = time.monotonic() + 3 * took
-            while wanted and phase(folder) != wanted and process.poll() is None and time.monotonic() < end:
+            while wanted and phase(folder) != wanted and process.runs() and time.monotonic() < end:
                 time.sleep(0.005)
-            time.sleep(draw.uniform(0, 0.3 if wanted and wanted != "reading" else took / 2))
-            if process.poll() is not None:
-                assert process.returncode == 0, told(process)
+            time.sleep(draw.uniform(0, 0.1 * took if wanted and wanted != "reading" else took / 2))
+            if not process.runs():
+                status, said = process.end()
+                assert status == 0, said
                 break
             seen[phase(folder)] += 1
             killed += 1
-            kill_all(process)
+            process.kill()
             if killed == KILLS:
                 break
-        process = begin(command)
-        said = told(process)
-        assert process.returncode == 0, said
+        status, said = Train(file).end()
+        assert status == 0, said
         check_same(folder, undisturbed)
     print(f"\n{killed} kills of trajnb train in {round_} rounds, 0 losses; by phase {dict(seen)}")
     if KILLS >= 30:
         assert not [one for one in PHASES if not seen[one]], seen
 
 
-def test_train_with_a_full_disk_says_so_and_ends_as_if_there_had_been_room(cli, trained, draw, tmp_path):
+def test_train_with_a_full_disk_says_so_and_ends_as_if_there_had_been_room(trained, tmp_path):
     for limit in LIMITS[:FEW]:
         folder = tmp_path / f"full{limit}"
-        command = [*cli, "train", parameters(folder)]
-        process = begin(command, limit)
-        said = told(process)
+        file = parameters(folder)
+        status, said = Train(file, limit).end()
         last = said.strip().splitlines()[-1]
-        assert process.returncode == 1 and last.startswith("Error: "), said
+        assert status == 1 and last.startswith("Error: "), said
         print(f"\nfiles of at most {limit:,} bytes, {phase(folder)}: {last}")
-        process = begin(command)
-        assert told(process) and process.returncode == 0
+        status, said = Train(file).end()
+        assert status == 0, said
         check_same(folder, trained[0])
 
 
