@@ -1,7 +1,7 @@
 """Nothing that is finished is lost: runs killed, short of disk, or started twice, end as undisturbed ones.
 
-All of it is slow (`pytest -m slow tests/test_kills.py -s`, a quarter of an hour); figures are printed. Moments are
-drawn from a seed that is printed too: TRAJNB_KILL_SEED draws them again.
+All of it is slow (`pytest -m slow tests/test_kills.py -s`, minutes); figures are printed. Moments are drawn
+from a seed that is printed too: TRAJNB_KILL_SEED draws them again.
 
 What is killed as `trajnb train` is forked from a process that has imported torch, which else would be most of
 its time; what writes, and what is killed, is the same.
@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import nbformat
 import psutil
 import pytest
 import yaml
@@ -53,20 +51,14 @@ def draw():
     return random.Random(SEED)
 
 
-@pytest.fixture(scope="module")
-def cli(tmp_path_factory):
-    """The command line with the real notebooks for runs, and pages of nothing: they are tested elsewhere."""
-    folder = tmp_path_factory.mktemp("repository") / "notebooks"
-    shutil.copytree(ROOT / "notebooks", folder)
-    for name in ("01_inspect", "03_evaluate", "07_details"):
-        path = folder / f"{name}.ipynb"
-        notebook = nbformat.read(path, 4)
-        cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-        notebook.cells = cells
-        nbformat.write(notebook, path)
-    code = "import sys; from pathlib import Path; from trajnb.study import cli; "
-    code += f"cli.NOTEBOOKS = Path({str(folder)!r}); cli.main()"
-    return [sys.executable, "-c", code]
+CLI = [
+    sys.executable,
+    "-c",
+    "from trajnb.study import cli, pipeline\n"
+    "pipeline.PARTS = tuple(part for part in pipeline.PARTS if part.per_run)\n"
+    "cli.main()",
+]
+"""The command line without what is made of all runs together, which has tests of its own."""
 
 
 def begin(command: list) -> subprocess.Popen:
@@ -131,11 +123,11 @@ class Train:
 @pytest.fixture(scope="module", autouse=True)
 def imported():
     """Processes are forked from one that has imported what a run needs."""
-    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     with pytest.MonkeyPatch.context() as changed:
-        for name, value in environment.items():
+        for name, value in {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}.items():
             changed.setenv(name, value)
-        multiprocessing.set_forkserver_preload(["warm", "trajnb.run.prepare", "trajnb.run.train", "transformers.trainer"])
+        multiprocessing.set_forkserver_preload(["warm", "trajnb.run.train", "transformers.trainer"])
         yield
 
 
@@ -172,7 +164,8 @@ def measured(folder: Path) -> dict:
         str(path.relative_to(folder)): {name: weight.tobytes() for name, weight in load_file(path).items()}
         for path in sorted(folder.glob("adapters/*/*.safetensors"))
     }
-    return lines | {"matrix": json.loads((folder / "record.json").read_text())["matrix"], "adapters": adapters}
+    matrix = json.loads((folder / "record.json").read_text())["matrix"]
+    return lines | {"matrix": matrix, "adapters": adapters}
 
 
 def check_same(folder: Path, undisturbed: dict) -> None:
@@ -188,9 +181,10 @@ def check_same(folder: Path, undisturbed: dict) -> None:
 def trained(tmp_path_factory):
     """What an undisturbed `trajnb train` measures, and the seconds that it takes."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    Train(parameters(folder)).kill()  # what is begun first waits for the imports
+    file = parameters(folder)
+    Train(file).kill()  # what is begun first waits for the imports
     began = time.monotonic()
-    status, said = Train(parameters(folder)).end()
+    status, said = Train(file).end()
     assert status == 0, said
     return measured(folder), time.monotonic() - began
 
@@ -239,13 +233,13 @@ def test_train_with_a_full_disk_says_so_and_ends_as_if_there_had_been_room(train
         check_same(folder, trained[0])
 
 
-def study(folder: Path, cli: list) -> list:
+def study(folder: Path) -> list:
     """The command of a study of one run that is rolled out."""
     file = folder / "small.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     common = {name: value for name, value in COMMON.items() if name != "condition"} | {"rollout_dialogues": 1}
     file.write_text(yaml.safe_dump({"common": common, "runs": [{"condition": ["full"]}]}))
-    return [*cli, "run", file, "--out", folder / "out", "--jobs", "1"]
+    return [*CLI, "run", file, "--out", folder / "out", "--jobs", "1"]
 
 
 def run_of(folder: Path) -> Path:
@@ -254,11 +248,11 @@ def run_of(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def studied(cli, tmp_path_factory):
+def studied(tmp_path_factory):
     """What an undisturbed `trajnb run` measures, and the seconds that it takes."""
     folder = tmp_path_factory.mktemp("studied")
     began = time.monotonic()
-    process = begin(study(folder, cli))
+    process = begin(study(folder))
     said = told(process)
     assert process.returncode == 0, said
     found = measured(run_of(folder))
@@ -266,9 +260,9 @@ def studied(cli, tmp_path_factory):
     return found, time.monotonic() - began
 
 
-def test_run_killed_at_any_moment_ends_as_if_it_had_not_been(cli, studied, draw, tmp_path):
+def test_run_killed_at_any_moment_ends_as_if_it_had_not_been(studied, draw, tmp_path):
     undisturbed, took = studied
-    command, killed = study(tmp_path, cli), 0
+    command, killed = study(tmp_path), 0
     for number in range(FEW):
         process = begin(command)
         time.sleep(draw.uniform(0.2, 1) * took / 2 * (1 + number / FEW))
@@ -282,10 +276,10 @@ def test_run_killed_at_any_moment_ends_as_if_it_had_not_been(cli, studied, draw,
     print(f"\n{killed} kills of trajnb run, 0 losses")
 
 
-def test_two_runs_on_one_folder_end_as_one(cli, studied, draw, tmp_path):
+def test_two_runs_on_one_folder_end_as_one(studied, draw, tmp_path):
     undisturbed, took = studied
     for number in range(FEW):
-        command = study(tmp_path / str(number), cli)
+        command = study(tmp_path / str(number))
         first = begin(command)
         time.sleep(draw.uniform(0, took))
         second = begin(command)
