@@ -62,6 +62,9 @@ def study(folder: Path, write_run) -> None:
         stop = {"dialogue_id": HOSTILE[0], "block": record["blocks"][0], "step": 1, "canonical": True, "stage": 4,
                 "prediction": HOSTILE[1], "train_condition": condition, "eval_condition": condition}  # fmt: skip
         write_lines(own / "stops.jsonl", [stop])
+        figures = {"figures": {"success": 0.0, MARKED: 1.0, HOSTILE[0]: 1}}
+        played = [row | figures for row in read_lines(own / "rollouts.jsonl")]
+        write_lines(own / "rollouts.jsonl", played)
     about = {"title": MARKED, "description": HOSTILE[0], "runs": {}}
     (folder / "study.yaml").write_text(json.dumps(about), "utf-8")
     for name in ("03_evaluate", "07_details"):
