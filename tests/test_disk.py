@@ -1,4 +1,4 @@
-"""A full disk, met by libraries that write past Python: an error of the system, which is told in a sentence."""
+"""A full disk, met by libraries that write past Python: an error of the system, told in a sentence."""
 
 import errno
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Pages of notebooks from elsewhere: nothing in them runs or is loaded, and what harmless cells made stays."""
+"""Pages of notebooks from elsewhere: nothing runs, nothing is loaded, and what harmless cells made stays."""
 
 import re
 from html.parser import HTMLParser
@@ -11,23 +11,46 @@ from trajnb.show.cleaning import _ELEMENTS, cleaned
 from trajnb.show.dialogue import style
 
 GONE = [
-    "<script>alert(1)</script>", "<ScRiPt src=//evil.example/a.js></script >", "<img src=x onerror=alert(0)>",
-    "<img src='http://evil.example/0.png'>", "<svg onload=alert(1)><script>alert(1)</script></svg>",
-    "<svg><style>&#117;rl(http://evil.example)</style></svg>", "<style>@import 'http://evil.example/a.css'</style>",
-    "<style>a{background:url(http://evil.example)}</style>", "<style>a{background:\\75 rl(http://evil.example)}</style>",
-    "<p style='background:url(//evil.example)'>", "<p style='background:image-set(\"http://evil.example\" 1x)'>",
-    "<a href='javascript:alert(1)'>", "<a href='java\tscript:alert(1)'>", "<a href='&#1;javascript&colon;alert(1)'>",
-    "<a href='data:text/html,<script>alert(1)</script>'>", "<a href='//evil.example'>", "<a href='vbscript:x'>",
-    "<svg><a xlink:href='javascript:alert(1)'>", "<svg><use href='http://evil.example/a.svg#x'/></svg>",
-    "<svg><image href='http://evil.example/0.png'/></svg>", "<svg><animate attributeName=href to=javascript:x /></svg>",
-    "<iframe src='http://evil.example'></iframe>", "<iframe src=javascript:alert(1)>", "<object data=x></object>",
-    "<embed src=x>", "<link rel=stylesheet href=http://evil.example>", "<meta http-equiv=refresh content=0;url=x>",
-    "<base href=http://evil.example>", "<form action=http://evil.example><input></form>", "<body onload=alert(1)>",
-    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>", "<!--><script>alert(1)</script>-->",
-    "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)></style></math>", "<![foo[ x ]]>",
-    "<p/onclick=alert(1)>", "<video src=http://evil.example></video>", "<table background=http://evil.example>",
-    "<template><script>alert(1)</script></template>", "<svg><foreignObject><script>x</script></foreignObject></svg>",
-]  # fmt: skip
+    "<script>alert(1)</script>",
+    "<ScRiPt src=//evil.example/a.js></script >",
+    "<img src=x onerror=alert(0)>",
+    "<img src='http://evil.example/0.png'>",
+    "<svg onload=alert(1)><script>alert(1)</script></svg>",
+    "<svg><style>&#117;rl(http://evil.example)</style></svg>",
+    "<style>@import 'http://evil.example/a.css'</style>",
+    "<style>a{background:url(http://evil.example)}</style>",
+    "<style>a{background:\\75 rl(http://evil.example)}</style>",
+    "<p style='background:url(//evil.example)'>",
+    "<p style='background:image-set(\"http://evil.example\" 1x)'>",
+    "<a href='javascript:alert(1)'>",
+    "<a href='java\tscript:alert(1)'>",
+    "<a href='&#1;javascript&colon;alert(1)'>",
+    "<a href='data:text/html,<script>alert(1)</script>'>",
+    "<a href='//evil.example'>",
+    "<a href='vbscript:x'>",
+    "<svg><a xlink:href='javascript:alert(1)'>",
+    "<svg><use href='http://evil.example/a.svg#x'/></svg>",
+    "<svg><image href='http://evil.example/0.png'/></svg>",
+    "<svg><animate attributeName=href to=javascript:x /></svg>",
+    "<iframe src='http://evil.example'></iframe>",
+    "<iframe src=javascript:alert(1)>",
+    "<object data=x></object>",
+    "<embed src=x>",
+    "<link rel=stylesheet href=http://evil.example>",
+    "<meta http-equiv=refresh content=0;url=x>",
+    "<base href=http://evil.example>",
+    "<form action=http://evil.example><input></form>",
+    "<body onload=alert(1)>",
+    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>",
+    "<!--><script>alert(1)</script>-->",
+    "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)></style></math>",
+    "<![foo[ x ]]>",
+    "<p/onclick=alert(1)>",
+    "<video src=http://evil.example></video>",
+    "<table background=http://evil.example>",
+    "<template><script>alert(1)</script></template>",
+    "<svg><foreignObject><script>x</script></foreignObject></svg>",
+]
 LOADS = ("src", "href", "xlink:href", "data", "action", "background", "srcset", "poster")
 
 
@@ -83,6 +106,8 @@ def test_the_style_of_dialogues_stays():
 
 
 def test_a_frame_holds_what_it_has_and_may_do_what_ours_may():
-    found = cleaned("<iframe srcdoc='<p>x</p>' sandbox='allow-same-origin allow-scripts' onload=x></iframe><p>y</p>")
+    found = cleaned(
+        "<iframe srcdoc='<p>x</p>' sandbox='allow-same-origin allow-scripts' onload=x></iframe><p>y</p>"
+    )
     assert found.startswith('<iframe sandbox="allow-scripts allow-downloads" title=""')
     assert "allow-same-origin" not in found and "onload" not in found and found.endswith("</iframe><p>y</p>")

@@ -20,11 +20,15 @@ from trajnb.show import dialogue, plots, preferences, results
 from trajnb.show.report import render_notebook, write_index, write_readers
 from trajnb.show.trees import counts_by_kind, counts_html, show_tree
 
-MARKED = "`<script>hacked=1</script>` [x](javascript:hacked=1) ![y](http://evil.example/0.png) $\\frac{$ | # \x1b[2J"
+MARKED = (
+    "`<script>hacked=1</script>` [x](javascript:hacked=1) ![y](http://evil.example/0.png) "
+    "$\\frac{$ | # \x1b[2J"
+)
 FOREIGN = [*HOSTILE, MARKED]
 FOUND = """() => {
   const all = [...document.querySelectorAll('*')];
-  const led = all.flatMap(node => ['src', 'href', 'xlink:href', 'action', 'data', 'srcset', 'background', 'poster']
+  const loads = ['src', 'href', 'xlink:href', 'action', 'data', 'srcset', 'background', 'poster'];
+  const led = all.flatMap(node => loads
     .filter(name => node.hasAttribute(name)).map(name => [node.localName, node.getAttribute(name)]));
   return {
     scripts: all.filter(node => ['script', 'iframe', 'object', 'embed', 'link', 'base', 'form']
@@ -32,7 +36,8 @@ FOUND = """() => {
     handlers: all.flatMap(node => [...node.attributes]).filter(one => one.name.startsWith('on')).length,
     external: led.filter(([name, to]) => to.includes('evil.example') || to === 'x'
       || name !== 'a' && !to.startsWith('#') && !to.startsWith('data:image/')).length,
-    javascript: led.filter(([, to]) => to.replace(/[\\x00-\\x20]/g, '').toLowerCase().startsWith('javascript:')).length,
+    javascript: led.filter(([, to]) =>
+      to.replace(/[\\x00-\\x20]/g, '').toLowerCase().startsWith('javascript:')).length,
   };
 }"""
 NOTHING = {"scripts": 0, "handlers": 0, "external": 0, "javascript": 0}
@@ -59,8 +64,16 @@ def study(folder: Path, write_run) -> None:
         record["parameters"] |= {"quantization": f"{MARKED} {HOSTILE[0]}", "model": HOSTILE[1]}
         record["versions"] = {HOSTILE[1]: MARKED}
         write_json(own / "record.json", record)
-        stop = {"dialogue_id": HOSTILE[0], "block": record["blocks"][0], "step": 1, "canonical": True, "stage": 4,
-                "prediction": HOSTILE[1], "train_condition": condition, "eval_condition": condition}  # fmt: skip
+        stop = {
+            "dialogue_id": HOSTILE[0],
+            "block": record["blocks"][0],
+            "step": 1,
+            "canonical": True,
+            "stage": 4,
+            "prediction": HOSTILE[1],
+            "train_condition": condition,
+            "eval_condition": condition,
+        }
         write_lines(own / "stops.jsonl", [stop])
         figures = {"figures": {"success": 0.0, MARKED: 1.0, HOSTILE[0]: 1}}
         played = [row | figures for row in read_lines(own / "rollouts.jsonl")]
@@ -81,8 +94,16 @@ def corpus(folder: Path) -> None:
         word = FOREIGN[place % len(FOREIGN)]
         document = {"name": "send", "description": word, "parameters": {"text": {"type": "string"}}}
         calls = [["user", f"{word} please"], ["api", word, f"[send(text={HOSTILE[0]!r})]"]]
-        rows.append({"id": f"{word} {place}", "block": MARKED if place % 2 else HOSTILE[1], "held_out": place > 3,
-                     "documents": [json.dumps(document)], "turns": calls, HOSTILE[0]: 1})  # fmt: skip
+        rows.append(
+            {
+                "id": f"{word} {place}",
+                "block": MARKED if place % 2 else HOSTILE[1],
+                "held_out": place > 3,
+                "documents": [json.dumps(document)],
+                "turns": calls,
+                HOSTILE[0]: 1,
+            }
+        )
     write_lines(folder / "hostile.jsonl", rows)
     execute(folder, "01_inspect", corpus="jsonl", corpus_path=str(folder / "hostile.jsonl"))
 
@@ -90,8 +111,13 @@ def corpus(folder: Path) -> None:
 def of_runs(folder: Path, write_prefer_run) -> None:
     """What the pages of single runs, 04 and 05, show: of a hostile player and of hostile trees."""
     word = f"{MARKED} {HOSTILE[1]}"
-    played = {"dialogue_id": word, "turns": [False], "gold": [[word]], "success": False,
-              "calls": [{"turn": 0, "text": word, "response": HOSTILE[0], "failed": True}]}  # fmt: skip
+    played = {
+        "dialogue_id": word,
+        "turns": [False],
+        "gold": [[word]],
+        "success": False,
+        "calls": [{"turn": 0, "text": word, "response": HOSTILE[0], "failed": True}],
+    }
     own = write_prefer_run(folder / "prefer" / "a", condition=word)
     for name in ("turns", "items", "predictions", "before_preferences"):
         rows = read_lines(own / f"{name}.jsonl")
@@ -136,18 +162,27 @@ def picture(figure) -> str:
 
 def elsewhere(folder: Path) -> None:
     """A notebook from elsewhere under a name of ours, whose cells hold what they like."""
-    runs = ["<script>hacked=1</script><img src=x onerror=hacked=1><img src=http://evil.example/0.png>",
-            "<a href='java\tscript:hacked=1'>x</a><svg onload=hacked=1><use href='http://evil.example/a#b'/></svg>",
-            "<iframe src='http://evil.example'></iframe><style>p{background:url(http://evil.example/1.png)}</style>",
-            "<form action=http://evil.example><input autofocus onfocus=hacked=1></form>"]  # fmt: skip
-    outputs = [new_output("display_data", {kind: one}) for one in runs for kind in ("text/html", "text/markdown")]
+    runs = [
+        "<script>hacked=1</script><img src=x onerror=hacked=1><img src=http://evil.example/0.png>",
+        "<a href='java\tscript:hacked=1'>x</a><svg onload=hacked=1><use href='http://evil.example/a#b'/></svg>",
+        "<iframe src='http://evil.example'></iframe><style>p{background:url(http://evil.example/1.png)}</style>",
+        "<form action=http://evil.example><input autofocus onfocus=hacked=1></form>",
+    ]
+    outputs = [
+        new_output("display_data", {kind: one}) for one in runs for kind in ("text/html", "text/markdown")
+    ]
     outputs += [new_output("display_data", {"image/svg+xml": f"<svg viewBox='0 0 1 1'>{runs[0]}</svg>"})]
     outputs += [new_output("display_data", {"text/html": "x"}, metadata={"text/html": {"isolated": True}})]
     outputs += [new_output("display_data", {"application/javascript": "hacked=1"})]
     outputs += [new_output("error", ename=runs[0], evalue=runs[0], traceback=[runs[0]])]
-    cells = [new_markdown_cell(f"# {runs[0]}"), new_markdown_cell(f"## {runs[0]}\n\n[x](javascript:hacked=1)")]
+    cells = [
+        new_markdown_cell(f"# {runs[0]}"),
+        new_markdown_cell(f"## {runs[0]}\n\n[x](javascript:hacked=1)"),
+    ]
     cells += [new_code_cell(f"# {runs[0]}", outputs=outputs)]
-    notebook = new_notebook(cells=cells, metadata={"language_info": {"name": f'"><script>hacked=1</script>{runs[1]}'}})
+    notebook = new_notebook(
+        cells=cells, metadata={"language_info": {"name": f'"><script>hacked=1</script>{runs[1]}'}}
+    )
     text = json.dumps(notebook).replace(cells[2]["id"], "'><script>hacked=1</script>")
     (folder / "02_train.ipynb").write_text(text)
     render_notebook(folder / "02_train.ipynb", folder / "02_train.html")
@@ -173,7 +208,8 @@ def check(folder: Path, name: str, watched) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["index.html", *READERS, "01_inspect.html", "03_evaluate.html", "07_details.html", "02_train.html"]
+    "name",
+    ["index.html", *READERS, "01_inspect.html", "03_evaluate.html", "07_details.html", "02_train.html"],
 )
 def test_no_text_of_a_study_does_anything(pages, watched, name):
     check(pages, name, watched)
