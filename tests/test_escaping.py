@@ -52,11 +52,16 @@ def test_a_terminal_shows_what_can_be_seen_as_it_is():
 
 @pytest.mark.parametrize("text", ["$\\frac{$", "$x$", "plain"])
 def test_a_label_is_no_mathematics(text):
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt
 
-    figure = Figure()
-    figure.text(0, 0, escaping.in_mathtext(text))
-    figure.canvas.draw()
+    from trajnb.show import plots
+
+    with plt.rc_context():
+        plots.use_style()
+        figure, axes = plots.subplots(1, 1)
+        axes[0, 0].set(title=text, xlabel=text, xticks=[0.5], xticklabels=[text])
+        figure.suptitle(text)
+        plots.finish(figure).canvas.draw()
 
 
 TERMINAL = ("print", "click.echo", "click.ClickException", "sys.stdout.write", "sys.stderr.write")

@@ -81,7 +81,7 @@ def test_what_runs_or_loads_is_gone(html):
 @given(st.text("<>/!-[]&;='\" abipstyle\\:()\n", max_size=60))
 def test_every_tag_of_any_text_is_a_listed_one(html):
     for tag in re.findall(r"<[^>]*>?", cleaned(html)):
-        assert re.fullmatch(r'</?(\w+)(?: [\w:-]+="[^"<>]*")*>', tag), tag
+        assert re.fullmatch(r'</?(\w+)(?: [\w:-]+="[^"<>]*")*/?>', tag), tag
         assert tag.strip("</>").split(" ")[0].lower() in _ELEMENTS | {"style"}, tag
 
 
@@ -90,8 +90,8 @@ HARMLESS = [
     '<table border="1" class="dataframe"><tr style="text-align: right;"><th colspan="2">a</th></tr></table>',
     '<img alt="No description" src="data:image/png;base64,iVBORw0KGgo=">',
     '<a href="#The-answer">a</a><a href="items.html#arm+full=right">b</a><a href="https://arxiv.org/abs/1">c</a>',
-    '<svg viewBox="0 0 9 9"><g clip-path="url(#p1)"><path d="M 0 0 L 1 1" style="fill: none; stroke: #262626"></path>'
-    '<use xlink:href="#m1" x="1"></use></g></svg>',
+    '<svg viewBox="0 0 9 9"><g clip-path="url(#p1)"><path d="M 0 0 L 1 1" style="fill: none; stroke: #262626"/>'
+    '<use xlink:href="#m1" x="1"/></g></svg>',
     "<p>before &amp; after &lt;script&gt;</p>",
 ]
 

@@ -17,7 +17,8 @@ _HTML = """a abbr article aside b blockquote br caption code col colgroup dd del
 _SVG = """circle clippath defs ellipse g image line lineargradient marker path pattern polygon polyline
  radialgradient rect stop svg symbol text tspan use"""
 _EMPTY = frozenset("br col hr img wbr".split())
-_ELEMENTS = frozenset(f"{_HTML} {_SVG}".split())
+_DRAWN = frozenset(_SVG.split())
+_ELEMENTS = _DRAWN.union(_HTML.split())
 _WITHIN = frozenset(
     """applet audio button datalist desc embed foreignobject form frameset iframe map math metadata noembed
  noframes noscript object plaintext script select style template textarea title video xmp""".split()
@@ -64,18 +65,23 @@ class _Cleaner(HTMLParser):
         self.within: list[str] = []
         """Elements that are left out, and in which the reader stands."""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(
+        self, tag: str, attrs: list[tuple[str, str | None]], close: str = ""
+    ) -> None:
         if tag in _WITHIN:
             if tag == "iframe" and not self.within:
                 self.written.append(_frame(dict(attrs)))
             self.within.append(tag)
         elif tag in _ELEMENTS and not self.within:
             said = "".join(f' {name}="{in_html(value)}"' for name, value in _kept(tag, attrs))
-            self.written.append(f"<{_CASED.get(tag, tag)}{said}>")
+            self.written.append(f"<{_CASED.get(tag, tag)}{said}{close}>")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.handle_endtag(tag)  # of HTML `<div/>` is no end, but all of it is written so
+        if tag in _DRAWN:
+            self.handle_starttag(tag, attrs, close="/")
+            return
+        self.handle_starttag(tag, attrs)  # of HTML `<div/>` is no end, but it is written as one
+        self.handle_endtag(tag)
 
     def handle_endtag(self, tag: str) -> None:
         if tag in self.within:
