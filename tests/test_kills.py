@@ -33,7 +33,7 @@ SEED = int(os.environ.get("TRAJNB_KILL_SEED", random.SystemRandom().randrange(10
 KILLS = int(os.environ.get("TRAJNB_KILLS", 30))
 FEW = int(os.environ.get("TRAJNB_KILLS_OF_STUDIES", 5))
 COMMON = {
-    "corpus": "sample", "model": "tiny", "train_dialogues": 1, "held_out_dialogues": 1,
+    "model": "tiny", "train_dialogues": 1, "held_out_dialogues": 1,
     "epochs": 3, "dialogues_per_step": 1, "learning_rate": 0.01, "lora_dropout": 0.1, "max_new_tokens": 4,
     "stop_targets": True, "condition": "full",
 }  # fmt: skip
@@ -144,13 +144,24 @@ def phase(folder: Path) -> str:
 
 
 def parameters(folder: Path) -> Path:
-    """The parameters file of a run in `folder`."""
+    """The parameters file of a run in `folder`, on short dialogues: moments are what is tried."""
+    corpus = folder.with_suffix(".jsonl")
     known = notebook_parameters(ROOT / "notebooks" / TRAIN)
     told = {name: one.default for name, one in known.items()} | COMMON
+    told |= {"corpus": "jsonl", "corpus_path": str(corpus), "run_folder": str(folder)}
     folder.mkdir(parents=True)
+    corpus.write_text("".join(f"{json.dumps(dialogue(place))}\n" for place in range(8)))
     file = folder.with_suffix(".yaml")
-    file.write_text(yaml.safe_dump(told | {"run_folder": str(folder)}))
+    file.write_text(yaml.safe_dump(told))
     return file
+
+
+def dialogue(place: int) -> dict:
+    """Two calls of one of four blocks, learnt or held out."""
+    turns = [["user", f"Put {place}."], ["api", "done", f"[put(x={place})]"]]
+    turns += [["user", "Get."], ["api", "1", "[get()]"]]
+    return {"id": f"d{place}", "block": "abcd"[place // 2], "held_out": place % 2 == 1, "turns": turns,
+            "documents": [json.dumps({"name": name, "parameters": {}}) for name in ("put", "get")]}  # fmt: skip
 
 
 def measured(folder: Path) -> dict:
@@ -237,7 +248,8 @@ def study(folder: Path) -> list:
     """The command of a study of one run that is rolled out."""
     file = folder / "small.yaml"
     folder.mkdir(parents=True, exist_ok=True)
-    common = {name: value for name, value in COMMON.items() if name != "condition"} | {"rollout_dialogues": 1}
+    common = {name: value for name, value in COMMON.items() if name != "condition"}
+    common |= {"corpus": "sample", "epochs": 1, "rollout_dialogues": 1, "rollout_calls": 1}
     file.write_text(yaml.safe_dump({"common": common, "runs": [{"condition": ["full"]}]}))
     return [*CLI, "run", file, "--out", folder / "out", "--jobs", "1"]
 

@@ -43,7 +43,7 @@ def test_an_error_is_a_sentence(trajnb, tmp_path):
 
 
 def test_a_folder_that_cannot_be_is_an_error_in_a_sentence(trajnb, params, tmp_path):
-    for out in (tmp_path / ("x" * 300), params / "below", f"{tmp_path}/\0"):
+    for out in (tmp_path / ("x" * 300), params / "below"):
         result = trajnb("run", params, "--out", out)
         assert result.exit_code in (1, 2) and "Error: " in result.output, result.output
         assert isinstance(result.exception, SystemExit), result.exception
