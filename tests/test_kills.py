@@ -158,10 +158,17 @@ def parameters(folder: Path) -> Path:
 
 def dialogue(place: int) -> dict:
     """Two calls of one of four blocks, learnt or held out."""
-    turns = [["user", f"Put {place}."], ["api", "done", f"[put(x={place})]"]]
-    turns += [["user", "Get."], ["api", "1", "[get()]"]]
-    return {"id": f"d{place}", "block": "abcd"[place // 2], "held_out": place % 2 == 1, "turns": turns,
-            "documents": [json.dumps({"name": name, "parameters": {}}) for name in ("put", "get")]}  # fmt: skip
+    messages = []
+    for turn in range(2):
+        call = {"name": "put", "arguments": {"x": 10 * place + turn}}
+        messages.append({"role": "user", "content": f"Put {10 * place + turn}."})
+        tool_call = {"id": f"c{turn}", "type": "function", "function": call}
+        messages.append({"role": "assistant", "content": None, "tool_calls": [tool_call]})
+        messages.append({"role": "tool", "tool_call_id": f"c{turn}", "content": "1"})
+        messages.append({"role": "assistant", "content": "Done."})
+    tool = {"name": "put", "description": "Puts.", "parameters": {"type": "object", "properties": {}}}
+    own = {"id": f"d{place}", "block": "abcd"[place // 2], "held_out": place % 2 == 1}
+    return own | {"tools": [{"type": "function", "function": tool}], "messages": messages}
 
 
 def measured(folder: Path) -> dict:

@@ -88,22 +88,22 @@ def study(folder: Path, write_run) -> None:
 
 
 def corpus(folder: Path) -> None:
-    """The inspection of a corpus that is hostile in ids, blocks, documents, turns and keys."""
+    """The inspection of a corpus that is hostile in ids, documents, turns, calls and keys."""
     rows = []
     for place in range(8):
         word = FOREIGN[place % len(FOREIGN)]
-        document = {"name": "send", "description": word, "parameters": {"text": {"type": "string"}}}
-        calls = [["user", f"{word} please"], ["api", word, f"[send(text={HOSTILE[0]!r})]"]]
-        rows.append(
-            {
-                "id": f"{word} {place}",
-                "block": MARKED if place % 2 else HOSTILE[1],
-                "held_out": place > 3,
-                "documents": [json.dumps(document)],
-                "turns": calls,
-                HOSTILE[0]: 1,
-            }
-        )
+        schema = {"type": "object", "properties": {"text": {"type": "string", "description": word}}}
+        tool = {"name": "send", "description": word, "parameters": schema}
+        call = {"id": "c", "type": "function", "function": {"name": "send", "arguments": {"text": word}}}
+        messages = [
+            {"role": "user", "content": f"{word} please"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": word},
+            {"role": "assistant", "content": word},
+        ]
+        row = {"id": f"{word} {place}", "block": "ab"[place % 2], "messages": messages}  # a block is a plain name
+        row |= {"held_out": place > 3, HOSTILE[0]: 1}
+        rows.append(row | {"tools": [{"type": "function", "function": tool}]})
     write_lines(folder / "hostile.jsonl", rows)
     execute(folder, "01_inspect", corpus="jsonl", corpus_path=str(folder / "hostile.jsonl"))
 
