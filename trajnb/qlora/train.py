@@ -12,6 +12,7 @@ from peft import PeftModel
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from trajnb.files import written_by_a_library
 from trajnb.qlora import trie
 from trajnb.qlora.attention import TrieLayout, Watched
 from trajnb.qlora.chat import Encoded
@@ -239,7 +240,8 @@ def take_steps(
     stepping.remove_callback(PrinterCallback)
     began = time.monotonic()
     checkpoint = _last_checkpoint(folder)
-    stepping.train(resume_from_checkpoint=checkpoint)
+    with written_by_a_library(folder):
+        stepping.train(resume_from_checkpoint=checkpoint)
     return Taken(
         seconds=time.monotonic() - began,
         resumed=checkpoint is not None,
