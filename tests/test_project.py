@@ -141,7 +141,10 @@ ARROWS = {
         "files", "formatting", "known", "machine", "objectives", "records", "schema", "strategies",
         "textless", "world",
     ),
-    "show": ("files", "formatting", "machine", "objectives", "records", "scoring", "strategies"),
+    "show": (
+        "escaping", "files", "formatting", "known", "machine", "objectives", "records", "scoring",
+        "strategies",
+    ),
     "explore": ("corpora", "formatting", "known", "records", "scoring", "show"),
     "run": (
         "corpora", "files", "formatting", "known", "machine", "objectives", "qlora", "records", "schema",
