@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from trajnb.known import check_known
 from trajnb.records import Run
-from trajnb.scoring import crossing, matrices, tables
+from trajnb.scoring import caveats, crossing, matrices, tables
 from trajnb.scoring.answers import unit_of
 from trajnb.scoring.arms import in_order, numbered, words
 from trajnb.scoring.errors import KINDS
@@ -80,7 +80,7 @@ def _headline(results: Results) -> Table:
         }
         for row in shown.itertuples()
     ]
-    return Table(_plain(numbers), pd.DataFrame(lines))
+    return Table(_plain(numbers), pd.DataFrame(lines), caveats.covered(list(numbers.covers)))
 
 
 def _level(value: float, right: object, row) -> str:
@@ -195,7 +195,7 @@ def _items(results: Results) -> list[Figure]:
     figure, axes = plots.subplots(
         len(arms), len(blocks), figsize=(2.2 * len(blocks), height * len(arms)), sharex=True
     )
-    for line, arm in zip(axes, arms, strict=True):
+    for place, (line, arm) in enumerate(zip(axes, arms, strict=True)):
         for ax, block in zip(line, blocks, strict=True):
             wide = calls[block][arm] if arm in calls[block] else pd.DataFrame()
             if wide.empty:
@@ -204,7 +204,7 @@ def _items(results: Results) -> list[Figure]:
             ink = ListedColormap(["#E8E8E8", palette[arm]])
             ink.set_bad((0, 0, 0, 0))  # a stage at which it was not asked
             ax.pcolormesh(wide.to_numpy(float), cmap=ink, vmin=0, vmax=1, edgecolors="white")
-            ax.set(ylim=(most, 0), yticks=[], title=plots.short(block) if line is axes[0] else "")
+            ax.set(ylim=(most, 0), yticks=[], title="" if place else plots.short(block))
             ax.set_xticks([stage + 0.5 for stage in range(wide.shape[1])], range(wide.shape[1]))
             ax.grid(False)
         line[0].set_ylabel(str(arm))

@@ -66,6 +66,8 @@ class Table:
     frame: pd.DataFrame
     words: pd.DataFrame
     """All texts, with titles for columns: what a notebook and a paper show."""
+    note: str = ""
+    """What its numbers do not cover."""
 
     def to_csv(self, path: Path | str) -> Path:
         """Write the numbers and return the path, see `csv_of`."""
@@ -74,7 +76,7 @@ class Table:
 
     def to_latex(self, path: Path | str | None = None) -> str:
         """The words as a `tabular`, which asks for no package; written to `path` where one is given."""
-        text = latex_of(self.words)
+        text = latex_of(self.words) + (f"% {in_latex(self.note)}\n" if self.note else "")
         if path is not None:
             write_bytes(Path(path), text.encode("utf-8", errors="replace"))
         return text
@@ -82,7 +84,8 @@ class Table:
     def _repr_html_(self) -> str:
         lines = [list(self.words), *self.words.itertuples(index=False)]
         table = table_html([list(map(in_html, line)) for line in lines])
-        return f'{style()}<div class="trajnb trajnb-colours numbers">{table}</div>'
+        note = f"<p>{in_html(self.note)}</p>" if self.note else ""
+        return f'{style()}<div class="trajnb trajnb-colours numbers">{table}{note}</div>'
 
 
 def csv_of(frame: pd.DataFrame) -> str:
