@@ -72,9 +72,9 @@ def write_sharegpt(runs: Sequence[Run], out: Path) -> list[Path]:
     Raises:
         ValueError: see `prompts.asked_of`.
     """
-    about, written = {}, []
+    about, written, ways = {}, [], asked_of(runs)
     out.mkdir(parents=True, exist_ok=True)
-    for asked in asked_of(runs):
+    for asked in ways:
         for side, split in SPLITS.items():
             name = f"trajnb_{asked.name}_{split}"
             write_json(out / f"{name}.json", [_conversation(row) for row in _rows(asked, side)])

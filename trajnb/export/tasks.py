@@ -30,9 +30,9 @@ def write_tasks(runs: Sequence[Run], out: Path) -> list[Path]:
     Raises:
         ValueError: see `prompts.asked_of`.
     """
+    written, ways = [], asked_of(runs, evaluated=True)
     out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for asked in asked_of(runs, evaluated=True):
+    for asked in ways:
         name = f"trajnb_{re.sub(r'[^a-z0-9]+', '_', asked.name)}"
         rows, task = out / f"{name}.jsonl", out / f"{name}.yaml"
         write_lines(rows, map(_document, asked.rows("held_out")))
