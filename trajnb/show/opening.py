@@ -3,10 +3,9 @@
 The front page writes them by its template; a notebook gets them as HTML that carries its styles.
 """
 
-from html import escape
-
 import pandas as pd
 
+from trajnb.escaping import in_html as escape
 from trajnb.scoring import crossing
 from trajnb.scoring.lead import Lead, counts_of
 from trajnb.show.leading import count_links, crossing_picture, ink_styles, picture

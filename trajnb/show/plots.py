@@ -60,6 +60,11 @@ def use_style() -> None:
     that they stand in the page; call it once at the top of a notebook.
     """
     show_figures()
+    use_theme()
+
+
+def use_theme() -> None:
+    """The same without the page: what `use_style` sets of matplotlib."""
     plt.rcdefaults()
     sns.set_theme(style="whitegrid", font_scale=0.9)
     plt.rcParams.update({"figure.dpi": 130, "axes.titleweight": "bold", "axes.titlesize": "medium"})
@@ -67,6 +72,7 @@ def use_style() -> None:
     # texts stay texts, and a figure of the same numbers the same bytes
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "trajnb"})
     plt.rcParams["font.sans-serif"] = ["DejaVu Sans", "Arial"]  # the first comes with matplotlib
+    pd.set_option("display.html.use_mathjax", False, "styler.html.mathjax", False)  # nor in a table
 
 
 def colours(arms: Iterable[Arm]) -> dict[Arm, str]:

@@ -25,6 +25,7 @@ from trajnb.scoring.lead import lead
 from trajnb.scoring.overview import Plan, plan_of
 from trajnb.scoring.tables import frame, headline
 from trajnb.show.cells import make_small, with_something_to_say
+from trajnb.show.cleaning import cleaned
 from trajnb.show.items import items_html
 from trajnb.show.leading import ink_styles
 from trajnb.show.opening import opening
@@ -49,8 +50,7 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     """Write an executed notebook as one HTML file: code folded away, an error shown at the top, no
     network.
 
-    Outputs of the notebook are trusted to be escaped by the cells that made them; plain text is
-    escaped here.
+    A notebook may come from elsewhere: what its cells made is cleaned, see `show.cleaning`.
     """
     notebook = nbformat.read(ipynb, as_version=4)
     # papermill marks a failure by cells of its own; the banner of our template says it better
@@ -80,7 +80,9 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
         "css": _css(),
         "policy": policy_of_frames(),
     }
-    _write(Path(html), exporter.from_notebook_node(notebook, resources)[0])
+    page, _ = exporter.from_notebook_node(notebook, resources)
+    head, body, rest = page.partition("<body>")  # of the head all is ours, or escaped
+    _write(Path(html), f"{head}{body}{cleaned(rest)}</body>\n</html>\n")
 
 
 def write_index(

@@ -5,7 +5,8 @@ What is drawn in the colours of paper (white grounds, near-black texts, grey lin
 """
 
 import re
-from html import escape
+
+from trajnb.escaping import in_html as escape
 
 POINT = 4 / 3
 """Pixels of a screen; matplotlib measures figures in points."""
