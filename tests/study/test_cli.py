@@ -108,8 +108,8 @@ def test_corpus_knows_the_options_that_its_errors_name(trajnb, tmp_path):
 def test_a_model_with_a_record_on_this_machine_has_a_time(trajnb, params, tmp_path, write_run):
     from trajnb import machine
     from trajnb.study.grid import expand
-    from trajnb.study.params import read_params
     from trajnb.study.paces import paces, records_beside
+    from trajnb.study.params import read_params
     from trajnb.study.pipeline import schema
 
     out, parameters = tmp_path / "runs" / "new", schema(cli.NOTEBOOKS)

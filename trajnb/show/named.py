@@ -18,7 +18,7 @@ from trajnb.known import check_known
 from trajnb.records import Run
 from trajnb.scoring import caveats, crossing, matrices, tables
 from trajnb.scoring.answers import unit_of
-from trajnb.scoring.arms import in_order, numbered, words
+from trajnb.scoring.arms import numbered, words
 from trajnb.scoring.errors import KINDS
 from trajnb.scoring.overview import Plan, overview
 from trajnb.scoring.paired import ITEM, RUN
