@@ -27,7 +27,7 @@ def test_a_page_of_the_corpus_loads_no_torch(tmp_path):
     model.find_model("tiny")  # where it is not there yet, it is built with torch
     cells = nbformat.read(ROOT / "notebooks" / "01_inspect.ipynb", 4).cells
     named = {cell.id: cell.source for cell in cells}
-    chosen = ("inspect-02", "inspect-03", "inspect-corpus")
+    chosen = ("inspect-01", "inspect-02", "inspect-03", "inspect-corpus")
     script = "\n".join(["import sys", *map(named.get, chosen), "print('torch' in sys.modules)"])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
