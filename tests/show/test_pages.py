@@ -397,7 +397,7 @@ CONTRASTS = """() => {
     const node = walker.currentNode.parentElement;
     const apart = node.closest('script, style, title, option');
     // black and white texts of a figure stand on areas of it, see tests/show/test_vector.py
-    if (node.closest('.output_svg') && /#000000|#ffffff/.test(node.getAttribute('style'))) continue;
+    if (node.closest('.output_svg') && !/fill: (?!#ffffff)/.test(node.getAttribute('style'))) continue;
     if (!walker.currentNode.data.trim() || !node.checkVisibility() || apart) continue;
     const style = getComputedStyle(node);
     const colour = node.closest('svg') ? style.fill : style.color;
