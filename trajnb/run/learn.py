@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from trajnb.files import digest, read_json, sync_files, sync_folder, write_json
 from trajnb.machine import say as aloud
 from trajnb.qlora import model as models
+from trajnb.qlora import ranks
 from trajnb.qlora.prefer import Preferred
 from trajnb.qlora.train import Trained, train_block
 from trajnb.run.prepare import Planned, Prepared
@@ -72,16 +73,19 @@ def claim(folder: Path, shaping: dict) -> None:
     Without this a run started again with another condition, or after a condition was rewritten,
     would go on from adapters that were trained on other prompts.
     """
-    path = folder / "shaping.json"
-    if not path.exists():
-        write_json(path, shaping)
-        return
-    before = read_json(path)  # of an older version it says less
+    before = ranks.from_first(lambda: _claimed(folder / "shaping.json", shaping))
     changed = sorted(name for name in before if before[name] != shaping.get(name))
     if changed:
         raise ValueError(
             f"{folder} holds a run with other {', '.join(changed)}: choose another run_folder, or delete it"
         )
+
+
+def _claimed(path: Path, shaping: dict) -> dict:
+    """What was said there before, or else is said now. Of an older version it says less."""
+    if not path.exists():
+        write_json(path, shaping)
+    return read_json(path)
 
 
 def add_adapter(network: PreTrainedModel | None, settings: Settings) -> Learner:
@@ -118,10 +122,10 @@ def learn(
     adapter = home / "sft" if home else folder / "adapters" / name
     account = home / "sft.json" if home else folder / "training" / f"{name}.json"
     where = place_of(run, planned)
-    if adapter.exists():
+    if ranks.from_first(adapter.exists):
         models.restore_adapter(learner.network, adapter)
         say(f"{where} · trained before")
-        return read_json(account)
+        return ranks.from_first(lambda: read_json(account))
     if planned.stage.fresh:
         models.set_adapter_weights(learner.network, learner.initial)
     checkpoints = folder / "checkpoints" / name
@@ -132,9 +136,9 @@ def learn(
         folder=checkpoints,
         say=lambda text: say(f"{where} · {text}"),
     )
-    save(learner.network, trained, adapter, account)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return read_json(account)
+    ranks.from_first(lambda: save(learner.network, trained, adapter, account))
+    ranks.from_first(lambda: shutil.rmtree(checkpoints, ignore_errors=True))
+    return ranks.from_first(lambda: read_json(account))
 
 
 def place_of(run: Prepared, planned: Planned) -> str:

@@ -1,7 +1,7 @@
 """Where jobs run. An engine takes jobs and the number that may run at a time, and returns what
 failed.
 
-`local` is the only one yet: processes of this machine. Another engine has the same signature.
+`local` are processes of this machine. Those of clusters (`on_ray`, `on_slurm`) are called alike.
 """
 
 import os
