@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from torch.nn.functional import pad
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from trajnb.qlora import ranks, trie
+from trajnb.qlora import attention, ranks, trie
 from trajnb.qlora.attention import TrieLayout, Watched
 from trajnb.qlora.chat import Encoded
-from trajnb.qlora.model import layer_count, on_gpu
+from trajnb.qlora.model import device, layer_count, on_gpu
 from trajnb.qlora.plan import Cost, Pass, Plan
 from trajnb.qlora.progress import Pace, Tell, duration
 
@@ -55,6 +56,24 @@ def trie_batch(examples: Sequence[Encoded], packed: trie.Trie | None = None) -> 
         "shift_labels": targets,
         "layout": TrieLayout(packed.segments),
     }
+
+
+BUCKET = 1024
+"""Rows on a GPU have a multiple of so many tokens, so that few shapes are compiled for."""
+
+
+def block_batch(batch: dict, packed: trie.Trie, device: torch.device) -> dict:
+    """The inputs of `trie_batch` for flex attention: a block mask on `device` in place of the layout,
+    and behind the row as many tokens as make its length a multiple of `BUCKET`. They see themselves
+    alone, and nothing is asked of them.
+    """
+    size = len(packed.tokens)
+    filling = -size % BUCKET
+    ends = torch.tensor([*attention.ends(packed), *range(size + 1, size + filling + 1)])
+    mask = attention.block_mask(ends.to(device))
+    given = {name: value for name, value in batch.items() if name != "layout"}
+    padded = {name: pad(batch[name], (0, filling)) for name in ("input_ids", "position_ids")}
+    return given | padded | {"attention_mask": mask}
 
 
 def plain_batch(example: Encoded) -> dict:
@@ -194,7 +213,8 @@ def train_block(
         if plan.recipe.packing == "none":
             (alone,) = one.examples
             return plain_batch(examples[alone])
-        return trie_batch([examples[index] for index in one.examples], one.packed)
+        batch = trie_batch([examples[index] for index in one.examples], one.packed)
+        return block_batch(batch, one.packed, device()) if on_gpu() else batch
 
     taken = take_steps(model, plan, inputs, seed=seed, folder=folder, say=say)
     losses = [entry["loss"] for entry in taken.log]
@@ -245,6 +265,9 @@ def take_steps(
         warmup_steps=int(recipe.warmup_ratio * steps),  # rounded down: the first trains at rate 0
         optim="paged_adamw_8bit" if on_gpu() else "adamw_torch",
         bf16=on_gpu(),
+        # a GPU has less memory than time: layers are computed again in the backward pass
+        gradient_checkpointing=on_gpu(),
+        gradient_checkpointing_kwargs={"use_reentrant": False},
         use_cpu=not on_gpu(),  # without it processes on CPUs would not find one another
         ddp_find_unused_parameters=False,
         logging_steps=1,

@@ -106,15 +106,15 @@ def publish(attempt: Job, job: Job, is_done: Callable[[Job], bool]) -> None:
     """Make the folder of a finished attempt the run's, unless another attempt was first; the other
     attempts are removed.
     """
-    _name_anew(attempt, job)
-    sync_files(attempt.folder)
     while not is_done(job):
         try:
+            _name_anew(attempt, job)
+            sync_files(attempt.folder)
             job.folder.parent.mkdir(parents=True, exist_ok=True)
             os.rename(attempt.folder, job.folder)
             sync_folder(job.folder.parent)
         except FileNotFoundError:
-            if not is_done(job):  # the rename of another one removed this attempt
+            if not is_done(job):  # else another one is published, and has removed this one
                 raise
         except OSError as error:
             if error.errno not in OCCUPIED:
