@@ -95,7 +95,8 @@ def needed(shape: Shape, tokens: int, supervised: int, segments: Iterable[Segmen
         kept = layers * (a_layer + _of_spans(shape, list(segments)))
     linear = NF4 if shape.nf4 else shape.width
     return Needed(
-        weights=layers * counts.linear * linear + counts.rest * shape.width,
+        weights=layers * counts.linear * linear
+        + (layers * counts.small + counts.rest) * shape.width,
         adapter=OF_AN_ADAPTER * layers * counts.adapter,
         kept=kept + counts.rest_kept * tokens,
         logits=supervised * shape.config.vocab_size * LOGITS,
@@ -138,15 +139,22 @@ def _where() -> str:
 
 
 def _of_spans(shape: Shape, segments: list[Segment]) -> int:
-    """What attention by spans keeps of a layer beyond the count: for each segment with ancestors the
-    keys and values that it looks at, repeated to all heads, and the queries that are joined.
+    """What attention by spans keeps of a layer beyond the count, see `attention.TrieLayout`: for each
+    segment with ancestors the keys and values that it looks at, repeated to all heads, and either
+    its queries with those of its ancestors or a mask.
     """
-    config, columns = shape.config, 0
+    config = shape.config
+    width = config.num_attention_heads * _head(config)  # of all heads
+    numbers = 0
     for segment in segments:
-        if segment.ancestors:
-            sizes = [stop - start for start, stop in segment.ancestors]
-            columns += 2 * (sum(sizes) + segment.stop - segment.start)
-    return columns * config.num_attention_heads * _head(config) * shape.width
+        if not segment.ancestors:
+            continue
+        rows = segment.stop - segment.start
+        columns = rows + sum(stop - start for start, stop in segment.ancestors)
+        numbers += 2 * columns * width
+        square = columns < 2 * rows
+        numbers += (2 * columns - rows) * width if square else rows * columns
+    return numbers * shape.width
 
 
 def _head(config: PreTrainedConfig) -> int:
@@ -159,8 +167,10 @@ class _Counts:
 
     linear: int
     """Weights of a layer that are quantised where any are."""
+    small: int
+    """Norms and biases of a layer."""
     rest: int
-    """All other weights."""
+    """Weights that are in no layer."""
     adapter: int
     """Trained weights of a layer."""
     a_layer: float
@@ -193,7 +203,8 @@ def _counted(key: _Key) -> _Counts:
     kept = [_kept(model) / COUNTED for model in (one, two)]
     return _Counts(
         linear=weights[1][0] - weights[0][0],
-        rest=weights[0][1],
+        small=weights[1][1] - weights[0][1],
+        rest=2 * weights[0][1] - weights[1][1],
         adapter=weights[1][2] - weights[0][2],
         a_layer=kept[1] - kept[0],
         rest_kept=max(0.0, 2 * kept[0] - kept[1]),
@@ -206,7 +217,6 @@ def _meta(shape: Shape, layers: int):
     config.num_hidden_layers = layers
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:layers]
-    config.tie_word_embeddings = True  # the output layer's logits are counted by themselves
     lora = LoraConfig(
         r=shape.rank,
         lora_dropout=shape.dropout,

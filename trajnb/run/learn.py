@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 from peft import PeftModel
@@ -11,8 +12,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from trajnb.files import digest, read_json, sync_files, sync_folder, write_json
 from trajnb.machine import say as aloud
+from trajnb.qlora import memory, ranks
 from trajnb.qlora import model as models
-from trajnb.qlora import ranks
 from trajnb.qlora.prefer import Preferred
 from trajnb.qlora.train import Trained, train_block
 from trajnb.run.prepare import Planned, Prepared
@@ -46,12 +47,32 @@ def load_untrained(run: Prepared) -> PreTrainedModel | None:
     copied.
 
     Raises:
-        ValueError: the folder holds a run that other things shape.
+        ValueError: the folder holds a run that other things shape, or this machine has less memory
+            than its training needs.
     """
     claim(run.place.folder, shaping(run))
     if run.settings.plan_of_learning.recalls:
         return None
+    if wanted := needed(run):
+        memory.check_fits(wanted)
     return models.load_base(run.source.files, run.settings.quantization)
+
+
+def needed(run: Prepared) -> memory.Needed | None:
+    """The memory for the largest row of a run, whatever the stage; None where nothing is trained."""
+    plans = [planned.plan for planned in run.stages]
+    passes = list(chain.from_iterable(chain.from_iterable(plan.passes for plan in plans)))
+    if not passes:
+        return None
+    supervised = 0
+    for plan in plans:
+        for one in chain.from_iterable(plan.passes):
+            completions = [len(plan.examples[index].completion) for index in one.examples]
+            supervised = max(supervised, sum(completions))
+    settings = run.settings
+    rank, dropout = settings.lora_rank, settings.lora_dropout
+    shape = memory.shape_of(run.source.files, settings.quantization, rank, dropout)
+    return memory.needed_by(shape, passes, supervised)
 
 
 def shaping(run: Prepared) -> dict:

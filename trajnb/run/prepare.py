@@ -23,6 +23,7 @@ from trajnb.corpora.load import corpus_of
 from trajnb.formatting.dialogue import NO_FOLD, Corpus, CorpusChoice
 from trajnb.formatting.examples import build_examples
 from trajnb.qlora import chat, ranks
+from trajnb.qlora.memory import row_tokens
 from trajnb.qlora.model import ModelFiles, find_model, is_at_hand, load_tokenizer
 from trajnb.qlora.plan import Plan, Recipe, make_plan
 from trajnb.run.settings import Settings, asked_with
@@ -315,7 +316,7 @@ def plan_stages(settings: Settings, source: Source, material: Material) -> tuple
         settings.learning_rate,
         settings.warmup_ratio,
         settings.packing,
-        settings.token_budget,
+        row_tokens(settings.token_budget),
     )
     dialogues = material.learnt["dialogue_id"]
     share, seed = settings.replay_share, settings.seed

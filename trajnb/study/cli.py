@@ -102,6 +102,7 @@ def run(
         if dry_run:
             _show_plan(study.title, runs, out)
             _prepare_all(runs)
+            _show_memory(runs)
             return
         signal.signal(
             signal.SIGTERM, signal.default_int_handler
@@ -554,6 +555,29 @@ def _prepare_all(runs: dict[str, dict]) -> None:
         )
     _echo("")
     _echo(f"Prepared: {said}.")
+
+
+def _show_memory(runs: dict[str, dict]) -> None:
+    """Tell what a training step of each model takes here, where the model is on this machine."""
+    from trajnb.qlora import memory
+    from trajnb.qlora.model import find_model, is_at_hand
+    from trajnb.strategies import strategy_of
+
+    names = ("model", "revision", "quantization", "lora_rank", "lora_dropout", "token_budget")
+    trained = [run for run in runs.values() if strategy_of(run).trains]
+    for asked in dict.fromkeys(tuple(run[name] for name in names) for run in trained):
+        model, revision, quantization, rank, dropout, budget = asked
+        if not is_at_hand(model, revision):
+            continue
+        shape = memory.shape_of(find_model(model, revision), quantization, rank, dropout)
+        row = memory.row_tokens(budget)
+        wanted = memory.needed(shape, row, supervised=row // 8)
+        here = memory.capacity() / 1e9
+        _echo(
+            f"Memory: a row of {row:,} tokens of {model} takes {wanted.total / 1e9:.1f} GB "
+            f"({memory.words(wanted)}) and what its branches keep; this machine has {here:.0f} GB"
+            + ("." if wanted.total <= memory.capacity() else ", so training would be refused here.")
+        )
 
 
 def _values(run: dict, names: list[str]) -> list[str]:
