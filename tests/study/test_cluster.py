@@ -3,6 +3,7 @@ Ray cluster of three nodes on the loopback. A machine is lost in the middle of a
 begun again and counts once.
 """
 
+import errno
 import json
 import threading
 import time
@@ -10,7 +11,8 @@ import time
 import psutil
 import pytest
 
-from trajnb.study import cluster, on_ray, on_slurm, pipeline
+from trajnb.study import attempts, cluster, engines, on_ray, on_slurm, pipeline
+from trajnb.study import job as jobs_module
 from trajnb.study.grid import expand
 from trajnb.study.params import Study
 from trajnb.study.resources import Resources
@@ -28,7 +30,7 @@ def jobs_of(notebooks, out):
     return pipeline.jobs_of(part, place, runs, dict.fromkeys(runs, "waiting"))
 
 
-def kernel_of(job, seconds=120):
+def kernel_of(job, seconds=900):
     """The kernel that works on a job, once it does."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -113,6 +115,21 @@ def test_tasks_of_ray_of_which_a_node_is_killed(notebooks, tmp_path, monkeypatch
     finally:
         ray.shutdown()
         nodes.shutdown()
+
+
+def test_without_locks_a_run_of_this_machine_is_an_attempt_too(notebooks, tmp_path, monkeypatch):
+    """Another machine may have begun the same, and no lock would tell."""
+
+    def no_locks(descriptor, flags):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    job, heard = jobs_of(notebooks, tmp_path / "study")[0], []
+    monkeypatch.setattr(jobs_module.fcntl, "flock", no_locks)
+    begun = attempts.begin
+    monkeypatch.setattr(attempts, "begin", lambda one: heard.append("apart") or begun(one))
+    told = engines.local([job], [{}], pipeline.is_trained, lambda _, state: heard.append(state))
+    assert told == {} and heard == ["apart", "running", "finished"]
+    assert pipeline.is_trained(job) and job.executed.is_file() and not job.attempts.exists()
 
 
 def test_a_job_that_another_attempt_has_finished_is_not_begun(notebooks, tmp_path):

@@ -256,10 +256,12 @@ def _kept(model) -> int:
         return tensor
 
     tokens = torch.zeros(1, COUNTED, dtype=torch.long, device="meta")
+    # a mask that is there is not made: that would ask for numbers
+    mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device="meta")
     model.train()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         hidden = model.base_model.model.model(
-            input_ids=tokens, position_ids=tokens, attention_mask=None, use_cache=False
+            input_ids=tokens, position_ids=tokens, attention_mask=mask, use_cache=False
         )
         total = sum(storage.nbytes() for storage in found.values())
         del hidden

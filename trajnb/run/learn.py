@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trajnb.files import digest, read_json, sync_files, sync_folder, write_json
+from trajnb.files import digest, read_json, whole_folder, write_json
 from trajnb.machine import say as aloud
 from trajnb.qlora import memory, ranks
 from trajnb.qlora import model as models
@@ -157,7 +157,8 @@ def learn(
         folder=checkpoints,
         say=lambda text: say(f"{where} · {text}"),
     )
-    ranks.from_first(lambda: save(learner.network, trained, adapter, account))
+    shared = home is not None
+    ranks.from_first(lambda: save(learner.network, trained, adapter, account, shared))
     ranks.from_first(lambda: shutil.rmtree(checkpoints, ignore_errors=True))
     return ranks.from_first(lambda: read_json(account))
 
@@ -168,18 +169,21 @@ def place_of(run: Prepared, planned: Planned) -> str:
 
 
 def save(
-    network: PeftModel, trained: Trained | Preferred | None, adapter: Path, account: Path
+    network: PeftModel,
+    trained: Trained | Preferred | None,
+    adapter: Path,
+    account: Path,
+    shared: bool = False,
 ) -> None:
     """Keep a trained stage: what it took in `account`, then its adapter as a plain PEFT folder,
     which appears whole or not at all.
+
+    `shared`: where no file locks are, another run may do the same at this moment.
     """
     try:
         models.check_finite(models.adapter_weights(network))
     except ValueError as error:
         raise ValueError(f"training diverged, {error}: lower learning_rate") from None
     write_json(account, asdict(trained) if trained else None)
-    fresh = adapter.with_name(f".{adapter.name}")
-    network.save_pretrained(fresh)
-    sync_files(fresh)
-    fresh.rename(adapter)
-    sync_folder(adapter.parent)
+    with whole_folder(adapter, shared) as fresh:
+        network.save_pretrained(fresh)

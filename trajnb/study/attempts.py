@@ -6,7 +6,6 @@ nothing that another one works on, and who publishes second finds the run there 
 a dead attempt has finished (adapters, checkpoints, answers) is copied into the next one.
 """
 
-import errno
 import os
 import shutil
 import uuid
@@ -14,11 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from trajnb.files import read_bytes, sync_files, sync_folder, write_bytes
+from trajnb.files import OCCUPIED, read_bytes, sync_files, sync_folder, write_bytes
 from trajnb.study.job import Job, hold
-
-OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
-"""What the system calls a folder that stands where another one is to be renamed to."""
 
 
 def begin(job: Job) -> Job:

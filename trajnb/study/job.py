@@ -107,8 +107,23 @@ def hold(log: Path) -> Iterator[BinaryIO]:
         except BlockingIOError:
             raise Held from None
         except OSError:
-            pass  # a file system without locks
+            pass  # a file system without locks: there runs are attempts, see `engines`
         yield file
+
+
+def has_locks(folder: Path) -> bool:
+    """Whether the file system of a folder, which is made, has locks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True  # someone has one
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def start(
