@@ -1,4 +1,4 @@
-"""The memory of a training, counted before it: as much as autograd keeps, and refused where it does
+"""The memory of a training, counted before it: what autograd keeps, to 15 %, and refused where it does
 not fit.
 """
 
@@ -41,7 +41,7 @@ def test_what_is_counted_is_what_autograd_keeps(files, dialogues):
     packed = trie.build([example.tokens for example in examples])
     shape = memory.shape_of(files, "auto", rank=4, dropout=0.1)
     wanted = memory.needed(shape, len(packed.tokens), 0, packed.segments)
-    assert wanted.kept == pytest.approx(kept_by(model, train.trie_batch(examples, packed)), rel=0.1)
+    assert wanted.kept == pytest.approx(kept_by(model, train.trie_batch(examples, packed)), rel=0.15)
     frozen = [weight for weight in model.parameters() if not weight.requires_grad]
     trained = [weight.numel() for weight in model.parameters() if weight.requires_grad]
     assert wanted.adapter == memory.OF_AN_ADAPTER * sum(trained)

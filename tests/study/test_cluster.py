@@ -5,6 +5,7 @@ begun again and counts once.
 
 import errno
 import json
+import shutil
 import threading
 import time
 
@@ -148,6 +149,15 @@ def test_resources_in_the_words_of_slurm():
         "slurm_account": "lab",
         "slurm_array_parallelism": 8,
     }
+
+
+def test_without_slurm_nothing_is_sent(notebooks, tmp_path):
+    pytest.importorskip("submitit", reason="the extra slurm is not installed")
+    if shutil.which("srun"):
+        pytest.skip("this machine has Slurm")
+    with pytest.raises(ValueError, match="start trajnb where you would start sbatch"):
+        jobs = jobs_of(notebooks, tmp_path)
+        on_slurm.execute(jobs, [], None, None, resources=Resources(), folder=tmp_path / "slurm")
 
 
 @pytest.mark.parametrize("module, extra", [(on_ray, "ray"), (on_slurm, "slurm")])

@@ -1,9 +1,9 @@
 """The memory that training takes, told before any of it: a run that cannot fit is refused at once.
 
-What a layer keeps for the backward pass is counted, not guessed: a model of one layer and one of two
-run forward on torch's meta device, which has shapes and no numbers, and what autograd saves is added
-up. Attention by spans (on a CPU) keeps more than that count, a copy of keys and values for each
-branch, which is known from the row's layout.
+What a layer keeps for the backward pass is counted, not guessed: a model of one layer and one of
+two run forward on torch's meta device, which has shapes and no numbers, and what autograd saves is
+added up. Attention by spans (on a CPU) keeps more than that count, a copy of keys and values for
+each branch, which is known from the row's layout.
 """
 
 import copy
@@ -61,7 +61,8 @@ class Shape:
 
 @dataclass(frozen=True)
 class Needed:
-    """Bytes at the peak of a training step, at least: what the allocator rounds up is not counted."""
+    """Bytes at the peak of a training step, at least: what an allocator rounds up is not counted.
+    """
 
     weights: float
     adapter: float
@@ -104,7 +105,7 @@ def needed(shape: Shape, tokens: int, supervised: int, segments: Iterable[Segmen
 
 
 def needed_by(shape: Shape, passes: Iterable[Pass], supervised: int) -> Needed:
-    """The memory for the forward passes of a training, `supervised` tokens in the fullest of them."""
+    """The memory for the passes of a training, `supervised` tokens in the fullest of them."""
     largest = max(passes, key=lambda one: one.size)
     return needed(shape, largest.size, supervised, largest.packed.segments)
 
@@ -117,13 +118,15 @@ def check_fits(wanted: Needed) -> None:
         return
     raise ValueError(
         f"training would need {wanted.total / 1e9:.1f} GB ({words(wanted)}), and {_where()} has "
-        f"{there / 1e9:.1f} GB: lower token_budget, train with quantization: nf4, or take a smaller model"
+        f"{there / 1e9:.1f} GB: lower token_budget, train with quantization: nf4, or take a smaller "
+        "model"
     )
 
 
 def words(wanted: Needed) -> str:
     """What the memory goes to, for people."""
-    parts = {"weights": wanted.weights, "adapter": wanted.adapter, "rows": wanted.kept + wanted.logits}
+    rows = wanted.kept + wanted.logits
+    parts = {"weights": wanted.weights, "adapter": wanted.adapter, "rows": rows}
     return ", ".join(f"{name} {size / 1e9:.1f}" for name, size in parts.items())
 
 
@@ -139,9 +142,9 @@ def _where() -> str:
 
 
 def _of_spans(shape: Shape, segments: list[Segment]) -> int:
-    """What attention by spans keeps of a layer beyond the count, see `attention.TrieLayout`: for each
-    segment with ancestors the keys and values that it looks at, repeated to all heads, and either
-    its queries with those of its ancestors or a mask.
+    """What attention by spans keeps of a layer beyond the count, see `attention.TrieLayout`: for
+    each segment with ancestors the keys and values that it looks at, repeated to all heads, and
+    either its queries with those of its ancestors or a mask.
     """
     config = shape.config
     width = config.num_attention_heads * _head(config)  # of all heads
@@ -187,7 +190,8 @@ class _Key:
 
     @classmethod
     def of(cls, shape: Shape) -> "_Key":
-        return cls(f"{shape.config.to_json_string()} {shape.rank} {shape.dropout} {shape.gpu}", shape)
+        told = [shape.config.to_json_string(), shape.rank, shape.dropout, shape.gpu]
+        return cls(" ".join(map(str, told)), shape)
 
     def __hash__(self) -> int:
         return hash(self.text)

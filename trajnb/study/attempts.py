@@ -83,7 +83,10 @@ def _copy_whole(source: Path, target: Path, leave: set[str]) -> None:
     """Copy a folder that another attempt may still be writing: drafts, whose names begin with a
     dot, stay behind, and so does a folder of which a file vanishes meanwhile.
     """
-    entries = sorted(source.iterdir())  # as they are now: a checkpoint's last file tells it is whole
+    try:
+        entries = sorted(source.iterdir())  # as they are now: of a checkpoint the last one, or not
+    except FileNotFoundError:
+        return
     target.mkdir(exist_ok=True)
     try:
         for entry in entries:

@@ -35,7 +35,8 @@ def wanted(extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"--engine {extra} needs {error.name}, which is not installed: pip install -e '.[{extra}]'"
+            f"--engine {extra} needs {error.name}, which is not installed: "
+            f"pip install -e '.[{extra}]'"
         ) from error
 
 

@@ -24,8 +24,8 @@ def execute(
     resources: Resources,
     at_a_time: int | None = None,
 ) -> dict[str, str]:
-    """Execute `jobs` as `engines.local` does, each with the `resources` that it asks for. Without an
-    `address` it is that of RAY_ADDRESS, or else a cluster of this machine alone is started.
+    """Execute `jobs` as `engines.local` does, each with the `resources` that it asks for. Without
+    an `address` it is that of RAY_ADDRESS, or else a cluster of this machine alone is started.
 
     Raises:
         ValueError: Ray is not installed, or no cluster answers at `address`.
@@ -38,10 +38,10 @@ def execute(
     if not ray.is_initialized():
         _join(ray, address)
     asked = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": ATTEMPTS - 1}
+    asked["scheduling_strategy"] = "SPREAD"
     if resources.memory_gb:
         asked["memory"] = int(resources.memory_gb * 1e9)
-    task = ray.remote(work).options(**asked, scheduling_strategy="SPREAD")
-    begin = partial(_begin, task, is_done)
+    begin = partial(_begin, ray.remote(work), asked, is_done)
     cancel = partial(ray.cancel, force=False)
     return follow(Backend(begin, partial(_ended, ray), cancel, at_a_time), jobs, changed)
 
@@ -53,13 +53,13 @@ def _join(ray, address: str) -> None:
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         told = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"no Ray cluster at {address or 'this machine'} ({told}): start one with `ray start --head`, "
-            "and give --address HOST:PORT as it prints it"
+            f"no Ray cluster at {address or 'this machine'} ({told}): start one with "
+            "`ray start --head`, and give --address HOST:PORT as it prints it"
         ) from error
 
 
-def _begin(task, is_done: Callable[[Job], bool], jobs: list[Job]) -> list:
-    return [task.options(name=job.name).remote(job, is_done) for job in jobs]
+def _begin(task, asked: dict, is_done: Callable[[Job], bool], jobs: list[Job]) -> list:
+    return [task.options(**asked, name=job.name).remote(job, is_done) for job in jobs]
 
 
 def _ended(ray, handle) -> str | None:

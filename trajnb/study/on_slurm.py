@@ -1,12 +1,13 @@
 """Jobs as one array of Slurm, through submitit: `trajnb run PARAMS --engine slurm`.
 
-A job that Slurm preempts or whose time is over is queued again, and goes on from its checkpoints; one
-that was killed is started again by `ended`.
+A job that Slurm preempts or whose time is over is queued again, and goes on from its checkpoints;
+one that was killed is sent again by `_ended`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 from trajnb.study.cluster import ATTEMPTS, Backend, follow, wanted, work
@@ -55,9 +56,12 @@ def execute(
         return {}
     with wanted("slurm"):
         import submitit
-    executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-    if cluster == "slurm" and executor.which() != "slurm":
-        raise ValueError("there is no srun on this machine: start trajnb where you would start sbatch")
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+    except RuntimeError as error:  # it looks for srun
+        raise ValueError(
+            f"no Slurm on this machine ({error}): start trajnb where you would start sbatch"
+        ) from error
     executor.update_parameters(name="trajnb", **_asked(resources, at_a_time))
     begin = partial(_begin, executor, is_done)
     return follow(Backend(begin, _ended, _cancel), jobs, changed)
@@ -65,8 +69,8 @@ def execute(
 
 def _asked(resources: Resources, at_a_time: int | None) -> dict:
     """The resources in submitit's words."""
-    asked = {"timeout_min": round(60 * resources.hours), "gpus_per_node": int(resources.gpus)}
-    asked["cpus_per_task"] = max(1, round(resources.cpus))
+    asked = {"timeout_min": round(60 * resources.hours), "gpus_per_node": ceil(resources.gpus)}
+    asked["cpus_per_task"] = max(1, ceil(resources.cpus))
     if resources.memory_gb:
         asked["mem_gb"] = resources.memory_gb
     for name in ("partition", "account"):

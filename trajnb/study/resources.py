@@ -30,14 +30,16 @@ def read_resources(file: Path, value: object) -> Resources:
     if value is None:
         return Resources()
     if not isinstance(value, Mapping):
-        raise ValueError(f"{file}: resources must map {', '.join(known)} to values, not {value!r:.80}")
+        names = ", ".join(known)
+        raise ValueError(f"{file}: resources must map {names} to values, not {value!r:.80}")
     found = {}
     for name, given in value.items():
         if name not in known:
-            hint = nearest(str(name), known)
-            raise ValueError(f"{file}: resources: unknown {name!r}{hint}; known: {', '.join(known)}")
+            hint = f"{nearest(str(name), known)}; known: {', '.join(known)}"
+            raise ValueError(f"{file}: resources: unknown {name!r:.80}{hint}")
         kind = known[name].type.__name__
         found[name] = as_kind(given, kind)
         if found[name] is None or (kind == "float" and found[name] < 0):
-            raise ValueError(f"{file}: resources.{name} must be {kind}, 0 or more, not {given!r:.80}")
+            wanted = f"{kind}, 0 or more" if kind == "float" else kind
+            raise ValueError(f"{file}: resources.{name} must be {wanted}, not {given!r:.80}")
     return Resources(**found)
