@@ -213,8 +213,9 @@ def train_block(
         if plan.recipe.packing == "none":
             (alone,) = one.examples
             return plain_batch(examples[alone])
-        batch = trie_batch([examples[index] for index in one.examples], one.packed)
-        return block_batch(batch, one.packed, device()) if on_gpu() else batch
+        packed = one.packed
+        batch = trie_batch([examples[index] for index in one.examples], packed)
+        return block_batch(batch, packed, device()) if on_gpu() else batch
 
     taken = take_steps(model, plan, inputs, seed=seed, folder=folder, say=say)
     losses = [entry["loss"] for entry in taken.log]
