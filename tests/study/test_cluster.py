@@ -32,12 +32,12 @@ def jobs_of(notebooks, out):
 
 
 def kernel_of(job, seconds=900):
-    """The kernel that works on a job, once it does."""
+    """The kernel that works on a job, once it has said so and begun to sleep."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        for path in job.attempts.glob("*/pid"):
-            if path.read_text():
-                return psutil.Process(int(path.read_text()))
+        for path in job.attempts.glob("*/attempts"):
+            if path.read_text() == "x":
+                return psutil.Process(int(path.with_name("pid").read_text()))
         time.sleep(0.2)
     raise AssertionError(f"{job.name} was not begun in {seconds} s")
 

@@ -1,4 +1,4 @@
-"""The command line: `trajnb run`, `train`, `report`, `records`, `fetch`, `corpus`, `bench`.
+"""The command line: `trajnb run`, `train`, `ask`, `report`, `records`, `fetch`, `corpus`, `bench`.
 
 Imports wait until a command needs them, so that `trajnb --help` answers at once.
 """
