@@ -65,6 +65,11 @@ def test_an_attempt_goes_on_where_the_farthest_one_was(job):
     assert names(attempts.begin(job).folder) == whole
 
 
+def test_an_attempt_finds_what_one_has_left_that_came_nowhere(job):
+    fill(attempts.begin(job).folder, "shaping.json")
+    assert names(attempts.begin(job).folder) == {"shaping.json"}
+
+
 def test_a_checkpoint_that_vanishes_while_it_is_copied_is_no_checkpoint(job, monkeypatch):
     before = attempts.begin(job)
     fill(before.folder, "shaping.json", *(f"checkpoints/1-a/checkpoint-4/{n}" for n in "abc"))

@@ -67,11 +67,11 @@ def _others(job: Job) -> list[Path]:
 
 
 def _how_far(folder: Path) -> tuple[int, ...]:
-    """How much of a run is there: finished answers and adapters first, then checkpoints."""
+    """How much of a run is there: adapters first, then answers, then checkpoints."""
     steps = [int(path.parent.name.rpartition("-")[2]) for path in _checkpoints(folder)]
     whole = sum(1 for path in folder.glob("adapters/[!.]*"))
     files = sum(1 for path in [*folder.glob("stages/*"), *folder.glob("preferences/*/*")])
-    return whole, files, max(steps, default=0)
+    return folder.is_dir(), whole, files, max(steps, default=0)
 
 
 def _checkpoints(folder: Path) -> list[Path]:
