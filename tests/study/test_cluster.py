@@ -6,6 +6,7 @@ begun again and counts once.
 import errno
 import json
 import shutil
+import signal
 import threading
 import time
 
@@ -70,10 +71,21 @@ def check(jobs, errors, heard):
     assert states == ["running", "finished"]
 
 
-def test_an_array_of_slurm_of_which_a_job_is_killed(notebooks, tmp_path, capsys):
+def preempt(kernel):
+    """Take the machine from a job as Slurm does: its process hears of it, and is queued again."""
+    (top,) = [one for one in kernel.parents() if "submitit.core._submit" in " ".join(one.cmdline())]
+    top.send_signal(signal.SIGUSR2)
+
+
+def kill(kernel):
+    lose(kernel, "submitit.core._submit")
+
+
+@pytest.mark.parametrize("taken", [kill, pytest.param(preempt, marks=pytest.mark.slow)])
+def test_an_array_of_slurm_of_which_a_job_loses_its_machine(notebooks, tmp_path, capsys, taken):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     jobs, heard = jobs_of(notebooks, tmp_path / "study"), []
-    killer = threading.Thread(target=lambda: lose(kernel_of(jobs[2]), "submitit.core._submit"))
+    killer = threading.Thread(target=lambda: taken(kernel_of(jobs[2])))
     killer.start()
     errors = on_slurm.execute(
         jobs,
