@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trajnb.files import digest, read_json, whole_folder, write_json
+from trajnb.files import digest, read_json, whole_folder, write_json, written_by_a_library
 from trajnb.machine import say as aloud
 from trajnb.qlora import memory, ranks
 from trajnb.qlora import model as models
@@ -185,5 +185,5 @@ def save(
     except ValueError as error:
         raise ValueError(f"training diverged, {error}: lower learning_rate") from None
     write_json(account, asdict(trained) if trained else None)
-    with whole_folder(adapter, shared) as fresh:
+    with whole_folder(adapter, shared) as fresh, written_by_a_library(fresh):
         network.save_pretrained(fresh)
