@@ -7,8 +7,10 @@ import errno
 import json
 import shutil
 import signal
+import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -71,6 +73,19 @@ def check(jobs, errors, heard):
     assert states == ["running", "finished"]
 
 
+def agent_ports():
+    """Free ports for the agents of a node of Ray. Where it is told them it need not wait for the
+    agents to say them, for which it has 15 seconds, too few on a busy machine.
+    """
+    names = ["metrics_agent_port", "metrics_export_port", "runtime_env_agent_port"]
+    names += ["dashboard_agent_listen_port"]
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.socket()) for _ in names]
+        for one in taken:
+            one.bind(("127.0.0.1", 0))
+        return {name: one.getsockname()[1] for name, one in zip(names, taken, strict=True)}
+
+
 def preempt(kernel):
     """Take the machine from a job as Slurm does: its process hears of it, and is queued again."""
     (top,) = [one for one in kernel.parents() if "submitit.core._submit" in " ".join(one.cmdline())]
@@ -109,10 +124,11 @@ def test_tasks_of_ray_of_which_a_node_is_killed(notebooks, tmp_path, monkeypatch
     from ray.cluster_utils import Cluster
 
     jobs, heard = jobs_of(notebooks, tmp_path / "study"), []
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    head = {"num_cpus": 0, "include_dashboard": False, **agent_ports()}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(2):
-            nodes.add_node(num_cpus=1)
+            nodes.add_node(num_cpus=1, **agent_ports())
         killer = threading.Thread(target=lambda: lose(kernel_of(jobs[2]), "raylet/raylet"))
         killer.start()
         errors = on_ray.execute(

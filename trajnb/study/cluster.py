@@ -48,10 +48,10 @@ def work(job: Job, is_done: Callable[[Job], bool]) -> str:
         return ""
     try:
         attempt = attempts.begin(job) if job.attempts else job
-        process_ended = _execute(attempt, job, is_done)
+        status = _execute(attempt, job, is_done)
     except Held:
         return f"another process is still at work on it ({job.log})"
-    if process_ended != 0:
+    if status != 0:
         return "" if is_done(job) else f"{last_error(attempt)} (see {attempt.log})"
     if job.attempts:
         attempts.publish(attempt, job, is_done)
