@@ -146,6 +146,7 @@ ARROWS = {
         "strategies",
     ),
     "explore": ("corpora", "formatting", "known", "records", "scoring", "show"),
+    "export": ("corpora", "escaping", "files", "formatting", "records", "schema", "scoring"),
     "run": (
         "corpora", "files", "formatting", "known", "machine", "objectives", "qlora", "records", "schema",
         "scoring",

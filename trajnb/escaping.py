@@ -7,6 +7,7 @@ Foreign is what a corpus, a model, a record, a params file or a folder's name sa
 
 import html
 import re
+import unicodedata
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$<>&:@^=\"'])")
 _LINE_START = re.compile(r"\s*\n\s*")
@@ -33,3 +34,60 @@ def in_terminal(text: object, most: int = 2_000) -> str:
     text = str(text)
     text = text if len(text) <= most else f"{text[:most]}..."
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def in_csv(text: object) -> str:
+    """In a cell that a spreadsheet opens: what would begin a formula stands behind a quote."""
+    text = str(text)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+_LATEX = {
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\char34{}",
+    "[": "{[}",  # behind a line's end it would be that line's height
+    "*": "{*}",
+    "ß": r"\ss{}",
+    "æ": r"\ae{}",
+    "ø": r"\o{}",
+    "→": r"$\rightarrow$",
+    "−": r"$-$",
+    "–": "--",
+    "…": r"\ldots{}",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "±": r"$\pm$",
+}
+
+
+def in_latex(text: object) -> str:
+    """In text of LaTeX, on one line: marks are marks, and what it cannot set without a package is
+    spelt, `[U+4E2D]`.
+    """
+    line = " ".join(str(text).split())
+    return "".join(map(_latex, line))
+
+
+def _latex(letter: str) -> str:
+    if letter in _LATEX:
+        return _LATEX[letter]
+    if " " <= letter < "\x7f":
+        return letter
+    base, _, accent = unicodedata.decomposition(letter).partition(" ")
+    is_accented = base.isalnum() and letter <= "\u017f" and accent not in ("", _OGONEK)
+    return letter if is_accented else f"[U+{ord(letter):04X}]"
+
+
+_OGONEK = "0328"
+"""The accent that LaTeX's first encoding lacks."""
