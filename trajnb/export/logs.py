@@ -42,7 +42,7 @@ def write_logs(runs: Sequence[Run], out: Path) -> list[Path]:
                     known = prompts.get((run.folder.name, condition), {})
                     log = _log(run, condition, stage, [_sample(row, items, known) for row in rows])
                     day = log["eval"]["created"][:19].replace(":", "-")
-                    name = f"{day}_{run.folder.name}-{condition}-stage-{stage}.json"
+                    name = f"{day}_trajnb-{condition}_{run.folder.name}-stage-{stage}.json"
                     write_json(out / name, log)
                     written.append(out / name)
     return written
