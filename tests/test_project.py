@@ -136,7 +136,7 @@ ARROWS = {
     "textless": ("files", "formatting", "schema"),
     "records": ("files", "formatting", "schema", "shapes", "textless"),
     "keeping": ("files", "machine", "records", "schema", "textless"),
-    "qlora": ("assets", "cache", "formatting", "hub", "machine", "plain", "shapes"),
+    "qlora": ("assets", "cache", "files", "formatting", "hub", "machine", "plain", "shapes"),
     "scoring": (
         "files", "formatting", "known", "machine", "objectives", "records", "schema", "strategies",
         "textless", "world",

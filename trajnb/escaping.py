@@ -1,7 +1,8 @@
 """The one door for foreign text: each function makes of any text what a sink shows as that text, and
 runs, loads or obeys nothing of it.
 
-Foreign is what a corpus, a model, a record, a params file or a folder's name says.
+Foreign is what a corpus, a model, a record, a params file or a folder's name says. Figures need no door:
+`show.plots.use_style` lets no label be read as mathematics.
 """
 
 import html
@@ -24,11 +25,6 @@ def in_markdown(text: object) -> str:
     """
     line = _LINE_START.sub(" ", str(text))
     return _MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", line)
-
-
-def in_mathtext(text: object) -> str:
-    """In a label of matplotlib, which reads what stands between two dollars as mathematics."""
-    return str(text).replace("$", r"\$")
 
 
 def in_terminal(text: object, most: int = 2_000) -> str:

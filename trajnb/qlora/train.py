@@ -13,6 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback, get_available_reporting_integrations
 from transformers.trainer_callback import PrinterCallback
 
+from trajnb.files import written_by_a_library
 from trajnb.qlora import trie
 from trajnb.qlora.attention import TrieLayout, Watched
 from trajnb.qlora.chat import Encoded
@@ -243,7 +244,8 @@ def take_steps(
     _keep_events(stepping, folder)
     began = time.monotonic()
     checkpoint = _last_checkpoint(folder)
-    stepping.train(resume_from_checkpoint=checkpoint)
+    with written_by_a_library(folder):
+        stepping.train(resume_from_checkpoint=checkpoint)
     return Taken(
         seconds=time.monotonic() - began,
         resumed=checkpoint is not None,

@@ -66,6 +66,7 @@ def use_theme() -> None:
     sns.set_theme(style="whitegrid", font_scale=0.9)
     plt.rcParams.update({"figure.dpi": 130, "axes.titleweight": "bold", "axes.titlesize": "medium"})
     plt.rcParams["text.parse_math"] = False  # a name with $ is no formula
+    pd.set_option("display.html.use_mathjax", False, "styler.html.mathjax", False)  # nor in a table
 
 
 def colours(arms: Iterable[Arm]) -> dict[Arm, str]:
