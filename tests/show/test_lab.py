@@ -22,7 +22,8 @@ CELLS = [
     "s.table('headline')",
     "s.figure('items')",
 ]
-PATIENCE = 120_000
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+PATIENCE = 180_000
 """Milliseconds for a kernel of a busy machine."""
 CONTRASTS = """() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
@@ -59,14 +60,15 @@ def lab(tmp_path_factory, browser):
     folder = tmp_path_factory.mktemp("lab")
     (folder / "notebooks").mkdir()
     settings(folder, "notebook-extension/tracker", '{"windowingMode": "none"}')
-    nbformat.write(new_notebook(cells=list(map(new_code_cell, CELLS))), folder / "notebooks" / "own.ipynb")
+    cells = list(map(new_code_cell, CELLS))
+    nbformat.write(new_notebook(cells=cells, metadata=KERNEL), folder / "notebooks" / "own.ipynb")
     study = explore.open(QUICK)
     shown = [study.browse(right="full", wrong="stripped")._repr_html_(), study.show("multi_turn_base_89", 4).data]
     cells = [
         new_code_cell("", execution_count=1, outputs=[new_output("display_data", {"text/html": html})])
         for html in shown
     ]
-    nbformat.write(new_notebook(cells=cells), folder / "notebooks" / "strange.ipynb")
+    nbformat.write(new_notebook(cells=cells, metadata=KERNEL), folder / "notebooks" / "strange.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -149,7 +151,7 @@ def test_the_explorer_is_used_in_jupyterlab_light_and_dark(opened):
         for place in (1, 2, 3)
     )
     assert gold < arms[0] < arms[1]
-    assert "stripped" in page.locator(".trajnb.figure svg text").all_inner_texts()
+    assert "stripped" in page.locator(".trajnb.figure svg text").all_text_contents()
     check_contrasts(page)
     page.evaluate("jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
     page.wait_for_selector("body[data-jp-theme-light='false']")
