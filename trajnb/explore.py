@@ -132,10 +132,7 @@ class Study:
         html = reader_html("items", "records", self.data, chosen=urlencode(wanted))
         return Page(html, f"{words}: {said}" if said else words)
 
-
-    def show(
-        self, dialogue: str, step: int, repetition: int = 0, stage: int | None = None
-    ) -> HTML:
+    def show(self, dialogue: str, step: int, repetition: int = 0, stage: int | None = None) -> HTML:
         """One held-out call: gold, both prompts, and what each arm answered, argument by argument.
 
         Args:

@@ -23,6 +23,7 @@ CELLS = [
     "s.figure('items')",
 ]
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+KERNEL_OF = "jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel"
 PATIENCE = 180_000
 """Milliseconds for a kernel of a busy machine."""
 CONTRASTS = """() => {
@@ -34,12 +35,14 @@ CONTRASTS = """() => {
     canvas.fillRect(0, 0, 1, 1);
     return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
   };
-  const ground = node => node ? over(getComputedStyle(node).backgroundColor, ground(node.parentElement)) : [255, 255, 255];
+  const ground = node => node
+    ? over(getComputedStyle(node).backgroundColor, ground(node.parentElement)) : [255, 255, 255];
   const light = colour => colour.map(value => value / 255)
     .map(value => value <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4)
     .reduce((sum, value, place) => sum + value * [.2126, .7152, .0722][place], 0);
   const found = [];
-  for (const node of document.querySelectorAll('.trajnb th, .trajnb td, .trajnb .line, .trajnb .word, .trajnb p')) {
+  const texts = '.trajnb th, .trajnb td, .trajnb .line, .trajnb .word, .trajnb p';
+  for (const node of document.querySelectorAll(texts)) {
     const own = ground(node), ink = over(getComputedStyle(node).color, own);
     const [dark, bright] = [light(own), light(ink)].sort((one, other) => one - other);
     found.push([(bright + .05) / (dark + .05), node.textContent.slice(0, 40)]);
@@ -63,7 +66,8 @@ def lab(tmp_path_factory, browser):
     cells = list(map(new_code_cell, CELLS))
     nbformat.write(new_notebook(cells=cells, metadata=KERNEL), folder / "notebooks" / "own.ipynb")
     study = explore.open(QUICK)
-    shown = [study.browse(right="full", wrong="stripped")._repr_html_(), study.show("multi_turn_base_89", 4).data]
+    page, call = study.browse(right="full", wrong="stripped"), study.show("multi_turn_base_89", 4)
+    shown = [page._repr_html_(), call.data]
     cells = [
         new_code_cell("", execution_count=1, outputs=[new_output("display_data", {"text/html": html})])
         for html in shown
@@ -135,7 +139,7 @@ def check_contrasts(page) -> None:
 
 def test_the_explorer_is_used_in_jupyterlab_light_and_dark(opened):
     page = opened("own.ipynb")
-    page.wait_for_function("jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'")
+    page.wait_for_function(f"{KERNEL_OF}?.status === 'idle'")
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_selector(".jp-OutputArea .trajnb.figure svg")
     inside = page.frame_locator(".jp-OutputArea iframe")

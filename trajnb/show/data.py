@@ -79,6 +79,6 @@ def _flat(rows: pd.DataFrame) -> pd.DataFrame:
 def _cell(value: object) -> object:
     if isinstance(value, dict | list | tuple):
         return json.dumps(value)
-    if isinstance(value, str | bool):
-        return value
-    return None if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return None
+    return value if isinstance(value, str | bool | int | float) else str(value)

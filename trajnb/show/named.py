@@ -18,7 +18,7 @@ from trajnb.known import check_known
 from trajnb.records import Run
 from trajnb.scoring import caveats, crossing, matrices, tables
 from trajnb.scoring.answers import unit_of
-from trajnb.scoring.arms import in_order, numbered, words
+from trajnb.scoring.arms import numbered, words
 from trajnb.scoring.errors import KINDS
 from trajnb.scoring.overview import Plan, overview
 from trajnb.scoring.paired import ITEM, RUN
@@ -215,7 +215,9 @@ def _items(results: Results) -> list[Figure]:
 def _by_call(rows: pd.DataFrame) -> pd.DataFrame:
     """Exact or not, a line a call, those more often right first; columns (arm, stage)."""
     wide = rows.assign(right=rows.canonical.astype(float))
-    wide = wide.pivot_table(index=[*RUN, *ITEM], columns=["arm", "stage"], values="right", sort=False)
+    wide = wide.pivot_table(
+        index=[*RUN, *ITEM], columns=["arm", "stage"], values="right", sort=False
+    )
     best = wide.sum(axis=1).sort_values(ascending=False, kind="stable").index
     return wide.loc[best].sort_index(axis=1, level="stage", sort_remaining=False)
 
