@@ -158,7 +158,7 @@ def test_the_explorer_is_used_in_jupyterlab_light_and_dark(opened):
     assert "stripped" in page.locator(".trajnb.figure svg text").all_text_contents()
     check_contrasts(page)
     page.evaluate("jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
-    page.wait_for_selector("body[data-jp-theme-light='false']")
+    page.wait_for_selector("body[data-jp-theme-light='false']", state="attached")
     check_contrasts(page)
     assert "invert" in page.evaluate("getComputedStyle(document.querySelector('.trajnb.figure svg')).filter")
 
