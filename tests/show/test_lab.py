@@ -95,7 +95,11 @@ def lab(tmp_path_factory, browser):
         yield address
     finally:
         server.terminate()
-        server.wait(timeout=60)
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # it waits for its kernel, which ends with it
+            server.kill()
+            server.wait()
 
 
 def _wait_for(address: str, server: subprocess.Popen, log) -> None:
