@@ -140,7 +140,8 @@ def test_evaluation_of_strategies_and_controls(tmp_path, write_run):
 def test_evaluation_of_one_condition(tmp_path, write_run):
     write_run(tmp_path / "full-s0", dialogues=1)
     html, details = evaluate(tmp_path)
-    assert "Arms against each other" not in details and "cannot be told apart here" in html
+    assert "nothing to compare" not in details and "Each arm against itself" in details
+    assert "cannot be told apart here" in html
     assert "Preferences between steps" not in html, "no run learns them"
 
 
