@@ -4,7 +4,7 @@ Templates differ in what they allow and write. What one does is found out by hav
 dialogue, see `Habits`; a template that can be neither followed nor made up for is a ValueError.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -17,6 +17,9 @@ from trajnb.qlora import control
 # Templates print a date, many today's: prompts would depend on the day a run is made or gone on with.
 TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """What every template takes for today: Llama 3's is told a `date_string`, others ask `strftime_now`."""
+
+CHECKED = 8
+"""Rows of each corpus and condition that are tokenised in both ways before the others are read by line."""
 
 Messages = Sequence[Mapping[str, str]]
 """Dicts of role and content."""
@@ -172,10 +175,6 @@ def _text(
     return text + (known.lead if add_generation_prompt else "")
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return control.tokens(tokenizer, text)
-
-
 def text_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], stopped: bool) -> str:
     """What generated tokens say; where they `stopped`, the last one is the end token."""
     return tokenizer.decode(tokens[:-1] if stopped else tokens, skip_special_tokens=True)
@@ -187,7 +186,7 @@ def chat_tokens(
     """Token ids of `messages` under the tokenizer's chat template, with `add_generation_prompt` of
     all that a model reads before it answers.
     """
-    return _tokens(tokenizer, _text(tokenizer, messages, add_generation_prompt))
+    return control.tokens(tokenizer, _text(tokenizer, messages, add_generation_prompt))
 
 
 def count_text(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
@@ -200,8 +199,9 @@ def count_tokens(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Mappi
     return lambda messages: len(chat_tokens(tokenizer, messages))
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, row: Mapping) -> Encoded:
-    """One row of examples (`prompt` and `completion`, lists of messages) as tokens.
+def encode(tokenizer: PreTrainedTokenizerBase, row: Mapping, by_line: bool = True) -> Encoded:
+    """One row of examples (`prompt` and `completion`, lists of messages) as tokens, read line by line
+    where the tokenizer allows it, see `lines`.
 
     The completion ends with the token that ends an answer, see `Habits`; what a template writes after
     it is left out. What is learnt follows the very tokens that are asked with: where a template
@@ -212,12 +212,14 @@ def encode(tokenizer: PreTrainedTokenizerBase, row: Mapping) -> Encoded:
     message, for many templates (SmolLM2's, Qwen2's) then write one of their own.
     """
     try:
-        return _encode(tokenizer, row["prompt"], row["completion"])
+        return _encode(tokenizer, row["prompt"], row["completion"], by_line)
     except ValueError as error:
         raise ValueError(f"dialogue {row['dialogue_id']}, step {row['step']}: {error}") from error
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, prompt: Messages, completion: Messages) -> Encoded:
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, prompt: Messages, completion: Messages, by_line: bool
+) -> Encoded:
     if prompt[0]["role"] != "system":
         raise ValueError(
             "the prompt has no system message, and the chat template may write one of its own: begin "
@@ -229,9 +231,10 @@ def _encode(tokenizer: PreTrainedTokenizerBase, prompt: Messages, completion: Me
     if not whole.startswith(asked):
         _check_same(asked, whole, control.marked(tokenizer, prompt[-1]["content"].strip()))
         whole = asked + control.marked(tokenizer, completion[-1]["content"]) + known.tail
-    before, tokens = _tokens(tokenizer, asked), _tokens(tokenizer, whole)
+    before = control.tokens(tokenizer, asked, by_line)
+    tokens = control.tokens(tokenizer, whole, by_line)
     if tokens[: len(before)] != before:  # the tokenizer joins what stands on both sides
-        tokens = before + _tokens(tokenizer, whole[len(asked) :])
+        tokens = before + control.tokens(tokenizer, whole[len(asked) :], by_line)
     stop = len(tokens) - known.behind
     tokens = tokens[:stop] if known.behind >= 0 else [*tokens, known.end]
     if tokens[-1] != known.end:
@@ -257,11 +260,26 @@ class PaperCut:
 
 
 def encode_all(
-    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Mapping], cut: PaperCut | None = None
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping], cut: PaperCut | None = None
 ) -> list[Encoded]:
     """`encode` for every row, in order, and `cut` if that is asked for."""
-    encoded = []
+    return list(encode_each(tokenizer, rows, cut))
+
+
+def encode_each(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping], cut: PaperCut | None = None
+) -> Iterator[Encoded]:
+    """The same, one after another: all of them whole where a sample of them shows that line by line is
+    something else under this template and tokenizer.
+    """
+    by_line = all(encode(tokenizer, row) == encode(tokenizer, row, False) for row in _sample(rows))
     for row in rows:
-        example = encode(tokenizer, row)
-        encoded.append(cut(example, row["split"]) if cut else example)
-    return encoded
+        example = encode(tokenizer, row, by_line)
+        yield cut(example, row["split"]) if cut else example
+
+
+def _sample(rows: Sequence[Mapping]) -> Iterator[Mapping]:
+    """At most `CHECKED` rows, at even distances."""
+    count = min(CHECKED, len(rows))
+    for number in range(count):
+        yield rows[(2 * number + 1) * len(rows) // (2 * count)]
