@@ -15,7 +15,16 @@ TOOLS = 9
 """Of each block; every dialogue has all of its block."""
 CALLS = (3, 3, 2, 2)
 """Of each user turn."""
-SYLLABLES = "ba co di fu ga hel in jor ka lum mi nor os pra qui ros sel tan ur vey wix yo zed".split()
+WORDS = (
+    "the of and to in is that for on with as at by from this be or have an they which one had all there when "
+    "up use word how said each she their time will way about many then write would like so these her long make "
+    "thing see him two has look more day could go come did number sound no most people my over know water than "
+    "call first who may down side been now find any new work part take get place made live where after back "
+    "little only round man year came show every good me give our under name very through just form sentence "
+    "great think say help low line differ turn cause much mean before move right boy old too same tell does set "
+    "three want air well also play small end put home read hand port large spell add even land here must big "
+    "high such follow act why ask men change went light kind off need house picture try us again animal point"
+).split()
 
 
 def tools(block: str) -> list[dict]:
@@ -23,8 +32,8 @@ def tools(block: str) -> list[dict]:
     draw = random.Random(block)
     return [
         {
-            "name": f"{block}_{_word(draw)}",
-            "description": f"{_words(draw, 12)}.",
+            "name": f"{block}_{number}_{_word(draw)}",
+            "description": f"{_words(draw, 16)}.",
             "parameters": {
                 "type": "object",
                 "properties": {
@@ -33,7 +42,7 @@ def tools(block: str) -> list[dict]:
                 },
             },
         }
-        for _ in range(TOOLS)
+        for number in range(TOOLS)
     ]
 
 
@@ -54,12 +63,12 @@ def rows(count: int, seed: int = 0) -> Iterator[dict]:
 
 def _messages(draw: random.Random, known: list[dict]) -> Iterator[dict]:
     for calls in CALLS:
-        yield {"role": "user", "content": f"Please {_words(draw, 30)}."}
+        yield {"role": "user", "content": f"Please {_words(draw, 40)}."}
         for _ in range(calls):
             arguments = {"name": _words(draw, 2), "count": draw.randrange(10_000)}
             function = {"name": draw.choice(known)["name"], "arguments": json.dumps(arguments)}
             yield {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}
-            found = {"result": _words(draw, 24), "id": draw.randrange(10**6), "left": [_word(draw), _word(draw)]}
+            found = {"result": _words(draw, 40), "id": draw.randrange(10**6), "left": [_word(draw), _word(draw)]}
             yield {"role": "tool", "content": json.dumps(found)}
         yield {"role": "assistant", "content": f"Done: {_words(draw, 16)}."}
 
@@ -69,7 +78,7 @@ def _words(draw: random.Random, count: int) -> str:
 
 
 def _word(draw: random.Random) -> str:
-    return "".join(draw.choices(SYLLABLES, k=draw.randint(1, 4)))
+    return draw.choice(WORDS)
 
 
 def write(path: Path, count: int, seed: int = 0) -> None:

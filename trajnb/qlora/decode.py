@@ -121,10 +121,11 @@ class Reading:
         """
         self.stores.append({})
         watch = self.progress.watch(row.size)
-        layout = TrieLayout(row.packed.segments, self.stores[-1])
+        packed = row.packed
+        layout = TrieLayout(packed.segments, self.stores[-1])
         layout = Watched(layout, layer_count(self.model), watch)
-        logits = _forward(self.model, row.packed.tokens, row.packed.depths, layout, keep=asked)
-        paths = [_moved(path, self.size) for path in row.packed.paths]
+        logits = _forward(self.model, packed.tokens, packed.depths, layout, keep=asked)
+        paths = [_moved(path, self.size) for path in packed.paths]
         self.size += row.size
         watch(1.0)
         return paths, logits

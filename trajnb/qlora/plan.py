@@ -7,12 +7,14 @@ model trains on the same examples with the same loss: the mean over the step's s
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 from transformers import PreTrainedConfig
 
 from trajnb.qlora import trie
 from trajnb.qlora.chat import Encoded
+from trajnb.qlora.prefixes import array
 
 PACKINGS = ("trie", "none")
 
@@ -44,13 +46,22 @@ class Pass:
 
     examples: list[int]
     """Indices of the examples."""
-    packed: trie.Trie
-    """Their tokens, in the same order: every distinct prefix once."""
+    size: int
+    """Tokens that the model computes: every distinct prefix once."""
+    source: Sequence[Encoded] = field(repr=False, compare=False)
+    """What the indices point to."""
 
     @property
-    def size(self) -> int:
-        """Tokens that the model computes."""
-        return len(self.packed.tokens)
+    def packed(self) -> trie.Trie:
+        """The tokens, in the order of the examples. Laid out at every call, which takes about a
+        millisecond: those of a whole plan would fill the memory.
+        """
+        return trie.build(_tokens(self.source, self.examples))
+
+
+def one_pass(examples: Sequence[Encoded], indices: list[int]) -> Pass:
+    """The pass of some of these examples."""
+    return Pass(indices, trie.count(_tokens(examples, indices)), examples)
 
 
 @dataclass(frozen=True)
@@ -190,7 +201,7 @@ def pack(examples: Sequence[Encoded], batches: Sequence[Batch], recipe: Recipe) 
     for batch in batches:
         if recipe.packing == "none":
             alone = itertools.chain.from_iterable(batch)
-            passes.append([_one_pass(examples, [index]) for index in alone])
+            passes.append([one_pass(examples, [index]) for index in alone])
         else:
             passes.append(pack_passes(examples, batch, recipe.token_budget))
     return Plan(recipe, examples, list(batches), passes)
@@ -210,17 +221,18 @@ def pack_passes(
     """Groups of examples (indices) in forward passes of at most `budget` distinct tokens, each
     group together where that can be: see `trie.pack`.
     """
-    sequences = [_tokens(examples, group) for group in groups]
+    sequences = [_arrays(examples, group) for group in groups]
     passes = []
     for members in trie.pack(sequences, budget, group_budget):
         indices = [groups[group][place] for group, place in members]
-        passes.append(_one_pass(examples, indices))
+        size = trie.count([sequences[group][place] for group, place in members])
+        passes.append(Pass(indices, size, examples))
     return passes
-
-
-def _one_pass(examples: Sequence[Encoded], indices: list[int]) -> Pass:
-    return Pass(indices, trie.build(_tokens(examples, indices)))
 
 
 def _tokens(examples: Sequence[Encoded], indices: Sequence[int]) -> list[list[int]]:
     return [examples[index].tokens for index in indices]
+
+
+def _arrays(examples: Sequence[Encoded], indices: Sequence[int]) -> list[np.ndarray]:
+    return [array(examples[index].tokens) for index in indices]
