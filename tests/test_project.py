@@ -144,7 +144,7 @@ ARROWS = {
     "show": ("files", "formatting", "machine", "objectives", "records", "scoring", "strategies"),
     "explore": ("corpora", "formatting", "known", "records", "scoring", "show"),
     "run": (
-        "corpora", "files", "formatting", "known", "machine", "objectives", "qlora", "records", "schema",
+        "cache", "corpora", "files", "formatting", "known", "machine", "objectives", "qlora", "records", "schema",
         "scoring",
         "strategies", "world",
     ),

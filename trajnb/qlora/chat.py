@@ -4,7 +4,7 @@ Templates differ in what they allow and write. What one does is found out by hav
 dialogue, see `Habits`; a template that can be neither followed nor made up for is a ValueError.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -17,9 +17,6 @@ from trajnb.qlora import control
 # Templates print a date, many today's: prompts would depend on the day a run is made or gone on with.
 TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """What every template takes for today: Llama 3's is told a `date_string`, others ask `strftime_now`."""
-
-CHECKED = 8
-"""Rows of each corpus and condition that are tokenised in both ways before the others are read by line."""
 
 Messages = Sequence[Mapping[str, str]]
 """Dicts of role and content."""
@@ -260,26 +257,39 @@ class PaperCut:
 
 
 def encode_all(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping], cut: PaperCut | None = None
+    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Mapping], cut: PaperCut | None = None
 ) -> list[Encoded]:
     """`encode` for every row, in order, and `cut` if that is asked for."""
-    return list(encode_each(tokenizer, rows, cut))
+    rows = list(rows)
+    try:
+        return list(encode_each(tokenizer, rows, cut))
+    except LinesDiffer:
+        return list(encode_each(tokenizer, rows, cut, by_line=False))
+
+
+class LinesDiffer(Exception):
+    """Line by line these texts have other tokens than whole."""
 
 
 def encode_each(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping], cut: PaperCut | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Iterable[Mapping],
+    cut: PaperCut | None = None,
+    by_line: bool = True,
 ) -> Iterator[Encoded]:
-    """The same, one after another: all of them whole where a sample of them shows that line by line is
-    something else under this template and tokenizer.
+    """The same, one after another.
+
+    Raises:
+        LinesDiffer: `by_line`, and one of a sample of the rows is something else when it is read whole.
+            What was given before is then not to be trusted.
     """
-    by_line = all(encode(tokenizer, row) == encode(tokenizer, row, False) for row in _sample(rows))
-    for row in rows:
+    for number, row in enumerate(rows):
         example = encode(tokenizer, row, by_line)
+        if by_line and _is_checked(number) and example != encode(tokenizer, row, by_line=False):
+            raise LinesDiffer
         yield cut(example, row["split"]) if cut else example
 
 
-def _sample(rows: Sequence[Mapping]) -> Iterator[Mapping]:
-    """At most `CHECKED` rows, at even distances."""
-    count = min(CHECKED, len(rows))
-    for number in range(count):
-        yield rows[(2 * number + 1) * len(rows) // (2 * count)]
+def _is_checked(number: int) -> bool:
+    """Whether the row of a number is of the sample: a thousandth of all, and more of the first ones."""
+    return number.bit_count() <= 1 or number % 1000 == 0

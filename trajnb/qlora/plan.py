@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 
 from trajnb.qlora import trie
 from trajnb.qlora.chat import Encoded
-from trajnb.qlora.prefixes import array
+from trajnb.qlora.rows import array_of, sizes_of
 
 PACKINGS = ("trie", "none")
 
@@ -56,12 +56,12 @@ class Pass:
         """The tokens, in the order of the examples. Laid out at every call, which takes about a
         millisecond: those of a whole plan would fill the memory.
         """
-        return trie.build(_tokens(self.source, self.examples))
+        return trie.build(_arrays(self.source, self.examples))
 
 
 def one_pass(examples: Sequence[Encoded], indices: list[int]) -> Pass:
     """The pass of some of these examples."""
-    return Pass(indices, trie.count(_tokens(examples, indices)), examples)
+    return Pass(indices, trie.count(_arrays(examples, indices)), examples)
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ class Plan:
     @property
     def cost(self) -> Cost:
         """What the plan takes, counted before any of it runs."""
-        learnt = self._learnt()
+        sizes = self._sizes()
         return Cost(
             steps=len(self.batches),
-            examples=len(learnt),
-            tokens=sum(len(example.tokens) for example in learnt),
-            supervised=sum(len(example.completion) for example in learnt),
+            examples=len(sizes),
+            tokens=sum(size for size, _ in sizes),
+            supervised=sum(size - prompt for size, prompt in sizes),
             computed=sum(one.size for one in itertools.chain.from_iterable(self.passes)),
         )
 
@@ -124,17 +124,18 @@ class Plan:
         for one in itertools.chain.from_iterable(self.passes):
             tokens += one.size
             pairs += sum(depth + 1 for depth in one.packed.depths)  # a token and each it looks at
-        supervised = sum(len(example.completion) for example in self._learnt())
+        supervised = sum(size - prompt for size, prompt in self._sizes())
         return (
             tokens * (4 * frozen + 6 * adapter)
             + 12 * pairs * query * layers
             + 4 * supervised * width * config.vocab_size
         )
 
-    def _learnt(self) -> list[Encoded]:
-        """Every example as often as it is learnt."""
+    def _sizes(self) -> list[tuple[int, int]]:
+        """Of every example, as often as it is learnt, its tokens and those of its prompt."""
         groups = itertools.chain.from_iterable(self.batches)
-        return [self.examples[index] for index in itertools.chain.from_iterable(groups)]
+        places = itertools.chain.from_iterable(groups)
+        return [sizes_of(self.examples, index) for index in places]
 
 
 def make_plan(
@@ -161,7 +162,7 @@ def make_plan(
     else:
         sizes = {}
         for name, group in groups.items():
-            sizes[name] = sum(len(examples[index].tokens) for index in group)
+            sizes[name] = sum(sizes_of(examples, index)[0] for index in group)
         epochs = _epochs_within(budget, sizes, draw)
     steps = in_steps(epochs, recipe.dialogues_per_step)
     return pack(examples, [[groups[name] for name in step] for step in steps], recipe)
@@ -230,9 +231,5 @@ def pack_passes(
     return passes
 
 
-def _tokens(examples: Sequence[Encoded], indices: Sequence[int]) -> list[list[int]]:
-    return [examples[index].tokens for index in indices]
-
-
 def _arrays(examples: Sequence[Encoded], indices: Sequence[int]) -> list[np.ndarray]:
-    return [array(examples[index].tokens) for index in indices]
+    return [array_of(examples, index) for index in indices]

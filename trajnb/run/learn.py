@@ -9,7 +9,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trajnb.files import digest, read_json, sync_files, sync_folder, write_json
+from trajnb.files import read_json, sync_files, sync_folder, write_json
 from trajnb.machine import say as aloud
 from trajnb.qlora import model as models
 from trajnb.qlora.prefer import Preferred
@@ -58,7 +58,7 @@ def shaping(run: Prepared) -> dict:
     """
     found = identity(vars(run.settings)) | {
         "weights": run.source.weights,
-        "examples": digest(run.material.encoded),
+        "examples": run.material.digest,
     }
     if run.settings.match_tokens:
         found["budgets"] = {planned.stage.name: planned.budget for planned in run.stages}

@@ -231,8 +231,12 @@ def _listed(context, option, value: str) -> tuple[str, ...]:
 )
 @click.option("--fold", default=-1, show_default=True, help="Held out, from 0; -1: no folds.")
 @click.option("--folds", default=5, show_default=True, help="How many there are.")
-@click.option("--train-dialogues", default=1000, show_default=True, help="At most, a block.")
-@click.option("--held-out-dialogues", default=1000, show_default=True, help="At most, a block.")
+@click.option(
+    "--train-dialogues", default=sys.maxsize, show_default="all", help="At most, a block."
+)
+@click.option(
+    "--held-out-dialogues", default=sys.maxsize, show_default="all", help="At most, a block."
+)
 @click.option(
     "--skip-unusable", is_flag=True, help="Of jsonl: leave out, and count, rows that cannot be used."
 )
