@@ -15,6 +15,7 @@ import click
 import trajnb
 from trajnb.escaping import in_terminal
 from trajnb.machine import ROOT, found
+from trajnb.study.execute import skip_grammar
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -29,6 +30,7 @@ def main() -> None:
       trajnb run params/quick.yaml              train, evaluate, report
       trajnb run params/quick.yaml --dry-run    what it would do, and what that costs
     """
+    skip_grammar()
     for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show is no failure
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

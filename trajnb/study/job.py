@@ -111,7 +111,7 @@ def start(
             return None
         plain = json.loads(json.dumps(job.parameters))  # shared lists would become YAML anchors
         write_bytes(job.parameters_file, yaml.safe_dump(plain, sort_keys=False).encode())
-        command = [sys.executable, "-m", "papermill", str(job.notebook), str(job.executed)]
+        command = [sys.executable, "-m", "trajnb.study.execute", str(job.notebook), str(job.executed)]
         command += ["-f", str(job.parameters_file), "-k", "python3"]
         command += ["--log-output", "--no-progress-bar"]
         reader = job.log.open("rb")
