@@ -57,7 +57,8 @@ def corpus_of(parameters: Mapping, count_tokens: Callable[[str], int] | None = N
     unpinned = choice.corpus == "jsonl" and hub_id(f"{path}@main") and not resolve(path).exists()
     if path and not (hub_id(path) or unpinned):
         choice = replace(choice, corpus_path=str(resolve(path)))
-    return _cached(choice, count_tokens)
+    counts = choice.blocks == "balanced"  # nothing else of a corpus depends on tokens
+    return _cached(choice, count_tokens if counts else None)
 
 
 def corpora_of(chosen: Mapping[str, Mapping]) -> dict[str, Corpus]:

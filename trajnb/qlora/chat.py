@@ -186,6 +186,7 @@ def chat_tokens(
     return control.tokens(tokenizer, _text(tokenizer, messages, add_generation_prompt))
 
 
+@lru_cache(maxsize=8)
 def count_text(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
     """The function that `formatting.load_corpus` takes: text -> number of tokens."""
     return lambda text: len(control.tokens(tokenizer, control.marked(tokenizer, text)))

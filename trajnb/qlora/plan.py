@@ -105,37 +105,53 @@ class Plan:
         )
 
     def operations(self, config: PreTrainedConfig, rank: int) -> float:
-        """Floating-point operations on what is computed after packing, for a model of Llama's shape
-        (`config`) with LoRA of `rank` on every linear layer.
-
-        Per token computed: 2 + 2 for a frozen weight (forward, and backward to its input), 2 + 4
-        for an adapter's. Per token and ancestor: 4 forward and 8 backward for each channel of
-        attention. Per supervised token: 2 + 2 for each weight of the output layer.
-        """
-        width, inner = config.hidden_size, config.intermediate_size
-        layers = config.num_hidden_layers
-        head = getattr(config, "head_dim", None) or width // config.num_attention_heads
-        query, shared = head * config.num_attention_heads, head * config.num_key_value_heads
-        attention = [(width, query), (width, shared), (width, shared), (query, width)]
-        shapes = [*attention, (width, inner), (width, inner), (inner, width)]
-        frozen = layers * sum(a * b for a, b in shapes)
-        adapter = layers * rank * sum(a + b for a, b in shapes)
+        """Floating-point operations on what is computed after packing, see `operations`."""
         tokens = pairs = 0
         for one in itertools.chain.from_iterable(self.passes):
             tokens += one.size
             pairs += sum(depth + 1 for depth in one.packed.depths)  # a token and each it looks at
         supervised = sum(size - prompt for size, prompt in self._sizes())
-        return (
-            tokens * (4 * frozen + 6 * adapter)
-            + 12 * pairs * query * layers
-            + 4 * supervised * width * config.vocab_size
-        )
+        return operations(config, rank, tokens, pairs, supervised)
 
     def _sizes(self) -> list[tuple[int, int]]:
         """Of every example, as often as it is learnt, its tokens and those of its prompt."""
         groups = itertools.chain.from_iterable(self.batches)
         places = itertools.chain.from_iterable(groups)
         return [sizes_of(self.examples, index) for index in places]
+
+
+def operations(
+    config: PreTrainedConfig,
+    rank: int,
+    tokens: int,
+    pairs: int,
+    supervised: int,
+    backward: bool = True,
+) -> float:
+    """Floating-point operations on `tokens` that are computed, in `pairs` of a token and each it looks
+    at, of which `supervised` are asked for; for a model of Llama's shape (`config`) with LoRA of `rank`
+    on every linear layer. Without `backward` of reading alone, the adapter merged.
+
+    Per token computed: 2 + 2 for a frozen weight (forward, and backward to its input), 2 + 4 for an
+    adapter's. Per token and ancestor: 4 forward and 8 backward for each channel of attention. Per
+    supervised token: 2 + 2 for each weight of the output layer.
+    """
+    width, inner = config.hidden_size, config.intermediate_size
+    layers = config.num_hidden_layers
+    head = getattr(config, "head_dim", None) or width // config.num_attention_heads
+    query, shared = head * config.num_attention_heads, head * config.num_key_value_heads
+    attention = [(width, query), (width, shared), (width, shared), (query, width)]
+    shapes = [*attention, (width, inner), (width, inner), (inner, width)]
+    frozen = layers * sum(a * b for a, b in shapes)
+    adapter = layers * rank * sum(a + b for a, b in shapes)
+    forward = 2 * tokens * frozen + 4 * pairs * query * layers + 2 * supervised * width * config.vocab_size
+    if not backward:
+        return forward
+    return (
+        tokens * (4 * frozen + 6 * adapter)
+        + 12 * pairs * query * layers
+        + 4 * supervised * width * config.vocab_size
+    )
 
 
 def make_plan(

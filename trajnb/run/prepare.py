@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -187,10 +188,9 @@ def check(settings: Settings, seen: set[tuple]) -> bool:
     Raises:
         ValueError: what the run would refuse.
     """
-    model, tokenizer, count = None, None, None
-    if is_at_hand(settings.model, settings.revision):
-        model = settings.model, settings.revision
-        tokenizer = load_tokenizer(*model)
+    model, count = (settings.model, settings.revision), None
+    tokenizer = _tokenizer(*model)
+    if tokenizer:
         count = chat.count_text(tokenizer)
     corpus = corpus_of(vars(settings), count_tokens=count)
     block_order(settings, corpus)
@@ -212,7 +212,13 @@ def check(settings: Settings, seen: set[tuple]) -> bool:
             else:
                 for _ in example_rows(corpus, condition, side, **shape):
                     pass
-    return model is not None
+    return tokenizer is not None
+
+
+@cache
+def _tokenizer(model: str, revision: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of a model, the same for all runs of a grid; None where it is not on this machine."""
+    return load_tokenizer(model, revision) if is_at_hand(model, revision) else None
 
 
 def _wanted(settings: Settings) -> list[tuple[str, str]]:
@@ -233,9 +239,9 @@ def count_examples(settings: Settings) -> dict[tuple[str, str], Counts] | None:
     Raises:
         ValueError: as `check`.
     """
-    if not is_at_hand(settings.model, settings.revision):
+    tokenizer = _tokenizer(settings.model, settings.revision)
+    if not tokenizer:
         return None
-    tokenizer = load_tokenizer(settings.model, settings.revision)
     corpus = corpus_of(vars(settings), count_tokens=chat.count_text(tokenizer))
     shape, cut = _shape(settings, tokenizer)
     return {

@@ -49,6 +49,8 @@ class Counts:
     """Of prompts and completions."""
     distinct: int
     """Of these, where the examples of a dialogue share prefixes."""
+    pairs: int
+    """Of distinct tokens, each with those that it looks at, itself too."""
     supervised: int
     """Of completions."""
     digest: str
@@ -192,7 +194,8 @@ class _Count:
     """`Counts` in the making."""
 
     def __init__(self):
-        self.examples = self.dropped = self.tokens = self.supervised = self.distinct = 0
+        self.examples = self.dropped = self.tokens = self.supervised = 0
+        self.distinct = self.pairs = 0
         self.hash = hashlib.sha256(b"[")
         self.dialogue = ""
         self.prefixes = Prefixes()
@@ -205,7 +208,8 @@ class _Count:
         if row["dialogue_id"] != self.dialogue:
             self.distinct += self.prefixes.size
             self.dialogue, self.prefixes = row["dialogue_id"], Prefixes()
-        self.prefixes.add(array(example.tokens))
+        shared, _ = self.prefixes.add(array(example.tokens))
+        self.pairs += _up_to(len(example.tokens)) - _up_to(shared)
         text = json.dumps(vars(example), sort_keys=True)  # as `files.digest` writes it
         self.hash.update(f"{', ' if self.examples else ''}{text}".encode())
         self.examples += 1
@@ -221,9 +225,15 @@ class _Count:
             self.dropped,
             self.tokens,
             self.distinct + self.prefixes.size,
+            self.pairs,
             self.supervised,
             found.hexdigest(),
         )
+
+
+def _up_to(count: int) -> int:
+    """1 + 2 + ... + count."""
+    return count * (count + 1) // 2
 
 
 def _print(corpus: Corpus, tokenizer, condition, split, shape: Mapping, cut, stops) -> str:

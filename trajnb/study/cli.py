@@ -56,6 +56,12 @@ def main() -> None:
     is_flag=True,
     help="Show the runs and what they would cost, and prepare them; run none.",
 )
+@click.option(
+    "--price",
+    type=click.FloatRange(min=0),
+    metavar="EUR_PER_HOUR",
+    help="Of this machine: a dry run tells the money too.",
+)
 def run(
     params: Path,
     out: Path | None,
@@ -63,6 +69,7 @@ def run(
     jobs: int | None,
     kept: Path | None,
     dry_run: bool,
+    price: float | None,
 ) -> None:
     """Run the study of a params file and write its report.
 
@@ -74,6 +81,7 @@ def run(
       trajnb run params/quick.yaml
       trajnb run params/quick.yaml --set epochs=3 --out runs/quick-3-epochs
       trajnb run params/bfcl.yaml --jobs 4
+      trajnb run params/bfcl.yaml --dry-run --price 0.40
     """
     with _told():
         from trajnb.study import grid, pipeline
@@ -84,7 +92,7 @@ def run(
         runs = grid.expand(study, parameters)
         out = out or Path("runs") / study.name
         if dry_run:
-            _show_plan(study.title, runs, out)
+            _show_plan(study.title, runs, out, price)
             _prepare_all(runs)
             return
         signal.signal(
@@ -204,6 +212,28 @@ def fetch(assets: tuple[str, ...]) -> None:
 
 def _listed(context, option, value: str) -> tuple[str, ...]:
     return tuple(value.split(","))
+
+
+@main.command()
+@click.argument("model")
+@click.option("--revision", default="", help="Of a model of the hub.")
+@click.option("--quantization", default="auto", show_default=True, help="As the parameter of runs.")
+def calibrate(model: str, revision: str, quantization: str) -> None:
+    """Measure for about a minute how fast this machine trains and reads with MODEL, and keep it: then
+    `trajnb run --dry-run` tells hours by it.
+
+    \b
+    Example:
+      trajnb calibrate smollm2-135m
+    """
+    with _told():
+        from trajnb.run.calibrate import calibrate as measure
+
+        speed = measure(model, revision, quantization, _echo)
+    _echo(
+        f"{speed.model} on {speed.machine}: trains at {speed.train / 1e9:,.1f} GFLOP/s, reads at "
+        f"{speed.read / 1e9:,.1f}, {speed.written:.3f} s a written token"
+    )
 
 
 @main.command()
@@ -428,21 +458,21 @@ def _headline(out: Path) -> list[str]:
         return []
 
 
-def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
-    from trajnb.study.estimate import estimate
+def _show_plan(title: str, runs: dict[str, dict], out: Path, price: float | None) -> None:
     from trajnb.study.folder import run_states
     from trajnb.study.grid import varying
 
     states, axes = run_states(out, runs), varying(runs)
-    costs = {name: estimate(run) for name, run in runs.items()}
+    costs, measured = _estimates(runs)
     left = [cost for name, cost in costs.items() if states[name] != "finished"]
+    money = [] if price is None else ["EUR"]
     rows = [
-        ["run", "state", *axes, "tokens trained", "tokens read", "time", "disk"],
+        ["run", "state", *axes, *COST, *money],
         *(
-            [name, states[name], *_values(run, axes), *_cost([costs[name]])]
+            [name, states[name], *_values(run, axes), *_cost([costs[name]], price)]
             for name, run in runs.items()
         ),
-        ["to do", f"{len(left)} runs", *[""] * len(axes), *_cost(left)],
+        ["to do", f"{len(left)} runs", *[""] * len(axes), *_cost(left, price)],
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     _echo(f"{title}: {len(runs)} runs into {out}")
@@ -452,11 +482,44 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
     _echo("")
-    _echo(
-        "Estimates: tokens from characters; read = in evaluation; time on two CPU cores, one run "
-        "at a time: measured for smollm2-135m, for a larger asset in proportion to its parameters; "
-        "? = another model."
-    )
+    _echo("distinct = where examples of a dialogue share prefixes; read = in evaluation; one run at a time.")
+    for line in measured:
+        _echo(line)
+
+
+COST = ("tokens trained", "distinct", "tokens read", "time", "disk")
+
+
+def _estimates(runs: dict[str, dict]) -> tuple[dict, list[str]]:
+    """The cost of every run, and in words what the numbers come from."""
+    from trajnb.run.calibrate import kept
+    from trajnb.run.preferences import settings_class
+    from trajnb.run.prepare import count_examples
+    from trajnb.study.estimate import estimate
+
+    costs, said = {}, {}
+    for name, run in runs.items():
+        try:
+            counted = count_examples(settings_class(run).of(run))
+        except ValueError:  # what would be refused is told below
+            counted = None
+        speed = kept(run["model"], run["revision"], run["quantization"])
+        costs[name] = estimate(run, counted, speed)
+        said[_source(run, counted is not None, speed)] = None
+    return costs, list(said)
+
+
+def _source(run: dict, counted: bool, speed) -> str:
+    model = run["model"]
+    tokens = "counted" if counted else "estimated from characters, for the model is not on this machine yet"
+    if speed and counted:
+        time = f"as `trajnb calibrate` measured here at {speed.date}"
+    else:
+        time = (
+            "two CPU cores, measured for smollm2-135m, for a larger asset in proportion to its parameters, "
+            f"? for another; `trajnb calibrate {model}` measures this machine"
+        )
+    return f"{model}: tokens {tokens}; time {time}."
 
 
 def _prepare_all(runs: dict[str, dict]) -> None:
@@ -486,12 +549,15 @@ def _values(run: dict, names: list[str]) -> list[str]:
     ]
 
 
-def _cost(costs: list) -> list[str]:
-    tokens = [f"{sum(cost.trained for cost in costs):,}", f"{sum(cost.read for cost in costs):,}"]
-    if any(cost.seconds is None for cost in costs):
-        return [*tokens, "?", "?"]
-    minutes, megabytes = (
-        sum(cost.seconds for cost in costs) / 60,
-        sum(cost.disk for cost in costs) / 1e6,
-    )
-    return [*tokens, f"{minutes:.0f} min", f"{megabytes:.0f} MB"]
+def _cost(costs: list, price: float | None) -> list[str]:
+    told = [
+        f"{sum(getattr(cost, name) for cost in costs):,}" for name in ("tokens", "trained", "read")
+    ]
+    unknown = any(cost.seconds is None for cost in costs)
+    hours = 0.0 if unknown else sum(cost.seconds for cost in costs) / 3600
+    told.append("?" if unknown else f"{60 * hours:.0f} min" if hours < 2 else f"{hours:,.1f} h")
+    no_disk = any(cost.disk is None for cost in costs)
+    told.append("?" if no_disk else f"{sum(cost.disk for cost in costs) / 1e6:.0f} MB")
+    if price is not None:
+        told.append("?" if unknown else f"{hours * price:,.2f}")
+    return told
