@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from trajnb.qlora.attention import DecodeLayout, Family, Store, TrieLayout, Watched
+from trajnb.qlora.attention import UNREAD, DecodeLayout, Family, Store, TrieLayout, Watched
 from trajnb.qlora.model import Model, layer_count, merged
 from trajnb.qlora.plan import Pass
 from trajnb.qlora.progress import Answering
@@ -195,6 +195,7 @@ def _forward(
         input_ids=torch.tensor([tokens], device=device),
         position_ids=torch.tensor([depths], device=device),
         layout=layout,
+        attention_mask=UNREAD,
         use_cache=False,
         **kept,
     )

@@ -13,7 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from trajnb.qlora import trie
-from trajnb.qlora.attention import TrieLayout, Watched
+from trajnb.qlora.attention import UNREAD, TrieLayout, Watched
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import layer_count, on_gpu
 from trajnb.qlora.plan import Cost, Pass, Plan
@@ -54,6 +54,7 @@ def trie_batch(examples: Sequence[Encoded], packed: trie.Trie | None = None) -> 
         "labels": targets,
         "shift_labels": targets,
         "layout": TrieLayout(packed.segments),
+        "attention_mask": UNREAD,
     }
 
 
