@@ -373,6 +373,9 @@ def _fit(
     if max_length is None:
         return written(step.history), 0
     name = f"dialogue {step.dialogue_id}, step {step.step}, condition {condition!r}"
+    whole = written(step.history)
+    if count_tokens([*whole, *completion]) <= max_length:
+        return whole, 0
     if (length := count_tokens(completion)) > max_length:
         raise ValueError(
             f"{name}: the completion alone has {length} tokens, over max_length {max_length}"

@@ -158,6 +158,19 @@ def _text(
     """The same in a form that the template takes; with `add_generation_prompt` all that is written
     before an answer.
     """
+    said = tuple((one["role"], one["content"]) for one in messages)
+    return _text_of(tokenizer, tokenizer.get_chat_template(), said, add_generation_prompt)
+
+
+@lru_cache(maxsize=4)  # what is counted is encoded next
+def _text_of(
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    said: tuple[tuple[str, str], ...],
+    add_generation_prompt: bool,
+) -> str:
+    """`said`: role and content of every message. `template` is the tokenizer's."""
+    messages = [{"role": role, "content": content} for role, content in said]
     known = habits(tokenizer)
     if known.folds:
         messages = _folded(messages)
