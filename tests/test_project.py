@@ -131,7 +131,7 @@ ARROWS = {
     "objectives": ("known",),
     "formatting": ("known",),
     "world": ("assets", "cache", "formatting", "known"),
-    "corpora": ("assets", "formatting", "hub", "known", "machine", "plain", "world"),
+    "corpora": ("assets", "cache", "formatting", "hub", "known", "machine", "plain", "world"),
     "schema": ("formatting", "objectives", "shapes", "strategies"),
     "textless": ("files", "formatting", "schema"),
     "records": ("files", "formatting", "schema", "shapes", "textless"),

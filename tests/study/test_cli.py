@@ -230,7 +230,8 @@ def test_a_dry_run_tells_what_was_counted_and_measured(trajnb, tmp_path, monkeyp
     speed = calibrate.Speed("tiny", "auto", "here", "today", 3600.0, 1e9, 1e9, 0.0)
     monkeypatch.setattr(calibrate, "kept", lambda *_: speed)
     after = trajnb("run", path, "--dry-run", "--out", tmp_path / "out", "--price", "2").output
-    assert "measured here at today" in after and " 60 min" in after and " 2.0" in after
+    cells = next(line for line in after.splitlines() if "waiting" in line).split()
+    assert "measured here at today" in after and float(cells[-1]) >= 2.0, after
 
 
 def test_calibration_measures_and_is_kept(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 from trajnb.assets import ASSETS, AssetError, cache_folder
 from trajnb.corpora import api_bank, bfcl, clusters, jsonl, splits
 from trajnb.corpora import blocks as block_rules
+from trajnb.corpora.kept import read_once
 from trajnb.corpora.storage import content_hash, dump, read_dialogues, write_dialogues
 from trajnb.formatting import arguments, calls, conditions
 from trajnb.formatting.dialogue import NO_FOLD, Corpus, CorpusChoice, Dialogue, hub_id
@@ -77,7 +78,7 @@ def corpora_of(chosen: Mapping[str, Mapping]) -> dict[str, Corpus]:
 
 @cache
 def _cached(choice: CorpusChoice, count_tokens: Callable[[str], int] | None) -> Corpus:
-    return load_chosen(choice, count_tokens)
+    return read_once(choice, lambda chosen: load_chosen(chosen, count_tokens))
 
 
 def load_chosen(choice: CorpusChoice, count_tokens: Callable[[str], int] | None = None) -> Corpus:
