@@ -27,6 +27,7 @@ from trajnb.qlora import chat
 from trajnb.qlora.model import ModelFiles, find_model, is_at_hand, load_tokenizer
 from trajnb.qlora.plan import Plan, Recipe, make_plan
 from trajnb.qlora.rows import select
+from trajnb.qlora.train import check_tracker
 from trajnb.run.settings import Settings, asked_with
 from trajnb.run.written import Counts, Written, written
 from trajnb.schema import condition_of_today
@@ -124,6 +125,7 @@ class Prepared:
 
 def prepare(settings: Settings) -> Prepared:
     """All steps of this module at once; errors as in each of them."""
+    check_tracker(settings.report_to)
     place = find_place(settings)
     source = find_source(settings)
     material = make_material(settings, source, place.tested)
@@ -188,6 +190,7 @@ def check(settings: Settings, seen: set[tuple]) -> bool:
     Raises:
         ValueError: what the run would refuse.
     """
+    check_tracker(settings.report_to)
     model, count = (settings.model, settings.revision), None
     tokenizer = _tokenizer(*model)
     if tokenizer:
@@ -367,6 +370,7 @@ def plan_stages(settings: Settings, source: Source, material: Material) -> tuple
         settings.warmup_ratio,
         settings.packing,
         settings.token_budget,
+        settings.report_to,
     )
     dialogues = material.learnt["dialogue_id"]
     share, seed = settings.replay_share, settings.seed
