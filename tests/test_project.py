@@ -63,6 +63,7 @@ def test_what_is_imported_is_declared():
     known |= {_requirement(line)[0] for line in PROJECT["optional-dependencies"]["bench"]}
     known |= {"yaml", "sklearn", "trajnb"}  # the modules of pyyaml and scikit-learn
     brought_along = {"numpy", "pandas", "matplotlib", "PIL"}  # by seaborn
+    brought_along |= {"pyarrow"}  # by datasets
     brought_along |= {"nbformat", "jinja2", "pygments"}  # by nbconvert
     brought_along |= {"tokenizers", "huggingface_hub", "safetensors"}  # by transformers
     brought_along |= {"IPython"}  # by ipykernel
