@@ -51,8 +51,8 @@ SECONDS_A_REPLY = 0.25  # many are written at a time
 
 @dataclass(frozen=True)
 class Estimate:
-    """Tokens trained on and read in evaluation; seconds and bytes are None for a model that is no
-    asset, of which nothing is known before it is downloaded or, for seconds, calibrated.
+    """Tokens trained on and read in evaluation; seconds are None for a model of which neither the
+    size nor a record is known, bytes for one that is no asset.
     """
 
     trained: int
@@ -70,12 +70,15 @@ Sizes = Callable[[str, str, bool], tuple[int, int]]
 
 def estimate(
     run: dict,
+    pace: float | None = None,
     counted: "Mapping[tuple[str, str], Counts] | None" = None,
     speed: "Speed | None" = None,
 ) -> Estimate:
     """The cost of `run` from start to end, whatever of it is done already.
 
     Args:
+        pace: how many times as long its model takes as MEASURED does, where it was measured (see
+            `paces`); else the parameters of an asset say it.
         counted: its examples, see `run.prepare.count_examples`; without them they are estimated.
         speed: of its model on this machine. With both, time is told by them where a run only learns
             from examples.
@@ -108,13 +111,12 @@ def estimate(
     if counted and speed and shared and not objective_of(run).prefers:
         measured = _measured(run, counted, speed, passes_of_training, stages)
     size = ASSETS[run["model"]].model if run["model"] in ASSETS else None
-    if size is None:
-        return Estimate(trained, read, measured, None, tokens)
+    if pace is None and size:
+        pace = size.parameters / ASSETS[MEASURED].model.parameters
     seconds = trained / TRAIN_TOKENS_PER_SECOND + read / READ_TOKENS_PER_SECOND
-    seconds += written
-    seconds *= size.parameters / ASSETS[MEASURED].model.parameters
+    seconds = None if pace is None else (seconds + written) * pace
     # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
-    disk = 4 * size.adapter * run["lora_rank"] * (blocks + 3)
+    disk = 4 * size.adapter * run["lora_rank"] * (blocks + 3) if size else None
     return Estimate(trained, read, measured or seconds, disk, tokens)
 
 
