@@ -221,6 +221,49 @@ def bench_prefer() -> str:
     return "\n".join([*lines, "", ""])
 
 
+PEAK = 989e12
+"""Operations a second of an H100 SXM in bfloat16, without sparsity: NVIDIA's data sheet."""
+WANTED = 0.45
+"""Of the peak: what issue and bench page want of a GPU, unmeasured."""
+PRICE = 3.0
+"""EUR for an hour of such a GPU, assumed."""
+SHAPES = {  # of the published configurations
+    "8B (Llama 3.1)": (4096, 14336, 32, 32, 8, 128256),
+    "70B (Llama 3.1)": (8192, 28672, 80, 64, 8, 128256),
+}
+
+
+def on_paper() -> str:
+    """What training a billion tokens would take, once and a thousand times, by counted operations."""
+    from transformers import LlamaConfig
+
+    from trajnb.qlora.plan import operations
+
+    head = (
+        "| model | operations a distinct token | one run, GPU hours, shared | not shared | 1,000 runs, "
+        "GPU hours, shared | EUR |"
+    )
+    lines = ["", head, "| --- " * 6 + "|"]
+    tokens, distinct = 936_675, 241_306  # of all of bfcl's training examples, see above
+    for name, (width, inner, layers, heads, shared, words) in SHAPES.items():
+        config = LlamaConfig(
+            hidden_size=width,
+            intermediate_size=inner,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=shared,
+            vocab_size=words,
+        )
+        # each token looks at a thousand, and one in fifty is supervised
+        each = operations(config, 16, 1000, 1_000_000, 20) / 1000
+        unshared = 1e9 * each / (WANTED * PEAK) / 3600
+        hours = unshared * distinct / tokens
+        cells = [name, f"{each / 1e9:.0f} G", f"{hours:,.1f}", f"{unshared:,.0f}"]
+        cells += [f"{1000 * hours:,.0f}", f"{1000 * hours * PRICE:,.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", ""])
+
+
 def _medians(repeats: list[dict]) -> list[str]:
     """Seconds, tokens a second, percent of the machine's peak, GB; empty where not measured."""
     said = []

@@ -24,7 +24,7 @@ from trajnb.formatting.calls import NO_CALL, REQUEST_PREFIX
 from trajnb.formatting.conditions import History
 from trajnb.formatting.pairs import Wording
 from trajnb.qlora import trie
-from trajnb.qlora.attention import TrieLayout
+from trajnb.qlora.attention import UNREAD, TrieLayout
 from trajnb.qlora.chat import Encoded, encode
 from trajnb.qlora.model import on_gpu, quiet
 from trajnb.qlora.pairs import on_device
@@ -154,6 +154,7 @@ def row_scores(model: PeftModel, inputs: Mapping) -> torch.Tensor:
             input_ids=inputs["input_ids"],
             position_ids=inputs["position_ids"],
             layout=inputs["layout"],
+            attention_mask=UNREAD,
             use_cache=False,
         ).last_hidden_state  # (1, nodes, width)
     with torch.autocast(model.device.type, enabled=False):

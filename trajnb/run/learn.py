@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trajnb.files import digest, read_json, whole_folder, write_json, written_by_a_library
+from trajnb.files import read_json, whole_folder, write_json, written_by_a_library
 from trajnb.machine import say as aloud
 from trajnb.qlora import memory, ranks
 from trajnb.qlora import model as models
@@ -80,7 +80,7 @@ def shaping(run: Prepared) -> dict:
     """
     found = identity(vars(run.settings)) | {
         "weights": run.source.weights,
-        "examples": digest(run.material.encoded),
+        "examples": run.material.digest,
     }
     if run.settings.match_tokens:
         found["budgets"] = {planned.stage.name: planned.budget for planned in run.stages}
