@@ -30,7 +30,7 @@ def test_the_command_line_starts_without_heavy_imports():
 
 
 def test_help_shows_examples(trajnb):
-    for words in ([], ["run"], ["report"], ["fetch"], ["corpus"]):
+    for words in ([], ["run"], ["report"], ["data"], ["view"], ["export"], ["fetch"], ["corpus"]):
         assert "Example" in trajnb(*words, "--help").output
 
 
@@ -214,3 +214,24 @@ def test_a_name_that_the_terminal_cannot_show_is_printed_all_the_same(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert rb"\u5929\u6c14: train_dialogues 3" in done.stdout
+
+
+def test_a_study_is_not_run_by_several_processes(trajnb, params, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = trajnb("run", params, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "WORLD_SIZE is 2" in result.output
+    assert "accelerate launch -m trajnb train" in result.output and not (tmp_path / "out").exists()
+
+
+def test_an_address_is_of_a_ray_cluster(trajnb, params, tmp_path):
+    result = trajnb("run", params, "--out", tmp_path / "out", "--address", "head:6379")
+    assert result.exit_code == 1 and "--engine ray, not local" in result.output
+
+
+def test_a_dry_run_tells_the_memory_of_a_model_that_is_here(trajnb, tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text("common: {corpus: sample, model: tiny}\nruns: [{condition: [stripped, full]}]")
+    result = trajnb("run", path, "--out", tmp_path / "out", "--dry-run")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Memory: ")]
+    assert "a row of 2,048 tokens of tiny takes 0." in line and "this machine has" in line

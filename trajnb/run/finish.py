@@ -13,6 +13,7 @@ from trajnb.files import write_json, write_lines
 from trajnb.formatting.conditions import PLACEBOS
 from trajnb.formatting.examples import STRATA, sides
 from trajnb.formatting.leaks import leaks
+from trajnb.qlora import ranks
 from trajnb.records import read_run
 from trajnb.run.answer import Answered
 from trajnb.run.homes import Preferring
@@ -85,6 +86,13 @@ def _check_answers(run: Prepared, answered: Answered) -> None:
         )
 
 
+def _shared_by() -> str:
+    """What the machine's description says of a run that several processes worked on: the memory and
+    the times of its record are those of the first.
+    """
+    return f", {ranks.count()} processes" if ranks.count() > 1 else ""
+
+
 def _accounts(
     planned: Planned, trained: Mapping[str, Mapping], preferring: Preferring | None
 ) -> list[Mapping]:
@@ -152,7 +160,7 @@ def make_record(
         model={"id": files.id, "revision": files.revision, "sha256": run.source.weights},
         corpus={"name": corpus.name, "hash": corpus.hash, "account": corpus.account},
         git_commit=machine.git_commit(),
-        machine=machine.describe(),
+        machine=machine.describe() + _shared_by(),
         started=run.place.started,
         finished=machine.now(),
     )
