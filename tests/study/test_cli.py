@@ -7,6 +7,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from tests.conftest import BLOCKS
 from trajnb.study import cli
 
 
@@ -101,6 +102,33 @@ def test_corpus_knows_the_options_that_its_errors_name(trajnb, tmp_path):
     assert account["unusable"] == {"messages is not a list": 1} and [*account["blocks"]] == ["all"]
     chosen = load_corpus("jsonl", corpus_path=str(file), skip_unusable=True, blocks="one")
     assert account["hash"] == chosen.hash
+
+
+def test_a_model_with_a_record_on_this_machine_has_a_time(trajnb, params, tmp_path, write_run):
+    from trajnb import machine
+    from trajnb.study.grid import expand
+    from trajnb.study.paces import paces, records_beside
+    from trajnb.study.params import read_params
+    from trajnb.study.pipeline import schema
+
+    out, parameters = tmp_path / "runs" / "new", schema(cli.NOTEBOOKS)
+    run, _ = expand(read_params(params, parameters), parameters).values()
+
+    def to_do():
+        lines = trajnb("run", params, "--out", out, "--dry-run").output.splitlines()
+        return next(line.split() for line in lines if line.startswith("to do"))
+
+    assert to_do()[-2:] == ["?", "?"]
+    folder = write_run(tmp_path / "runs" / "old" / "runs" / "full-s0", corpus="sample", model="tiny")
+    record = json.loads((folder / "record.json").read_text())
+    record["parameters"] = run | {"order": list(BLOCKS), "eval_conditions": ["full"]}
+    (folder / "record.json").write_text(json.dumps(record))
+    assert paces(records_beside(out), {"tiny"}) == {}, "it was made on another machine"
+    (folder / "record.json").write_text(json.dumps(record | {"machine": machine.describe()}))
+    (pace,) = paces(records_beside(out), {"tiny", "me/other"}).values()
+    assert pace > 0 and paces(records_beside(out), {"me/other"}) == {}
+    *_, minutes, unit, disk = to_do()
+    assert int(minutes) >= 0 and (unit, disk) == ("min", "?")
 
 
 def test_a_cost_grows_with_what_is_trained_and_read(params):

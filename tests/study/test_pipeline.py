@@ -27,8 +27,10 @@ def plain_pages():
     with pytest.MonkeyPatch.context() as patch:
         page = lambda executed: executed.with_suffix(".html").write_text("page")  # noqa: E731
         patch.setattr(pipeline, "render_page", page)
-        patch.setattr(pipeline, "write_readers", lambda out: None)
-        patch.setattr(pipeline, "write_index", lambda out, s: (out / "index.html").write_text(json.dumps(s)))
+        patch.setattr(pipeline, "read_study", lambda out: [])
+        patch.setattr(pipeline, "write_readers", lambda out, runs: None)
+        index = lambda out, s, runs=(): (out / "index.html").write_text(json.dumps(s))  # noqa: E731
+        patch.setattr(pipeline, "write_index", index)
         yield
 
 

@@ -562,34 +562,19 @@ def _told() -> Iterator[None]:
 def _end(errors: dict[str, str], out: Path) -> None:
     for name, error in errors.items():
         _echo(f"{name} failed: {error}", err=True)
-    for line in _headline(out):
-        _echo(line)
     _echo(out.resolve() / "index.html")
     sys.exit(1 if errors else 0)
-
-
-def _headline(out: Path) -> list[str]:
-    """Where the plain arms began and where they ended, as a table; nothing where it cannot be told.
-    """
-    from trajnb.records import read_study
-    from trajnb.scoring import crossing
-    from trajnb.scoring.tables import frame, headline
-    from trajnb.show.results import headline_lines
-
-    try:
-        runs = read_study(out)
-        return headline_lines(headline(crossing.with_memory(frame(runs)))) if runs else []
-    except ValueError:  # the index page says why these runs give no table
-        return []
 
 
 def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
     from trajnb.study.estimate import estimate
     from trajnb.study.folder import run_states
     from trajnb.study.grid import varying
+    from trajnb.study.paces import paces, records_beside
 
     states, axes = run_states(out, runs), varying(runs)
-    costs = {name: estimate(run) for name, run in runs.items()}
+    pace = paces(records_beside(out), {run["model"] for run in runs.values()})
+    costs = {name: estimate(run, pace.get(run["model"])) for name, run in runs.items()}
     left = [cost for name, cost in costs.items() if states[name] != "finished"]
     rows = [
         ["run", "state", *axes, "tokens trained", "tokens read", "time", "disk"],
@@ -609,8 +594,8 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
     _echo("")
     _echo(
         "Estimates: tokens from characters; read = in evaluation; time on two CPU cores, one run "
-        "at a time: measured for smollm2-135m, for a larger asset in proportion to its parameters; "
-        "? = another model."
+        "at a time: measured for smollm2-135m, for another model by its runs in folders beside this "
+        "one, else in proportion to an asset's parameters; ? = nothing is known of it."
     )
 
 
@@ -666,10 +651,10 @@ def _values(run: dict, names: list[str]) -> list[str]:
 
 def _cost(costs: list) -> list[str]:
     tokens = [f"{sum(cost.trained for cost in costs):,}", f"{sum(cost.read for cost in costs):,}"]
-    if any(cost.seconds is None for cost in costs):
-        return [*tokens, "?", "?"]
-    minutes, megabytes = (
-        sum(cost.seconds for cost in costs) / 60,
-        sum(cost.disk for cost in costs) / 1e6,
-    )
-    return [*tokens, f"{minutes:.0f} min", f"{megabytes:.0f} MB"]
+    minutes = _sum([cost.seconds for cost in costs], 60, "min")
+    return [*tokens, minutes, _sum([cost.disk for cost in costs], 1e6, "MB")]
+
+
+def _sum(values: list, unit: float, name: str) -> str:
+    """In words; "?" where one of them is not known."""
+    return "?" if None in values else f"{sum(values) / unit:.0f} {name}"

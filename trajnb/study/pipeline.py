@@ -2,7 +2,7 @@
 run.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +14,7 @@ from trajnb.files import digest, read_json, read_yaml
 from trajnb.objectives import USUAL, objective_of
 from trajnb.records import has_runs, read_beside, read_study
 from trajnb.run.settings import asked_with, question
-from trajnb.schema import PlayedMeans
+from trajnb.schema import PlayedMeans, Run
 from trajnb.shapes import check_shape
 from trajnb.strategies import strategy_of
 from trajnb.study import engines
@@ -282,7 +282,7 @@ def run_study(
         execute = engine if part.per_run else engines.local
         errors |= execute(waiting, places, part.is_done, changed)
         errors |= {job.name: told for job in waiting if (told := _unshown(job)) and job.name not in errors}
-    _write_pages(place.out, states, errors)
+    _write_pages(place.out, states, errors, at_end=True)
     return errors
 
 
@@ -375,12 +375,32 @@ def _changed(
             write_index(out, states)
 
 
-def _write_pages(out: Path, states: dict[str, str] | None, errors: dict[str, str]) -> None:
-    """The pages of items and of rollouts, then the index, which links them."""
-    with _page_named(errors, "items.html"):
-        write_readers(out)
+def _write_pages(
+    out: Path, states: dict[str, str] | None, errors: dict[str, str], at_end: bool = False
+) -> None:
+    """The pages of items and of rollouts, then the index, which links them; at the end of all work
+    the headline too, as the last lines that are said. The records are read once.
+    """
     with _page_named(errors, "index.html"):
-        write_index(out, states)
+        runs = read_study(out)
+        with _page_named(errors, "items.html"):
+            write_readers(out, runs)
+        write_index(out, states, runs)
+        for line in _headline(runs) if at_end else ():
+            say(line)
+
+
+def _headline(runs: Sequence[Run]) -> list[str]:
+    """Where the plain arms began and where they ended, as a table; nothing where it cannot be told.
+    """
+    from trajnb.scoring import crossing
+    from trajnb.scoring.tables import frame, headline
+    from trajnb.show.results import headline_lines
+
+    try:
+        return headline_lines(headline(crossing.with_memory(frame(runs)))) if runs else []
+    except ValueError:  # the index page says why these runs give no table
+        return []
 
 
 @contextmanager
@@ -422,6 +442,8 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
         read_beside(run.folder)
     planned_runs(place.out)
     errors: dict[str, str] = {}
+    with _page_named(errors, "items.html"):
+        write_readers(place.out, read_study(place.out))  # the evaluation links them
     for part in PARTS:
         if part.is_done is _never:
             job = job_of(part, place, "", {})
@@ -434,10 +456,7 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
         ):
             with _page_named(errors, f"page of {executed.relative_to(place.out)}"):
                 render_page(executed)
-    with _page_named(errors, "items.html"):
-        write_readers(place.out)
-    with _page_named(errors, "index.html"):
-        write_index(place.out, planned_states(place.out))
+    _write_pages(place.out, planned_states(place.out), errors, at_end=True)
     return errors
 
 
@@ -448,19 +467,21 @@ def render_page(executed: Path) -> None:
     render_notebook(executed, executed.with_suffix(".html"))
 
 
-def write_index(out: Path, states: dict[str, str] | None) -> None:
-    """Write the study's index page as things stand."""
+def write_index(
+    out: Path, states: dict[str, str] | None, runs: Sequence[Run] | None = None
+) -> None:
+    """Write the study's index page as things stand; `runs`, where they are read already."""
     from trajnb.show.report import write_index
 
-    write_index(out, read_study(out), states)
+    write_index(out, read_study(out) if runs is None else runs, states)
 
 
-def write_readers(out: Path) -> None:
+def write_readers(out: Path, runs: Sequence[Run] | None = None) -> None:
     """Write the pages of items and of rollouts as things stand."""
     from trajnb.corpora.load import corpora_of
     from trajnb.show.report import write_readers
 
-    runs = read_study(out)
+    runs = read_study(out) if runs is None else runs
     if runs:
         chosen = {run.record.corpus["hash"]: run.record.parameters for run in runs}
         write_readers(out, runs, {} if runs[0].record.scores_only else corpora_of(chosen))
