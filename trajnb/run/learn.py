@@ -12,8 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from trajnb.files import digest, read_json, sync_files, sync_folder, write_json
 from trajnb.machine import say as aloud
 from trajnb.qlora import model as models
-from trajnb.qlora.prefer import Preferred
-from trajnb.qlora.train import Trained, train_block
+from trajnb.qlora.train import train_block
 from trajnb.run.prepare import Planned, Prepared
 from trajnb.run.settings import Settings, identity
 
@@ -143,10 +142,10 @@ def place_of(run: Prepared, planned: Planned) -> str:
 
 
 def save(
-    network: PeftModel, trained: Trained | Preferred | None, adapter: Path, account: Path
+    network: PeftModel, trained: object | None, adapter: Path, account: Path
 ) -> None:
-    """Keep a trained stage: what it took in `account`, then its adapter as a plain PEFT folder,
-    which appears whole or not at all.
+    """Keep a trained stage: what it took in `account` (a dataclass, such as `Trained`), then its adapter
+    as a plain PEFT folder, which appears whole or not at all.
     """
     try:
         models.check_finite(models.adapter_weights(network))

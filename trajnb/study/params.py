@@ -33,12 +33,12 @@ from trajnb.files import read_yaml
 from trajnb.known import KINDS, as_kind, check_known, nearest
 from trajnb.machine import ROOT, found, resolve
 from trajnb.plain import parse_yaml
-from trajnb.run.preferences import check_preferences
+from trajnb.run.by_objective import check_objective
 from trajnb.run.settings import FOLDERS, asked_with, check_played, check_recalled
 from trajnb.strategies import strategy_of
 
 TOP_LEVEL = ("title", "description", "family", "primary", "smallest_effect", "common", "runs")
-PATHS = ("corpus_path", "model")  # which may be paths: relative ones start where a command is run
+PATHS = ("corpus_path", "model", "repair_model")  # which may be paths: relative ones start where a command is run
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def check_run(run: dict, parameters: Parameters) -> None:
     _check_conditions(run)
     if "strategy" in run:
         _check_strategy(run)
-    check_preferences(run)
+    check_objective(run)
     if "corpus" in run:
         from trajnb.corpora.load import corpus_of
 
