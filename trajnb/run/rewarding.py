@@ -30,14 +30,22 @@ from trajnb.run.learn import Learner, place_of
 from trajnb.run.prepare import Planned, Prepared
 from trajnb.run.repair import learnt_repairs
 from trajnb.run.turns import wording_of
-from trajnb.scoring.length import Regression, apart, baselines, fit, outcome_pairs, rights
+from trajnb.scoring.length import (
+    BLIND,
+    MODEL,
+    Regression,
+    apart,
+    baselines,
+    fit,
+    outcome_pairs,
+    rights,
+)
 from trajnb.scoring.quality import Grade
 from trajnb.scoring.reward import Figures, Standard, standard
 from trajnb.world.candidates import Trajectory, history_after
 from trajnb.world.repair import Repair
 from trajnb.world.turns import TurnTask
 
-MODEL, BLIND = "reward model", "reward model, shown another task"
 Say = Callable[[str], None]
 Places = list[tuple[int, int]]
 """The better and the worse trajectory of each pair, as places among the compared ones."""

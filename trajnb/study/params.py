@@ -320,7 +320,7 @@ def _orders(file: Path, place: str, value: object) -> int | list:
 
 def _family(file: Path, value: object) -> dict[str, list[str]]:
     """The comparisons that are tested together: every effect on every measure, those of the crossing
-    of conditions or those of preferences.
+    of conditions, of preferences or of repair.
     """
     known = _words_of_family(value)
     if not isinstance(value, dict) or sorted(value) != sorted(known):
@@ -340,15 +340,16 @@ def _family(file: Path, value: object) -> dict[str, list[str]]:
 
 
 def _words_of_family(value: object) -> dict[str, Sequence[str]]:
-    """The measures and effects of preferences where one of these effects is named, else those of the
-    crossing: one family has one kind.
+    """The measures and effects of preferences, or of repair, where one of these effects is named, else
+    those of the crossing: one family has one kind.
     """
-    from trajnb.scoring import crossing, preferences
+    from trajnb.scoring import crossing, preferences, repairs
     from trajnb.scoring.score import MEASURES
 
     effects = value.get("effects") if isinstance(value, dict) else None
-    if isinstance(effects, list) and set(map(str, effects)) & set(preferences.EFFECTS):
-        return {"measures": list(preferences.MEASURES), "effects": preferences.EFFECTS}
+    for kind in (preferences, repairs):
+        if isinstance(effects, list) and set(map(str, effects)) & set(kind.EFFECTS):
+            return {"measures": list(preferences.MEASURES), "effects": kind.EFFECTS}
     return {"measures": list(MEASURES), "effects": crossing.EFFECTS}
 
 
