@@ -237,7 +237,7 @@ def answers(runs: Sequence[Run], family: Mapping[str, Iterable[str]] | None = No
             what = f"{LESSONS}, {title}, what repair added on the block just learnt"
         said.append(sentence(what, row))
     tested = accuracies(runs)
-    return said + ([verdict(tested)] if len(tested) else [])
+    return said + (verdict(tested).splitlines() if len(tested) else [])
 
 
 def by_objective(table: pd.DataFrame) -> pd.DataFrame:
@@ -246,7 +246,7 @@ def by_objective(table: pd.DataFrame) -> pd.DataFrame:
     several objectives are there; else empty. `table`: of `tables.frame`.
     """
     rows = matrices.in_sequence(table)
-    rows = rows[[arm.in_its_own() for arm in rows.arm]]
+    rows = rows[rows.condition == rows.eval_condition]
     said = {dict(arm.variant).get("objective", "sft") for arm in rows.arm.unique()}
     if len(said) < 2:
         return pd.DataFrame()
