@@ -16,7 +16,7 @@ from trajnb.schema import Run
 from trajnb.scoring import continual, matrices, preferences
 from trajnb.scoring.arms import arms_of, in_order
 from trajnb.scoring.length import Accuracy, accuracies_of, verdict_of
-from trajnb.scoring.preferences import MEASURES, before_sides, effect_of, sentence, with_holm
+from trajnb.scoring.preferences import before_sides, effect_of, sentence, with_holm
 from trajnb.scoring.quality import LABELS
 from trajnb.scoring.reward import REWARDS
 
@@ -27,6 +27,8 @@ EFFECTS = ("before repair", *CONTROLS)
 """What the end of the main arm is held against: the same stages before their second part, on the block
 that each has just learnt; or, at the end, an arm that differs from it in its lessons or in its reward.
 """
+MEASURES = {name: preferences.MEASURES[name] for name in ("passed", "exact")}
+"""What arms are held against each other in, at the end."""
 KINDS = {
     "outcome": "a success before a failure",
     "repair": "a repair before what it repairs",

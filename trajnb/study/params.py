@@ -349,7 +349,7 @@ def _words_of_family(value: object) -> dict[str, Sequence[str]]:
     effects = value.get("effects") if isinstance(value, dict) else None
     for kind in (preferences, repairs):
         if isinstance(effects, list) and set(map(str, effects)) & set(kind.EFFECTS):
-            return {"measures": list(preferences.MEASURES), "effects": kind.EFFECTS}
+            return {"measures": list(kind.MEASURES), "effects": kind.EFFECTS}
     return {"measures": list(MEASURES), "effects": crossing.EFFECTS}
 
 
