@@ -147,6 +147,8 @@ def repair(
                     made = _repaired(run, name, some, wanted, ask, accepts)
                     known |= {(name, one.task, one.number): one for one in made}
                     _write(path, map(line_of_repair, known.values()))
+        if not path.is_file():  # all candidates are kept
+            _write(path, [])
     repairs = {}
     for name in run.settings.repairers:
         repairs[name] = [known[name, one.task, one.number] for one in bad]
