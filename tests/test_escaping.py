@@ -2,6 +2,7 @@
 
 import ast
 import html
+import json
 import re
 from pathlib import Path
 
@@ -51,15 +52,83 @@ def test_a_terminal_shows_what_can_be_seen_as_it_is():
 
 @pytest.mark.parametrize("text", ["$\\frac{$", "$x$", "plain"])
 def test_a_label_is_no_mathematics(text):
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt
 
-    figure = Figure()
-    figure.text(0, 0, escaping.in_mathtext(text))
-    figure.canvas.draw()
+    from trajnb.show import plots
+
+    with plt.rc_context():
+        plots.use_style()
+        figure, axes = plots.subplots(1, 1)
+        axes[0, 0].set(title=text, xlabel=text, xticks=[0.5], xticklabels=[text])
+        figure.suptitle(text)
+        plots.finish(figure).canvas.draw()
 
 
 TERMINAL = ("print", "click.echo", "click.ClickException", "sys.stdout.write", "sys.stderr.write")
 DOORS = ("in_terminal(", "json.dumps(", "_echo(")
+
+
+def code() -> list[tuple[str, ast.AST]]:
+    """Every module, and every code cell of a notebook, as a tree."""
+    found = [(str(path.relative_to(ROOT)), ast.parse(path.read_text())) for path in (ROOT / "trajnb").rglob("*.py")]
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        found += [(f"{path.name}, cell {cell['id']}", ast.parse("".join(cell["source"]))) for cell in cells]
+    return found
+
+
+CODE = code()
+
+
+def uses(kind: type) -> list[tuple[str, ast.AST]]:
+    """Nodes of one kind, and where they are."""
+    return [(f"{place}, line {node.lineno}", node) for place, tree in CODE for node in ast.walk(tree)
+            if isinstance(node, kind)]  # fmt: skip
+
+
+def calls_of(*names: str) -> list[tuple[str, ast.Call]]:
+    """Calls of a function or a method of one of these names."""
+    return [(place, node) for place, node in uses(ast.Call)
+            if ast.unparse(node.func).rpartition(".")[2] in names]  # fmt: skip
+
+
+def is_made(node: ast.AST) -> bool:
+    """Whether HTML is made by a function of `show` that is named for it, or is a constant."""
+    if isinstance(node, ast.BinOp):
+        return is_made(node.left) and is_made(node.right)
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func).endswith("_html")
+    return isinstance(node, ast.Constant) or isinstance(node, ast.Attribute) and node.attr.isupper()
+
+
+def test_html_of_a_notebook_is_made_by_functions_that_escape():
+    found = [(place, node) for place, node in calls_of("HTML") if "cell" in place]
+    assert len(found) >= 15
+    for place, node in found:
+        assert is_made(node.args[0]), f"{place}: {ast.unparse(node)}: say it by a function *_html of trajnb.show"
+
+
+def test_nothing_is_said_in_markdown():
+    assert not calls_of("Markdown", "Latex", "Math", "Javascript", "SVG"), "HTML of `show` takes its place"
+
+
+def test_a_table_is_styled_by_the_door_alone():
+    stylers = [place for place, node in uses(ast.Attribute) if node.attr == "style" and "cell" in place]
+    stylers += [place for place, node in uses(ast.Attribute)
+                if node.attr == "style" and isinstance(node.value, ast.Name) and node.value.id != "self"]  # fmt: skip
+    stylers += [place for place, _ in calls_of("Styler")]
+    assert {place.partition(",")[0] for place in stylers} == {"trajnb/show/tables.py"}, stylers
+    assert len(calls_of("styled")) >= 10
+
+
+def test_nobody_else_escapes_or_passes_a_table_by():
+    for place, node in uses(ast.ImportFrom):
+        if place.startswith("trajnb/explore.py"):  # on its way to the door
+            continue
+        assert node.module != "html" or "escape" not in {one.name for one in node.names}, f"{place}: use escaping"
+    raw = [place for place, node in calls_of("to_html")
+           if {"escape": False} in [{one.arg: getattr(one.value, "value", None)} for one in node.keywords]]  # fmt: skip
+    assert {place.partition(",")[0] for place in raw} <= {"trajnb/show/results.py"}, raw
 
 
 def sinks() -> list[tuple[Path, ast.Call]]:

@@ -136,13 +136,17 @@ ARROWS = {
     "textless": ("files", "formatting", "schema"),
     "records": ("files", "formatting", "schema", "shapes", "textless"),
     "keeping": ("files", "machine", "records", "schema", "textless"),
-    "qlora": ("assets", "cache", "formatting", "hub", "machine", "plain", "shapes"),
+    "qlora": ("assets", "cache", "files", "formatting", "hub", "machine", "plain", "shapes"),
     "scoring": (
         "files", "formatting", "known", "machine", "objectives", "records", "schema", "strategies",
         "textless", "world",
     ),
-    "show": ("files", "formatting", "machine", "objectives", "records", "scoring", "strategies"),
+    "show": (
+        "escaping", "files", "formatting", "known", "machine", "objectives", "records", "scoring",
+        "strategies",
+    ),
     "explore": ("corpora", "formatting", "known", "records", "scoring", "show"),
+    "export": ("corpora", "escaping", "files", "formatting", "records", "schema", "scoring"),
     "run": (
         "corpora", "files", "formatting", "known", "machine", "objectives", "qlora", "records", "schema",
         "scoring",

@@ -26,7 +26,7 @@ EVERY = 10.0
 """Seconds from one line about a wait to the next; a shorter wait is silent."""
 UNFINISHED = "unfinished-"
 """What the name of a folder begins with in which something is made."""
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system calls a full disk."""
 
 

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import stat
 import time
 import zlib
@@ -154,6 +155,31 @@ def write_bytes(path: Path, content: bytes) -> None:
         fresh.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+_NUMBER = re.compile(r"\(os error (\d+)\)")
+"""How safetensors tells what the system said."""
+_UNWRITTEN = ("PytorchStreamWriter failed", "inline_container.cc", "iostream error")
+"""How torch tells that a file could not be written; it says not why."""
+
+
+@contextmanager
+def written_by_a_library(path: Path) -> Iterator[None]:
+    """What keeps a library from writing into `path` is an OSError, as it is for all other files.
+
+    safetensors and torch write past Python, and each says in words of its own that a disk is full.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        told = str(error)
+        if number := _NUMBER.search(told):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        if any(words in told for words in _UNWRITTEN):
+            raise OSError(errno.ENOSPC, "a file in it could not be written", str(path)) from error
+        raise
 
 
 def _sweep(path: Path) -> None:

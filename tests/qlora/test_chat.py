@@ -1,5 +1,6 @@
 import math
 import shutil
+import signal
 from copy import deepcopy
 from datetime import datetime
 
@@ -152,6 +153,21 @@ def test_a_template_that_cannot_be_used_is_named_before_anything_runs(
     said = str(raised.value)
     assert said.endswith("put a chat_template.jinja of your own into a copy of its folder")
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "template, told",
+    [
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more than 0.2 s"),
+        ("{{ messages }}" + " " * 1_000_001, "it has 1,000,015 characters, more than 1,000,000"),
+    ],
+)
+def test_a_template_without_end_is_refused(with_template, monkeypatch, template, told):
+    monkeypatch.setattr(chat, "PATIENCE", 0.2)
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(ValueError, match=told):
+        chat.habits(with_template(template))
+    assert signal.getsignal(signal.SIGALRM) is before and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "strftime_now" in case.template])

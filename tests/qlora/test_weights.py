@@ -46,6 +46,15 @@ def test_an_index_that_leads_elsewhere_is_refused(copied, name):
             use()
 
 
+def test_a_model_that_names_its_weights_elsewhere_is_refused(copied):
+    config = json.loads((copied.folder / "config.json").read_text())
+    config |= {"transformers_weights": "other.safetensors"}
+    (copied.folder / "config.json").write_text(json.dumps(config))
+    for use in (copied.sha256, lambda: models.load_base(copied)):
+        with pytest.raises(ValueError, match="config.json names files of its own as weights"):
+            use()
+
+
 def test_an_adapter_is_no_model(copied):
     (copied.folder / "adapter_config.json").write_text("{}")
     for use in (copied.sha256, lambda: models.load_base(copied)):

@@ -35,6 +35,18 @@ def test_what_is_asked_later_is_added_in_the_order_of_the_rows(tmp_path):
     assert kept("b") == [2, 2, 1, 1], "what is there stays"
 
 
+@pytest.mark.parametrize("left", ["", '{"dialogue_id": "a", "st', "\0" * 40])
+def test_a_file_that_a_lost_disk_emptied_is_asked_again_and_a_cut_one_is_named(tmp_path, left):
+    path = tmp_path / "stage.jsonl"
+    path.write_text(left)
+    rows = [{"dialogue_id": "a", "step": 0, "block": "x"}]
+    if not left:
+        assert answer.kept(path, rows, ["x"], list) == rows
+        return
+    with pytest.raises(ValueError, match="stage.jsonl is damaged .*: delete it, and its answers"):
+        answer.kept(path, rows, ["x"], list)
+
+
 def test_a_measurement_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
         answer.kept(tmp_path / "x.jsonl", ROWS, "ab", lambda rows: [{"a": 1 / 0}])

@@ -396,7 +396,6 @@ AWAY = {"endpoint_url": "https://models.example/v1", "endpoint_model": "any"}
         ({"strategy": "few-shot"}, "under strategy 'few-shot' nothing is trained"),
         ({"condition": "placebo"}, "objective 'repair' plays turn tasks: no rollout under placebo"),
         ({"stop_targets": False}, "asks the model to end its turns.*stop_targets: true"),
-        ({"group": 1}, r"group is 1: (an episode is compared|it must lie in \[2)"),
         ({"reward": "outcome+rm", "reward_epochs": 0}, "with reward_epochs 0 there is no reward model"),
         ({"reward": "score"}, "unknown reward 'score'"),
         ({"lessons": "keep"}, r"unknown lessons 'keep' \(did you mean 'kept'\?\)"),
@@ -410,9 +409,6 @@ AWAY = {"endpoint_url": "https://models.example/v1", "endpoint_model": "any"}
         ({"repairers": ["endpoint"], **HERE, "endpoint_url": "http://models.example/v1"}, "use https"),
         ({"repairers": ["endpoint"], **AWAY}, f"put its key into {KEY}"),
         ({"repairers": ["endpoint"], **HERE, "endpoint_model": ""}, "the endpoint needs a model"),
-        ({"candidates": 0}, r"candidates is 0: it must (be at least 1|lie in \[1, 100\])"),
-        ({"clip": 1.0}, r"clip is 1.0: (give a number between|it must lie in \(0, 1\))"),
-        ({"reward_held_out": 0.0}, r"reward_held_out is 0.0: (give a number|it must lie in \(0, 1\))"),
     ],
 )
 def test_what_cannot_be_repaired_is_refused_with_the_remedy(tmp_path, monkeypatch, other, message):
@@ -421,6 +417,26 @@ def test_what_cannot_be_repaired_is_refused_with_the_remedy(tmp_path, monkeypatc
     for check in (RepairSettings.of, lambda run: check_run(run, SCHEMA)):
         with pytest.raises(ValueError, match=message):
             check(values)
+
+
+@pytest.mark.parametrize(
+    "name, value, of_notebook, within",
+    [
+        ("candidates", 0, "it must be at least 1", "[1, 100]"),
+        ("lesson_rate", 0.0, "it must be above 0", "(0, 1)"),
+        ("clip", 1.0, "give a number between 0 and 1", "(0, 1)"),
+        ("reward_held_out", 0.0, "give a number between 0 and 1", "(0, 1)"),
+        ("group", 1, "an episode is compared with others of its task, so use 2 or more", "[2, 1000]"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_notebook_and_params(tmp_path, name, value, of_notebook, within):
+    values = told(tmp_path, **{name: value})
+    with pytest.raises(ValueError) as found:
+        RepairSettings.of(values)
+    assert str(found.value) == f"{name} is {value}: {of_notebook}"
+    with pytest.raises(ValueError) as found:
+        check_run(values, SCHEMA)
+    assert str(found.value) == f"{name} is {value}: it must lie in {within}"
 
 
 def test_an_endpoint_on_this_machine_needs_no_key(tmp_path, monkeypatch):

@@ -42,6 +42,13 @@ def test_an_error_is_a_sentence(trajnb, tmp_path):
     assert "Traceback" not in result.output
 
 
+def test_a_folder_that_cannot_be_is_an_error_in_a_sentence(trajnb, params, tmp_path):
+    for out in (tmp_path / ("x" * 300), params / "below"):
+        result = trajnb("run", params, "--out", out)
+        assert result.exit_code in (1, 2) and "Error: " in result.output, result.output
+        assert isinstance(result.exception, SystemExit), result.exception
+
+
 def test_dry_run_shows_the_grid_and_writes_nothing(trajnb, params, tmp_path):
     result = trajnb("run", params, "--out", tmp_path / "out", "--dry-run", "--set", "epochs=2")
     assert result.exit_code == 0, result.output

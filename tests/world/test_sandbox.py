@@ -6,13 +6,15 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from trajnb.formatting.calls import render
 from trajnb.world.environment import Environment
-from trajnb.world.sandbox import Sandbox, SandboxError
+from trajnb.world.rule import Played, judge
+from trajnb.world.sandbox import UNTOLD, Sandbox, SandboxError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="only the clock limits a child elsewhere")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the system has no such limit")
@@ -80,6 +82,24 @@ def test_a_child_that_dies_is_replaced_and_its_dialogues_rebuilt(when):
         assert sandbox.execute(dialogue, "get_current_speed()") == speed, "random numbers go on as they would"
         assert "new" in sandbox.execute(other, "ls()").text
         assert sandbox.replaced == 1 and not psutil.pid_exists(first)
+
+
+@posix
+def test_a_world_that_cannot_be_rebuilt_is_as_no_other_and_others_go_on():
+    with Sandbox() as sandbox:
+        lost, other = with_a_past(sandbox), with_a_past(sandbox)
+        state = sandbox.state(other)
+        past = sandbox._dialogues[lost].past
+        past[0] = past[0][0], replace(past[0][1], text="of another day")
+        os.kill(sandbox.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, sandbox.pid, os.WEXITED | os.WNOWAIT)
+        first, second = sandbox.state(lost), sandbox.state(lost)
+        assert set(first) == {UNTOLD} and first != second
+        turn = [Played(("x",), first)]
+        assert not judge(turn, [Played(("x",), second)]).success
+        assert sandbox.execute(lost, "get_current_speed()").refused
+        assert sandbox.state(other) == state
+        sandbox.close(lost)
 
 
 def test_responses_that_print_a_set_are_always_the_same():

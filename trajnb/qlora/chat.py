@@ -4,7 +4,10 @@ Templates differ in what they allow and write. What one does is found out by hav
 dialogue, see `Habits`; a template that can be neither followed nor made up for is a ValueError.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -17,6 +20,11 @@ from trajnb.qlora import control
 # Templates print a date, many today's: prompts would depend on the day a run is made or gone on with.
 TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """What every template takes for today: Llama 3's is told a `date_string`, others ask `strftime_now`."""
+
+PATIENCE = 20.0
+"""Seconds that a template may take for one dialogue, which takes a thousandth of one."""
+LONGEST = 1_000_000
+"""Characters of a template; those of known models have up to 20,000."""
 
 Messages = Sequence[Mapping[str, str]]
 """Dicts of role and content."""
@@ -129,13 +137,38 @@ def _write(
 ) -> str:
     """What the template makes of messages."""
     template = tokenizer.get_chat_template()
-    return tokenizer.apply_chat_template(
-        control.as_text(tokenizer, messages),
-        chat_template=_clock() + template if "strftime_now" in template else template,
-        tokenize=False,
-        add_generation_prompt=add_generation_prompt,
-        date_string=f"{TEMPLATE_DATE:%d %b %Y}",
-    )
+    if len(template) > LONGEST:
+        raise ValueError(f"it has {len(template):,} characters, more than {LONGEST:,}")
+    with _in_time():
+        return tokenizer.apply_chat_template(
+            control.as_text(tokenizer, messages),
+            chat_template=_clock() + template if "strftime_now" in template else template,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            date_string=f"{TEMPLATE_DATE:%d %b %Y}",
+        )
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """What takes more than `PATIENCE` is ended by a TimeoutError: a template may hold loops in loops.
+
+    By an alarm, which the main thread of a POSIX system alone can have; elsewhere nothing is ended.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise TimeoutError(f"it takes more than {PATIENCE:g} s for one dialogue")
+
+    before = signal.signal(signal.SIGALRM, end)
+    other = signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *other)
+        signal.signal(signal.SIGALRM, before)
 
 
 @cache

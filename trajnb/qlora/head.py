@@ -19,6 +19,7 @@ from peft import (
 )
 from transformers import PreTrainedTokenizerBase, set_seed
 
+from trajnb.files import written_by_a_library
 from trajnb.formatting.calls import NO_CALL, REQUEST_PREFIX
 from trajnb.formatting.conditions import History
 from trajnb.formatting.pairs import Wording
@@ -77,7 +78,8 @@ def save_reward(model: PeftModel, folder: Path) -> None:
     """Write the reward model into `folder/reward`, as PEFT writes an adapter: what else lies in
     `folder`, such as the policy's adapter, is left alone.
     """
-    model.save_pretrained(str(folder), selected_adapters=[NAME])
+    with written_by_a_library(folder / NAME):
+        model.save_pretrained(str(folder), selected_adapters=[NAME])
 
 
 def load_reward(model: PeftModel, folder: Path) -> None:

@@ -85,6 +85,12 @@ class ModelFiles:
                 f"model {self.id!r} is an adapter, which loads its base from elsewhere: name the base, "
                 "or merge the two into one model"
             )
+        config = self.folder / "config.json"
+        if config.is_file() and "transformers_weights" in (parse_json(config.read_text("utf-8")) or {}):
+            raise ValueError(
+                f"{config} names files of its own as weights (transformers_weights), which are not read: "
+                "take that line out, and let the weights be model.safetensors"
+            )
         whole, index = (self.folder / name for name in ("model.safetensors", INDEX))
         if whole.is_file():
             return [whole]
@@ -131,7 +137,7 @@ def is_at_hand(model: str, revision: str = "") -> bool:
     """Whether `find_model` needs no download for a model."""
     if model in MODEL_ASSETS:
         return (cache.cache_folder() / f"model-{model}-1").is_dir()
-    if model == "tiny" or Path(model).is_dir():
+    if model == "tiny" or machine.resolve(model).is_dir():
         return True
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError

@@ -36,6 +36,8 @@ class Recipe:
     """One of `PACKINGS`: shared prefixes once, or one example a forward pass."""
     token_budget: int
     """Distinct tokens of one forward pass, where a single example does not need more."""
+    report_to: str = "none"
+    """Where the Trainer tells its losses too, one of `train.TRACKERS`; no weight depends on it."""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ class PreferRecipe:
     """Share of a block's steps in which the learning rate rises."""
     token_budget: int
     """Distinct tokens of one forward pass, where a single pair does not need more."""
+    report_to: str = "none"
+    """As in `plan.Recipe`."""
 
     def __post_init__(self):
         if not self.beta > 0:
@@ -71,6 +73,7 @@ class PreferRecipe:
             warmup_ratio=self.warmup_ratio,
             packing="trie",
             token_budget=self.token_budget,
+            report_to=self.report_to,
         )
 
 

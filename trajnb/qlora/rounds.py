@@ -15,6 +15,7 @@ from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from trajnb.files import written_by_a_library
 from trajnb.qlora.grpo import GrpoRecipe, Round, Step, take_step, trained
 from trajnb.qlora.progress import Tell
 
@@ -80,7 +81,8 @@ def _keep(
     taken = {"steps": [asdict(step) for step in steps], "seen": list(seen)}
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".part")
-    save_file(tensors, fresh, metadata={"taken": json.dumps(taken)})
+    with written_by_a_library(fresh):
+        save_file(tensors, fresh, metadata={"taken": json.dumps(taken)})
     os.replace(fresh, path)
 
 

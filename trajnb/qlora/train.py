@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import TensorBoardCallback, get_available_reporting_integrations
 from transformers.trainer_callback import PrinterCallback
 
+from trajnb.files import written_by_a_library
 from trajnb.qlora import trie
 from trajnb.qlora.attention import TrieLayout, Watched
 from trajnb.qlora.chat import Encoded
@@ -224,7 +226,9 @@ def take_steps(
         save_steps=max(1, steps // 5),
         save_total_limit=2,  # a kill while one is written leaves the one before
         disable_tqdm=True,
-        report_to="none",
+        report_to=recipe.report_to,
+        run_name=f"{folder.parents[1].name}/{folder.name}",
+        project="trajnb",
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         seed=seed,
@@ -237,14 +241,31 @@ def take_steps(
         callbacks=[progress],
     )
     stepping.remove_callback(PrinterCallback)
+    _keep_events(stepping, folder)
     began = time.monotonic()
     checkpoint = _last_checkpoint(folder)
-    stepping.train(resume_from_checkpoint=checkpoint)
+    with written_by_a_library(folder):
+        stepping.train(resume_from_checkpoint=checkpoint)
     return Taken(
         seconds=time.monotonic() - began,
         resumed=checkpoint is not None,
         log=[entry for entry in stepping.state.log_history if "loss" in entry],
     )
+
+
+def check_tracker(name: str) -> None:
+    """Raise ValueError where losses are to be told to a tracker that is not installed."""
+    if name != "none" and name not in get_available_reporting_integrations():
+        raise ValueError(f"report_to is {name!r}, which is not installed: pip install {name}")
+
+
+def _keep_events(trainer: Trainer, folder: Path) -> None:
+    """Let TensorBoard write beside the checkpoints, which are deleted, unless its own variable
+    TENSORBOARD_LOGGING_DIR names a place.
+    """
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(folder.parents[1] / "tracking" / folder.name)
 
 
 def _last_checkpoint(folder: Path) -> str | None:

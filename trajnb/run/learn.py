@@ -9,7 +9,14 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trajnb.files import digest, read_json, sync_files, sync_folder, write_json
+from trajnb.files import (
+    digest,
+    read_json,
+    sync_files,
+    sync_folder,
+    write_json,
+    written_by_a_library,
+)
 from trajnb.machine import say as aloud
 from trajnb.qlora import model as models
 from trajnb.qlora.train import train_block
@@ -153,7 +160,8 @@ def save(
         raise ValueError(f"training diverged, {error}: lower learning_rate") from None
     write_json(account, asdict(trained) if trained else None)
     fresh = adapter.with_name(f".{adapter.name}")
-    network.save_pretrained(fresh)
+    with written_by_a_library(fresh):
+        network.save_pretrained(fresh)
     sync_files(fresh)
     fresh.rename(adapter)
     sync_folder(adapter.parent)

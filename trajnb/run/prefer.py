@@ -102,6 +102,7 @@ def plan_of(run: Prepared, pairs: Pairs) -> PairPlan:
         dialogues_per_step=settings.dialogues_per_step,
         warmup_ratio=settings.warmup_ratio,
         token_budget=settings.token_budget,
+        report_to=settings.report_to,
     )
     names = [row["dialogue_id"] for row in pairs.rows]
     return plan_pairs(encoded, names, recipe, settings.seed)

@@ -25,6 +25,7 @@ from trajnb.formatting.examples import build_examples
 from trajnb.qlora import chat
 from trajnb.qlora.model import ModelFiles, find_model, is_at_hand, load_tokenizer
 from trajnb.qlora.plan import Plan, Recipe, make_plan
+from trajnb.qlora.train import check_tracker
 from trajnb.run.settings import Settings, asked_with
 from trajnb.schema import condition_of_today
 from trajnb.scoring import score
@@ -119,6 +120,7 @@ class Prepared:
 
 def prepare(settings: Settings) -> Prepared:
     """All steps of this module at once; errors as in each of them."""
+    check_tracker(settings.report_to)
     place = find_place(settings)
     source = find_source(settings)
     material = make_material(settings, source, place.tested)
@@ -183,6 +185,7 @@ def check(settings: Settings, seen: set[tuple]) -> bool:
     Raises:
         ValueError: what the run would refuse.
     """
+    check_tracker(settings.report_to)
     model, count = None, None
     if is_at_hand(settings.model, settings.revision):
         model = settings.model, settings.revision
@@ -314,6 +317,7 @@ def plan_stages(settings: Settings, source: Source, material: Material) -> tuple
         settings.warmup_ratio,
         settings.packing,
         settings.token_budget,
+        settings.report_to,
     )
     dialogues = material.learnt["dialogue_id"]
     share, seed = settings.replay_share, settings.seed

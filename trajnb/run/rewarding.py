@@ -148,6 +148,7 @@ def _plan(run: Prepared, compared: Compared) -> RewardPlan:
         settings.warmup_ratio,
         "trie",
         settings.token_budget,
+        settings.report_to,
     )
     names = [one.task for one in compared.trajectories]
     read = [_encoded(run, compared, place) for place in range(len(names))]

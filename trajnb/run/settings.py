@@ -16,8 +16,8 @@ from trajnb.strategies import Strategy, strategy_of
 FOLDERS = ("run_folder", "zero_shot_folder", "preferences_folder", "repair_folder")
 """Where a run is kept."""
 
-NOT_IDENTITY = (*FOLDERS, "eval_conditions", "eval_stages")
-"""Where a run is kept, what it is asked and when change no weight; everything else is its
+NOT_IDENTITY = (*FOLDERS, "eval_conditions", "eval_stages", "report_to")
+"""Where a run is kept, what it is asked and when, and who is told change no weight; everything else is its
 identity.
 """
 
@@ -31,6 +31,13 @@ NOT_PLAYED = {
     **dict.fromkeys(PLACEBOS, "another dialogue's calls do not answer the model's own"),
 }
 """Conditions that no rollout can have, and why."""
+
+
+TRACKERS = ("none", "tensorboard", "mlflow", "wandb", "trackio")
+"""Where the Trainer can tell its losses, step by step, beside the record."""
+
+LATER = {"report_to": "none"}
+"""Parameters that older records lack, at what they did then."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ class Settings:
     # places
     run_folder: str
     zero_shot_folder: str
+    report_to: str
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -109,6 +117,7 @@ class Settings:
             ValueError: a parameter is missing, of another type, or names an unknown condition or
                 cue, or the run's objective is not that of the notebook.
         """
+        values = {**LATER, **values}
         if missing := [name for name in cls.names() if name not in values]:
             raise ValueError(f"parameters of {cls.notebook} are missing: {', '.join(missing)}")
         if objective_of(values).name != cls.learns_by:
@@ -118,6 +127,7 @@ class Settings:
             )
         settings = cls(**given_fields(cls, values))
         check_known("eval_stages", settings.eval_stages, EVAL_STAGES)
+        check_known("report_to", settings.report_to, TRACKERS)
         for name in settings.conditions():
             check_known("condition", name, CONDITIONS)
         check_known("cue", settings.cue, CUES)

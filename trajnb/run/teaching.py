@@ -161,6 +161,7 @@ def _plan(run: Prepared, arm: Arm) -> Plan:
         settings.warmup_ratio,
         settings.packing,
         settings.token_budget,
+        settings.report_to,
     )
     encoded = [chat.encode(run.source.tokenizer, row) for row in arm.rows]
     units = [str(place // settings.lessons_per_step) for place in range(len(encoded))]

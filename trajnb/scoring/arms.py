@@ -22,6 +22,7 @@ _NOT_AN_ARM = {
     "order",
     "eval_conditions",
     "eval_stages",
+    "report_to",
     "fold",
     "folds",
     "run_folder",

@@ -7,13 +7,13 @@ dark: `templates/dialogue.css` in the colours of the reports.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from html import escape
 from importlib.resources import files
 from itertools import groupby
 from operator import itemgetter
 
 from IPython.display import HTML
 
+from trajnb.escaping import in_html as escape
 from trajnb.formatting.calls import without_prefix
 from trajnb.formatting.conditions import CONDITIONS, PLACEBOS, History, Line, cue_line
 from trajnb.formatting.dialogue import Dialogue

@@ -6,13 +6,13 @@ phone. All text of records is escaped.
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from math import ceil
 from textwrap import shorten
 from urllib.parse import urlencode
 
 import pandas as pd
 
+from trajnb.escaping import in_html as escape
 from trajnb.scoring.crossing import levels
 from trajnb.scoring.lead import Counts, Side
 from trajnb.scoring.paired import ITEM, RUN

@@ -57,10 +57,16 @@ def use_style() -> None:
     that they stand in the page; call it once at the top of a notebook.
     """
     show_figures()
+    use_theme()
+
+
+def use_theme() -> None:
+    """The same without the page: what `use_style` sets of matplotlib."""
     plt.rcdefaults()
     sns.set_theme(style="whitegrid", font_scale=0.9)
     plt.rcParams.update({"figure.dpi": 130, "axes.titleweight": "bold", "axes.titlesize": "medium"})
     plt.rcParams["text.parse_math"] = False  # a name with $ is no formula
+    pd.set_option("display.html.use_mathjax", False, "styler.html.mathjax", False)  # nor in a table
 
 
 def colours(arms: Iterable[Arm]) -> dict[Arm, str]:

@@ -6,7 +6,6 @@ is escaped.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from trajnb.escaping import in_html as escape
 from trajnb.formatting.replies import EXECUTED, STOP
 from trajnb.objectives import OBJECTIVES
 from trajnb.records import Run

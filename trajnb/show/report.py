@@ -27,6 +27,7 @@ from trajnb.scoring.caveats import caveats, covered
 from trajnb.scoring.lead import Lead, counts_of, lead
 from trajnb.scoring.overview import Plan, plan_of
 from trajnb.scoring.tables import frame, headline
+from trajnb.show.cleaning import cleaned
 from trajnb.show.items import items_html
 from trajnb.show.leading import count_links, crossing_picture, ink_styles, picture
 from trajnb.show.reader import TEMPLATES, Numbered, policy, policy_of_frames, template
@@ -51,8 +52,7 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     """Write an executed notebook as one HTML file: code folded away, an error shown at the top, no
     network.
 
-    Outputs of the notebook are trusted to be escaped by the cells that made them; plain text is
-    escaped here.
+    A notebook may come from elsewhere: what its cells made is cleaned, see `show.cleaning`.
     """
     notebook = nbformat.read(ipynb, as_version=4)
     lines = []
@@ -81,7 +81,9 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
         "css": _css(),
         "policy": policy_of_frames(),
     }
-    _write(Path(html), exporter.from_notebook_node(notebook, resources)[0])
+    page, _ = exporter.from_notebook_node(notebook, resources)
+    head, body, rest = page.partition("<body>")  # of the head all is ours, or escaped
+    _write(Path(html), f"{head}{body}{cleaned(rest)}</body>\n</html>\n")
 
 
 def _shrink(data: dict) -> None:

@@ -5,11 +5,11 @@ here.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
-from html import escape
 from math import isnan
 
 import pandas as pd
 
+from trajnb.escaping import in_html as escape
 from trajnb.formatting.calls import without_prefix
 from trajnb.scoring import paper
 from trajnb.scoring.answers import unit_of
@@ -278,6 +278,11 @@ def readings_html(sentences: Iterable[str]) -> str:
     """Sentences generated from numbers, as a list."""
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f'<ul class="readings">{items}</ul>'
+
+
+def sentence_html(sentence: str) -> str:
+    """A sentence generated from numbers and names, as a paragraph."""
+    return f"<p>{escape(sentence)}</p>"
 
 
 def heading_html(arm: object, note: str) -> str:

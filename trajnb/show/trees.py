@@ -5,11 +5,11 @@ is escaped; the style sheet is that of the dialogues.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 
 import pandas as pd
 from IPython.display import HTML
 
+from trajnb.escaping import in_html as escape
 from trajnb.formatting.replies import KINDS, NOT_DRAWN, REFUSED, ROOT, STOP
 from trajnb.show.dialogue import style
 

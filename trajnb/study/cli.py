@@ -1,4 +1,5 @@
-"""The command line: `trajnb run`, `train`, `report`, `records`, `fetch`, `corpus`, `bench`.
+"""The command line: `trajnb run`, `train`, `report`, `view`, `data`, `export`, `records`, `fetch`,
+`corpus`, `bench`.
 
 Imports wait until a command needs them, so that `trajnb --help` answers at once.
 """
@@ -6,6 +7,7 @@ Imports wait until a command needs them, so that `trajnb --help` answers at once
 import json
 import signal
 import sys
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -142,6 +144,82 @@ def report(folder: Path) -> None:
 
         errors = pipeline.report(folder, NOTEBOOKS)
     _end(errors, folder)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="[FOLDER/data]")
+def data(folder: Path, out: Path | None) -> None:
+    """Write what FOLDER holds for other programs: records as CSV and parquet, tables as CSV and LaTeX,
+    figures as SVG and PDF.
+
+    A text in CSV that a spreadsheet would take for a formula stands behind a quote; parquet has it as it is.
+
+    \b
+    Example:
+      trajnb data reports/quick --out quick-data
+    """
+    with _told():
+        from trajnb import explore
+
+        for path in explore.open(folder).write(out or folder / "data"):
+            _echo(path)
+
+
+EXPORTS = ("trl", "sharegpt", "lm-eval", "inspect", "adapters")
+
+
+@main.command()
+@click.argument("kind", type=click.Choice(EXPORTS))
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+def export(kind: str, folder: Path, out: Path) -> None:
+    """Write what FOLDER holds to OUT in the form of another program.
+
+    \b
+    trl        examples as TRL's prompt/completion and messages, for datasets.load_dataset(OUT, ...)
+    sharegpt   the same for LLaMA-Factory: OUT is its dataset_dir
+    lm-eval    held-out calls as tasks: cd OUT && lm_eval --include_path . --tasks trajnb_full ...
+    inspect    predictions as logs: inspect view --log-dir OUT
+    adapters   PEFT folders, each with a filled model card
+
+    \b
+    Examples:
+      trajnb export trl reports/quick examples
+      trajnb export inspect reports/quick logs
+    """
+    with _told():
+        from trajnb import explore
+        from trajnb.export import adapters, examples, logs, tasks
+
+        write = {
+            "trl": examples.write_trl,
+            "sharegpt": examples.write_sharegpt,
+            "lm-eval": tasks.write_tasks,
+            "inspect": logs.write_logs,
+            "adapters": adapters.write_adapters,
+        }[kind]
+        for path in write(explore.open(folder).kept, out):
+            _echo(path)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def view(folder: Path) -> None:
+    """Open the report of FOLDER in a browser. The last line printed is its path.
+
+    \b
+    Example:
+      trajnb view reports/quick
+    """
+    index = (folder / "index.html").resolve()
+    if not index.is_file():
+        raise click.ClickException(
+            in_terminal(f"{folder} has no index.html: trajnb report {folder} writes it")
+        )
+    if not webbrowser.open(index.as_uri()):
+        _echo("There is no browser here; open this file in one:")
+    _echo(index)
 
 
 @main.command("records")

@@ -1,0 +1,1 @@
+"""What other programs load: examples, tasks, logs and adapters of finished runs."""
