@@ -159,7 +159,12 @@ def _write_prefer_run(folder: Path, preference="pairs", passes=lambda *_: False,
 
 
 def _write_repair_run(
-    folder: Path, lessons="kept+repaired", reward="outcome", passes=lambda *_: False, right=(1, 1, 0, 1), **more
+    folder: Path,
+    lessons="kept+repaired",
+    reward="outcome",
+    passes=lambda *_: False,
+    right=(1, 1, 0, 1),
+    **more,
 ) -> Path:
     _write_run(folder, objective="repair", lessons=lessons, reward=reward, **more)
     _write_turns(folder, passes, learns=True)

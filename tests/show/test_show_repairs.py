@@ -16,7 +16,8 @@ END = {"form": "[]", "text": "[]", "response": "", "kind": "stop", "cut": False}
 
 
 def candidate(number, *moves, won=False):
-    return {"task": "d#0", "block": "b", "author": "student", "number": number, "moves": list(moves), "won": won}
+    named = {"task": "d#0", "block": "b", "author": "student", "number": number}
+    return named | {"moves": list(moves), "won": won}
 
 
 def repair(number, *moves, accepted=True, repairer="resample", edits=1, **more):

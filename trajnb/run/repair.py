@@ -82,7 +82,7 @@ def draw_further(
     with alone(home):
         found = _drawn(network, run, planned, tasks, home / "further.jsonl", first, say)
     by_task: dict[str, list[Trajectory]] = {task.id: [] for task in tasks}
-    for one in [*(grade.trajectory for grade in graded), *found]:
+    for one in [*(known.trajectory for known in graded), *found]:
         by_task[one.task].append(one)
     further = []
     for task in tasks:

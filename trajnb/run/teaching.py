@@ -5,7 +5,7 @@ earn, by GRPO.
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from trajnb.files import read_json
 from trajnb.formatting.trajectories import Arm, Lesson, choose_lessons, equal_arms

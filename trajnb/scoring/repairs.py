@@ -142,8 +142,9 @@ def verdict(table: pd.DataFrame) -> str:
         if part.empty:
             said.append(f"{words.capitalize()}: there is no held-out pair, so nothing can be said.")
             continue
-        found = {row.name_: Accuracy(row.right, row.ahead) for row in
-                 part.rename(columns={"name": "name_"}).itertuples()}  # fmt: skip
+        found = {}
+        for name, right, ahead in zip(part["name"], part.right, part.ahead, strict=True):
+            found[name] = Accuracy(right, ahead)
         first = part.iloc[0]
         said.append(f"{words.capitalize()}: {verdict_of(found, first.pairs, first.dialogues)}")
     return "\n".join(said)
@@ -252,5 +253,7 @@ def by_objective(table: pd.DataFrame) -> pd.DataFrame:
     said = {dict(arm.variant).get("objective", "sft") for arm in rows.arm.unique()}
     if len(said) < 2:
         return pd.DataFrame()
-    found = {str(arm): continual.intervals(part, "canonical") for arm, part in rows.groupby("arm", sort=False)}
+    found = {}
+    for arm, part in rows.groupby("arm", sort=False):
+        found[str(arm)] = continual.intervals(part, "canonical")
     return pd.DataFrame.from_dict(found, orient="index")

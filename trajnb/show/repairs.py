@@ -38,15 +38,17 @@ SIDES = {"train": "training dialogues", "held_out": "held-out dialogues"}
 MEASURED = {"score": INK, "outcome": SIDE_COLOURS["rejected"]}
 
 SECTION = """<h2>Repaired trajectories and rewards</h2>
-<p>Runs of objective <code>repair</code> (after AutoTraj, arXiv 2601.23032; none of its figures stands here): after the
-supervised training of a block the model plays its training turn tasks several times; good candidates are kept, the
-others repaired; trajectories are learnt, as <code>lessons</code> says which, and GRPO follows for the
-<code>reward</code>. First candidates by label and what was learnt, then repairs by repairer: the oracle reads the
-reference and is an upper bound. Then the reward model on pairs of dialogues that it did not learn from, held-out turn
-tasks at the end, and GRPO. Intervals are said by the one rule of this page, so that few runs get counts.</p>"""
+<p>Runs of objective <code>repair</code> (after AutoTraj, arXiv 2601.23032; none of its figures
+stands here): after the supervised training of a block the model plays its training turn tasks
+several times; good candidates are kept, the others repaired; trajectories are learnt, as
+<code>lessons</code> says which, and GRPO follows for the <code>reward</code>. First candidates by
+label and what was learnt, then repairs by repairer: the oracle reads the reference and is an upper
+bound. Then the reward model on pairs of dialogues that it did not learn from, held-out turn tasks
+at the end, and GRPO. Intervals are said by the one rule of this page, so that few runs get
+counts.</p>"""
 STREAM = """<h3>What an objective does to the stream</h3>
-<p>Metrics of continual learning of exact next calls at the ends of stages, in percent, by what a stage learns after its
-supervised training.</p>"""
+<p>Metrics of continual learning of exact next calls at the ends of stages, in percent, by what a
+stage learns after its supervised training.</p>"""
 
 
 def one_repair(
@@ -192,13 +194,15 @@ def grpo(steps: pd.DataFrame) -> Figure:
     and stage. `steps`: of `scoring.repairs.grpo_steps`.
     """
     figure, axes = subplots(1, 2, figsize=(8.4, 2.9))
+    numbers = sorted(set(steps.step))
+    ticks = numbers[:: max(1, len(numbers) // 6)]
     steps = steps.assign(without=100 * steps.equal_groups / steps.groups)
     panels = {"reward": "mean reward", "without": "groups without effect, %"}
     for ax, (column, title) in zip(axes[0], panels.items(), strict=True):
         for place, ((_, blocks), part) in enumerate(steps.groupby(["run", "blocks"], sort=False)):
             colour = ([INK, *OTHER_COLOURS] * 99)[place % 5]
             ax.plot(part.step, part[column], color=colour, marker="o", ms=4, label=blocks)
-        ax.set(title=title, xlabel="step", xticks=sorted(set(steps.step))[:: max(1, len(set(steps.step)) // 6)])
+        ax.set(title=title, xlabel="step", xticks=ticks)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     known = dict(zip(labels, handles, strict=True))
     figure.legend(known.values(), known, loc="outside lower center", ncols=2, frameon=False)

@@ -38,7 +38,8 @@ from trajnb.run.settings import FOLDERS, asked_with, check_played, check_recalle
 from trajnb.strategies import strategy_of
 
 TOP_LEVEL = ("title", "description", "family", "primary", "smallest_effect", "common", "runs")
-PATHS = ("corpus_path", "model", "repair_model")  # which may be paths: relative ones start where a command is run
+PATHS = ("corpus_path", "model", "repair_model")
+"""Which may be paths: relative ones start where a command is run."""
 
 
 @dataclass(frozen=True)
