@@ -285,6 +285,22 @@ def test_pairs_of_outcomes_have_one_author_and_are_told_from_those_of_repairs(sc
     assert so_far.stages["joint"]["candidates"]["mixed tasks"] == len(found.tasks)
 
 
+@pytest.mark.parametrize("reward", ["outcome+rm", "outcome+length", "outcome+noise"])
+def test_a_say_is_standardised_on_the_stages_candidates(scripted, reward):
+    run, learner, _, graded, _, account, so_far = scripted
+    own = [one.trajectory for one in graded if one.counts]
+    head.load_reward(learner.network, so_far.homes["joint"])
+    judge = rewarding.judge_of(learner.network, with_settings(run, reward=reward), account, so_far)
+    zs = judge.zs(own)
+    head.drop_reward(learner.network)
+    assert sum(zs) / len(zs) == pytest.approx(0, abs=1e-3)
+    assert sum(z * z for z in zs) / (len(zs) - 1) == pytest.approx(1, abs=1e-3)
+    calls = [len(one.calls) for one in own]
+    if reward == "outcome+length":
+        none = [z for z, count in zip(zs, calls, strict=True) if count == 0]
+        assert len(none) > 1 == len(set(none)), "what has no call has one length"
+
+
 def test_a_stage_without_a_mixed_task_has_no_reward_model_and_says_so(scripted, tmp_path, monkeypatch):
     run, learner, planned, graded, repairs, _, so_far = scripted
     lost = [replace(one, label="wrong", trajectory=replace(one.trajectory, won=False)) for one in graded]
