@@ -138,7 +138,7 @@ def _repairing(run: dict, corpus: CorpusChoice, stages: float) -> _More:
     read += REPLIES_OF_CANDIDATE * rounds * learnt
     replies += REPLIES_OF_CANDIDATE * rounds * tasks * run["candidates"]
     own = tasks * run["candidates"] * (1 + SHARE_REPAIRED) * TOKENS_A_TRAJECTORY
-    trained = run["lesson_epochs"] * (learnt + own)
+    trained = run["lesson_epochs"] * (learnt + tasks * TOKENS_A_TRAJECTORY)  # about one of each task
     trained += run["reward_epochs"] * (1 - run["reward_held_out"]) * (learnt + own)
     blocks = len(corpus_of(run).blocks)
     played = blocks * run["grpo_steps"] * run["grpo_tasks"] / tasks  # of all tasks, by GRPO
