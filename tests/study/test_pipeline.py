@@ -302,3 +302,6 @@ def test_a_family_remembers_when_it_was_declared(tmp_path, monkeypatch):
     kept = yaml.safe_load(about.read_text())
     assert (kept["primary"], kept["smallest_effect"]) == ("canonical", 4.4)
     assert kept["family"]["declared"] == "last", "it was declared when its primary measure was"
+    folders_of.claim_folder(tmp_path / "elsewhere", decisive, {}, tmp_path / "out")
+    moved = yaml.safe_load((tmp_path / "elsewhere" / "study.yaml").read_text())
+    assert moved["family"] == kept["family"], "a study that goes on elsewhere"

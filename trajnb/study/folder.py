@@ -22,9 +22,11 @@ from trajnb.textless import name_of_model
 DECISIVE = ("primary", "smallest_effect")
 
 
-def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
+def claim_folder(
+    out: Path, study: Study, runs: dict[str, dict], kept: Path | None = None
+) -> None:
     """Make `out` the folder of this study, or raise ValueError where it is already something
-    else's.
+    else's. What was declared when the records in the folder `kept` were made was declared then.
     """
     about = out / ABOUT
     if out.exists() and not out.is_dir():
@@ -46,15 +48,20 @@ def claim_folder(out: Path, study: Study, runs: dict[str, dict]) -> None:
     decisive = {"primary": study.primary, "smallest_effect": study.smallest_effect}
     decisive = {name: value for name, value in decisive.items() if value}
     if study.family:
-        content["family"] = _declared(study.family, decisive, read_about(out))
+        content["family"] = _declared(study.family, decisive, _first_about(out, kept))
     content |= decisive
     content["runs"] = runs
     content = json.loads(json.dumps(content))  # lists that runs share would become YAML anchors
     write_bytes(about, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
+def _first_about(out: Path, kept: Path | None) -> About:
+    """What a study said of itself first: in its folder, else where its kept records lie."""
+    return read_about(out) or (read_about(kept) if kept else {})
+
+
 def _declared(family: dict, decisive: dict, before: About) -> dict:
-    """The family of tests with the time at which this study's folder first named it, and with it
+    """The family of tests with the time at which the study's folder first named it, and with it
     what is decisive.
     """
     named = before.get("family") or {}

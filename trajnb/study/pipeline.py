@@ -273,7 +273,7 @@ def run_study(
         ValueError: `out` holds something else, or records that do not go together.
     """
     place = Place(out.resolve(), notebooks)
-    claim_folder(place.out, study, runs)
+    claim_folder(place.out, study, runs, kept)
     if kept:
         known = notebook_parameters(notebooks / TRAIN).items()
         adopt_kept(place.out, runs, kept, {name: one.default for name, one in known})
