@@ -101,7 +101,7 @@ def outputs(notebook):
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 def figures(notebook):
-    return sum("image/png" in output.get("data", {}) for output in outputs(notebook))
+    return sum("image/svg+xml" in output.get("data", {}) for output in outputs(notebook))
 
 def words(notebook):
     return json.dumps(outputs(notebook), ensure_ascii=False)

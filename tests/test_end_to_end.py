@@ -74,7 +74,9 @@ def trained_at(folder):
 def test_it_ends_with_the_path_of_a_report(study):
     folder, said = study
     index = folder / "out" / "index.html"
-    assert said.strip().splitlines()[-1].endswith(str(index))
+    lines = said.strip().splitlines()
+    assert lines[-1].endswith(str(index))
+    assert any("right API" in line and "exact" in line for line in lines[-20:]), "no headline at the end"
     page = index.read_text()
     for name in (
         "01_inspect.html",

@@ -60,7 +60,8 @@ def test_the_version_is_said_alike():
 
 def test_what_is_imported_is_declared():
     known = {_requirement(line)[0] for line in PROJECT["dependencies"]}
-    known |= {_requirement(line)[0] for line in PROJECT["optional-dependencies"]["bench"]}
+    for extra in ("bench", "ray", "slurm"):
+        known |= {_requirement(line)[0] for line in PROJECT["optional-dependencies"][extra]}
     known |= {"yaml", "sklearn", "trajnb"}  # the modules of pyyaml and scikit-learn
     brought_along = {"numpy", "pandas", "matplotlib", "PIL"}  # by seaborn
     brought_along |= {"nbformat", "jinja2", "pygments"}  # by nbconvert
@@ -155,7 +156,8 @@ ARROWS = {
     "bench": ("corpora", "formatting", "machine", "qlora"),
     "bench_prefer": ("bench", "corpora", "formatting", "known", "machine", "qlora"),
 }  # fmt: skip
-ARROWS["study"] = tuple(ARROWS)  # it starts notebooks and runs, and nothing imports it
+ARROWS["study"] = tuple(ARROWS)  # it starts notebooks and runs, and only the command imports it
+ARROWS["__main__"] = ("study",)
 
 
 def imports(path: Path) -> set[str]:

@@ -11,8 +11,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import time
+import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +28,8 @@ MOST = 2**28
 """Bytes of a file, and of what it is unpacked; records of a whole study have a tenth of it."""
 LINE = 2**24
 """Bytes of a line: a rollout has a few thousand."""
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
+"""What the system calls a folder that stands where another one is to be renamed to."""
 STALE = 3600
 """Seconds after which a draft is nobody's."""
 YAML_MOST = 2**20
@@ -144,16 +148,18 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = _draft(path)
     try:
         with fresh.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, path)
-    except OSError:  # a full disk
+    except OSError as error:  # a full disk, of which Python says not where it is
         fresh.unlink(missing_ok=True)
-        raise
+        if error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     sync_folder(path.parent)
 
 
@@ -171,8 +177,10 @@ def written_by_a_library(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError:
-        raise
+    except OSError as error:
+        if error.filename or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     except Exception as error:
         told = str(error)
         if number := _NUMBER.search(told):
@@ -182,12 +190,42 @@ def written_by_a_library(path: Path) -> Iterator[None]:
         raise
 
 
-def _sweep(path: Path) -> None:
-    """Remove what killed processes left of this file: drafts that nobody has touched for an hour."""
+def _draft(path: Path) -> Path:
+    """Where `path` is written before it gets its name: another place each time, for processes of
+    several machines, which may have one number, may write the same file.
+    """
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+
+
+def _sweep(path: Path, stale: float = STALE) -> None:
+    """Remove what killed processes left of this file or folder: drafts that nobody has touched for
+    so many seconds.
+    """
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*"):
         with suppress(OSError):
-            if time.time() - draft.stat().st_mtime > STALE:
-                draft.unlink()
+            if time.time() - draft.stat().st_mtime >= stale:
+                shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+
+
+@contextmanager
+def whole_folder(path: Path, shared: bool = False) -> Iterator[Path]:
+    """A folder to fill, which gets its name at the end: readers see all of it or nothing.
+
+    `shared`: another process may be filling the same one; the first one's folder stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path, STALE if shared else 0)
+    fresh = _draft(path)
+    try:
+        yield fresh
+        sync_files(fresh)
+        fresh.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if not shared or error.errno not in OCCUPIED:
+            raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def sync_files(folder: Path) -> None:

@@ -120,6 +120,20 @@ def test_segment_attention_equals_the_dense_mask_at_every_position(model, dialog
     assert torch.allclose(segments, dense, atol=1e-4)
 
 
+@BOTH
+def test_flex_attention_gives_the_logits_of_spans(model, dialogues):
+    """As a GPU computes them: the row filled up, its mask in blocks."""
+    examples = sum(dialogues, [])
+    packed = trie.build([example.tokens for example in examples])
+    spans = train.trie_batch(examples, packed)
+    blocks = train.block_batch(spans, packed, torch.device("cpu"))
+    assert blocks["input_ids"].shape == blocks["position_ids"].shape == (1, train.BUCKET)
+    assert "layout" not in blocks and blocks["labels"] is spans["labels"]
+    with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
+        wanted, got = (model(**batch, use_cache=False).logits for batch in (spans, blocks))
+    assert got.shape == wanted.shape and torch.allclose(got, wanted, atol=1e-5)
+
+
 def flat(dialogues):
     """The examples one after another, and the name of the dialogue of each."""
     names = [str(d) for d, group in enumerate(dialogues) for _ in group]

@@ -1,8 +1,10 @@
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import create_mask
 
 from trajnb.qlora import trie
-from trajnb.qlora.attention import dense_mask
+from trajnb.qlora.attention import block_mask, dense_mask, ends
 
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=8)
 
@@ -31,6 +33,28 @@ def test_a_token_sees_its_own_prefix_and_nothing_else(sequences):
         nodes = packed.nodes(index)
         for depth, node in enumerate(nodes):
             assert seen[node].nonzero()[:, 0].tolist() == sorted(nodes[: depth + 1])
+
+
+@settings(max_examples=40)
+@given(sequences)
+def test_a_block_mask_lets_a_node_look_where_the_dense_one_does(sequences):
+    packed = trie.build(sequences)
+    size, wanted = len(packed.tokens), dense_mask(packed)
+    blocks = block_mask(torch.tensor(ends(packed)))
+    assert torch.equal(create_mask(blocks.mask_mod, 1, 1, size, size, device="cpu"), wanted)
+
+
+def test_a_block_mask_computes_every_block_in_which_a_node_looks():
+    """Blocks have 128 nodes a side."""
+    trunk = list(range(500))
+    branches = [[*trunk[:start], *range(1000, 1000 + length)] for start, length in ((90, 300), (450, 9))]
+    packed = trie.build([trunk, *branches])
+    blocks = block_mask(torch.tensor(ends(packed)))
+    size = len(packed.tokens)
+    padded = torch.nn.functional.pad(dense_mask(packed)[0, 0], (0, -size % 128, 0, -size % 128))
+    looks = padded.unflatten(0, (-1, 128)).unflatten(2, (-1, 128)).any(3).any(1)
+    assert torch.equal(blocks.to_dense()[0, 0].bool(), looks)
+    assert not looks.tril().all(), "some of the square is left out"
 
 
 def test_the_longest_sequence_is_one_causal_trunk():

@@ -17,7 +17,7 @@ from trajnb.run import answer, learn, prepare
 from trajnb.run.finish import finish
 from trajnb.run.play import ways_to_play
 from trajnb.run.settings import Settings
-from trajnb.run.train import train
+from trajnb.run.train import ask_untrained, train
 from trajnb.schema import Item, Prediction
 from trajnb.scoring import errors
 from trajnb.study.cli import main
@@ -83,6 +83,16 @@ def test_again_it_trains_and_asks_nothing(whole, monkeypatch):
     train(prepare.prepare(settings(folder)), said.append)
     assert predictions(folder) == before
     assert said[0] == "block 1/4 file_system · trained before"
+
+
+def test_the_model_may_be_asked_before_training_for_all_runs(whole, tmp_path):
+    folders = {"run_folder": str(tmp_path / "run"), "zero_shot_folder": str(tmp_path / "shared")}
+    ask_untrained(prepare.prepare(settings(tmp_path, **folders)), lambda text: None)
+    (path,) = (tmp_path / "shared").iterdir()
+    asked = read_lines(path)
+    told = [line["prediction"] for line in records.read_run(whole[0]).predictions if line["stage"] == 0]
+    assert told and [line["prediction"] for line in asked] == told
+    assert not (tmp_path / "run").exists(), "no run is begun"
 
 
 def test_cut_after_a_block_it_ends_as_if_it_had_not_been(whole, tmp_path, monkeypatch):

@@ -13,6 +13,11 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SIZES = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
 
+def program() -> str | None:
+    """The browser of this machine."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 def _missing(reason: str):
     """Skip, or fail where a browser has to be there, as in `.ci/run`."""
     if os.environ.get("TRAJNB_BROWSER") == "required":
@@ -27,11 +32,11 @@ def browser():
         from playwright.sync_api import sync_playwright
     except ImportError:
         _missing("playwright is not installed: pip install -e '.[test]'")
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
+    found = program()
+    if found is None:
         _missing(f"there is no browser: none of {', '.join(NAMES)} is on the path")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program)
+        started = playwright.chromium.launch(executable_path=found)
         yield started
         started.close()
 

@@ -1,3 +1,4 @@
+import re
 import warnings
 
 import matplotlib.pyplot as plt
@@ -48,12 +49,16 @@ def drawn(shell, figure):
 
 def test_figures_stand_in_the_page_whatever_backend_was_chosen(shell):
     figure, axes = plots.subplots(1, 1)
-    assert "image/png" not in drawn(shell, figure)
+    assert "image/svg+xml" not in drawn(shell, figure)
     plots.use_style()
     axes[0, 0].set_title("costs $5_000 and $x^2")
-    assert "image/png" in drawn(shell, plots.finish(figure))
+    assert "image/svg+xml" in drawn(shell, plots.finish(figure))
     plots.use_style()
-    assert "image/png" in drawn(shell, plots.finish(figure)), "again"
+    assert "image/svg+xml" in drawn(shell, plots.finish(figure)), "again"
+    later, axes = plots.subplots(1, 1)
+    axes[0, 0].set_title("costs $5_000 and $x^2")
+    svg = drawn(shell, plots.finish(later))["image/svg+xml"]
+    assert re.search(r"<text [^>]*>costs \$5_000 and \$x\^2</text>", svg), "text is drawn as outlines"
 
 
 def test_a_figure_that_cannot_be_drawn_fails_the_cell(shell):

@@ -5,7 +5,8 @@ import pytest
 from trajnb.files import read_lines, write_lines
 from trajnb.keeping import keep
 from trajnb.records import read_study
-from trajnb.show.rollouts import aligned, has_rollouts, rollouts_data
+from trajnb.show.aligning import aligned
+from trajnb.show.rollouts import has_rollouts, rollouts_data
 
 
 def made(*texts):

@@ -23,7 +23,7 @@ print("» block 1 of 2")
 (folder / "pid").write_text(str(os.getpid()))
 attempts = folder / "attempts"
 attempts.write_text(attempts.read_text() + "x" if attempts.exists() else "x")
-if seed == 99:
+if seed == 99 or (seed == 98 and attempts.read_text() == "x"):
     time.sleep(600)
 assert seed != 13 or len(attempts.read_text()) > 1, "thirteen fails the first time"
 """,

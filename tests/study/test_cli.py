@@ -7,6 +7,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from tests.conftest import BLOCKS
 from trajnb.study import cli
 
 
@@ -30,7 +31,7 @@ def test_the_command_line_starts_without_heavy_imports():
 
 
 def test_help_shows_examples(trajnb):
-    for words in ([], ["run"], ["report"], ["fetch"], ["corpus"]):
+    for words in ([], ["run"], ["report"], ["data"], ["view"], ["export"], ["fetch"], ["corpus"]):
         assert "Example" in trajnb(*words, "--help").output
 
 
@@ -105,6 +106,33 @@ def test_corpus_knows_the_options_that_its_errors_name(trajnb, tmp_path):
     assert account["unusable"] == {"messages is not a list": 1} and [*account["blocks"]] == ["all"]
     chosen = load_corpus("jsonl", corpus_path=str(file), skip_unusable=True, blocks="one")
     assert account["hash"] == chosen.hash
+
+
+def test_a_model_with_a_record_on_this_machine_has_a_time(trajnb, params, tmp_path, write_run):
+    from trajnb import machine
+    from trajnb.study.grid import expand
+    from trajnb.study.paces import paces, records_beside
+    from trajnb.study.params import read_params
+    from trajnb.study.pipeline import schema
+
+    out, parameters = tmp_path / "runs" / "new", schema(cli.NOTEBOOKS)
+    run, _ = expand(read_params(params, parameters), parameters).values()
+
+    def to_do():
+        lines = trajnb("run", params, "--out", out, "--dry-run").output.splitlines()
+        return next(line.split() for line in lines if line.startswith("to do"))
+
+    assert to_do()[-2:] == ["?", "?"]
+    folder = write_run(tmp_path / "runs" / "old" / "runs" / "full-s0", corpus="sample", model="tiny")
+    record = json.loads((folder / "record.json").read_text())
+    record["parameters"] = run | {"order": list(BLOCKS), "eval_conditions": ["full"]}
+    (folder / "record.json").write_text(json.dumps(record))
+    assert paces(records_beside(out), {"tiny"}) == {}, "it was made on another machine"
+    (folder / "record.json").write_text(json.dumps(record | {"machine": machine.describe()}))
+    (pace,) = paces(records_beside(out), {"tiny", "me/other"}).values()
+    assert pace > 0 and paces(records_beside(out), {"me/other"}) == {}
+    *_, minutes, unit, disk = to_do()
+    assert int(minutes) >= 0 and (unit, disk) == ("min", "?")
 
 
 def test_a_cost_grows_with_what_is_trained_and_read(params):
@@ -225,3 +253,24 @@ def test_a_name_that_the_terminal_cannot_show_is_printed_all_the_same(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert rb"\u5929\u6c14: train_dialogues 3" in done.stdout
+
+
+def test_a_study_is_not_run_by_several_processes(trajnb, params, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = trajnb("run", params, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "WORLD_SIZE is 2" in result.output
+    assert "accelerate launch -m trajnb train" in result.output and not (tmp_path / "out").exists()
+
+
+def test_an_address_is_of_a_ray_cluster(trajnb, params, tmp_path):
+    result = trajnb("run", params, "--out", tmp_path / "out", "--address", "head:6379")
+    assert result.exit_code == 1 and "--engine ray, not local" in result.output
+
+
+def test_a_dry_run_tells_the_memory_of_a_model_that_is_here(trajnb, tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text("common: {corpus: sample, model: tiny}\nruns: [{condition: [stripped, full]}]")
+    result = trajnb("run", path, "--out", tmp_path / "out", "--dry-run")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Memory: ")]
+    assert "a row of 2,048 tokens of tiny takes 0." in line and "this machine has" in line

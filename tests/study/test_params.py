@@ -4,6 +4,7 @@ import pytest
 from trajnb import machine
 from trajnb.study.grid import expand
 from trajnb.study.params import notebook_parameters, read_params
+from trajnb.study.resources import Resources
 
 
 @pytest.fixture(scope="module")
@@ -302,3 +303,24 @@ def test_a_model_that_is_nowhere_is_told_where_paths_start(elsewhere):
     with pytest.raises(ValueError) as error:
         expand(read_params(file, parameters), parameters)
     assert f"nor a folder in {elsewhere} or {machine.ROOT}, where relative paths start" in str(error.value)
+
+
+def test_resources_are_what_a_run_asks_of_a_cluster(read):
+    told = "resources: {cpus: 8, gpus: 1, memory_gb: 48, partition: gpu}\nruns: [{}]"
+    assert read(told).resources == Resources(8, 1, 48, partition="gpu")
+    assert read("runs: [{}]").resources == Resources()
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("{gpu: 1}", r"unknown 'gpu' \(did you mean 'gpus'\?\); known: cpus, gpus"),
+        ("{gpus: one}", "gpus must be float, 0 or more, not 'one'"),
+        ("{hours: -1}", "hours must be float, 0 or more, not -1"),
+        ("{partition: 3}", "partition must be str, not 3"),
+        ("8", "resources must map cpus, gpus"),
+    ],
+)
+def test_resources_that_are_none_are_named(read, text, told):
+    with pytest.raises(ValueError, match=told):
+        read(f"resources: {text}\nruns: [{{}}]")

@@ -27,8 +27,10 @@ def plain_pages():
     with pytest.MonkeyPatch.context() as patch:
         page = lambda executed: executed.with_suffix(".html").write_text("page")  # noqa: E731
         patch.setattr(pipeline, "render_page", page)
-        patch.setattr(pipeline, "write_readers", lambda out: None)
-        patch.setattr(pipeline, "write_index", lambda out, s: (out / "index.html").write_text(json.dumps(s)))
+        patch.setattr(pipeline, "read_study", lambda out: [])
+        patch.setattr(pipeline, "write_readers", lambda out, runs: None)
+        index = lambda out, s, runs=(): (out / "index.html").write_text(json.dumps(s))  # noqa: E731
+        patch.setattr(pipeline, "write_index", index)
         yield
 
 
@@ -305,3 +307,25 @@ def test_a_family_remembers_when_it_was_declared(tmp_path, monkeypatch):
     folders_of.claim_folder(tmp_path / "elsewhere", decisive, {}, tmp_path / "out")
     moved = yaml.safe_load((tmp_path / "elsewhere" / "study.yaml").read_text())
     assert moved["family"] == kept["family"], "a study that goes on elsewhere"
+
+
+def test_runs_that_share_their_answers_before_training_have_one_job_for_them(tmp_path):
+    """On a cluster, where they would all ask at once."""
+    known = pipeline.schema(NOTEBOOKS)
+    grids = (
+        {"condition": ["stripped", "full"], "seed": [0, 1], "eval_conditions": [["stripped", "full"]]},
+        {"condition": ["full"], "cue": ["plain"]},
+        {"strategy": ["lookup"]},
+    )
+    study = Study("s", "s", "", {"corpus": "sample", "model": "tiny"}, grids)
+    runs = grid.expand(study, known)
+    place = pipeline.Place(tmp_path, NOTEBOOKS)
+    states = dict.fromkeys(runs, "waiting")
+    (job,) = pipeline.asking_jobs(place, runs, states)
+    assert job.parameters["eval_conditions"] == ["stripped", "full"]
+    assert job.parameters["zero_shot_folder"] == str(tmp_path / "zero_shot")
+    assert job.module == ("trajnb", "ask", str(job.parameters_file)) and job.attempts is None
+    assert job.folder.parent == tmp_path / "zero_shot"
+    four = [name for name in runs if runs[name]["cue"] == "ordinal" and runs[name]["strategy"] != "lookup"]
+    states |= dict.fromkeys(four[:3], "finished")
+    assert pipeline.asking_jobs(place, runs, states) == [], "who asks alone asks at once"

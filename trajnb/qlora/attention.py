@@ -8,6 +8,10 @@ ever copied. In a rollout every dialogue has a cache of its own, which outlives 
 forward pass carries its layout in the keyword argument `layout`; without one this is transformers'
 own sdpa.
 
+On a GPU a training pass has no layout but a `block_mask`, and goes to transformers' own flex
+attention: one kernel, where spans keep a copy of keys and values for every branch. Spans stay the
+way of the CPU, on which flex attention has no backward pass, and the reference.
+
 Shapes are named by letters: h key/value heads, g query heads that share one of them, n new tokens
 (queries), s tokens looked at (keys, values), d head width. A layer gives `query` as
 (1, h * g, n, d), `key` and `value` as (1, h, n, d), and is given back (1, h * g, n, d).
@@ -17,8 +21,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -279,12 +285,16 @@ def _attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    attention_mask: torch.Tensor | BlockMask | None,
     scaling: float | None = None,
     layout: TrieLayout | DecodeLayout | CacheLayout | Watched | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """What a layer of transformers calls: (1, n, h * g, d), and no weights."""
+    if isinstance(attention_mask, BlockMask):
+        return flex_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
     if layout is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
@@ -296,6 +306,32 @@ def _attention(
 
 AttentionInterface.register(NAME, _attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def ends(trie: Trie) -> list[int]:
+    """For every node the end of its subtree: of what may look at it, which begins with it, for the
+    nodes lie in pre-order.
+    """
+    found = list(range(1, len(trie.tokens) + 1))
+    for segment in reversed(trie.segments):
+        for node in range(segment.stop - 1, segment.start, -1):
+            found[node - 1] = max(found[node - 1], found[node])
+        if segment.ancestors:
+            parent = segment.ancestors[-1][1] - 1
+            found[parent] = max(found[parent], found[segment.start])
+    return found
+
+
+def block_mask(ends: torch.Tensor) -> BlockMask:
+    """(1, 1, n, n), where a node may look, of the `ends` (n,) of subtrees: at itself and at those
+    before it whose subtree it is in.
+    """
+
+    def sees(batch, head, query, key):
+        return (key <= query) & (query < ends[key])
+
+    size = len(ends)
+    return create_block_mask(sees, None, None, size, size, device=ends.device)
 
 
 def dense_mask(trie: Trie) -> torch.Tensor:

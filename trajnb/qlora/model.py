@@ -38,7 +38,7 @@ from transformers.utils import logging as transformers_logging
 from trajnb import assets, cache, machine
 from trajnb.hub import hub_errors
 from trajnb.plain import parse_json
-from trajnb.qlora import attention, chat
+from trajnb.qlora import attention, chat, ranks
 from trajnb.shapes import check_shape
 
 CHATML = (
@@ -185,8 +185,15 @@ def load_tokenizer(model: str, revision: str = "") -> PreTrainedTokenizerBase:
 
 
 def on_gpu() -> bool:
-    """Whether this process computes on a GPU, its first one, or else on the CPU."""
+    """Whether this process computes on a GPU, or else on the CPU."""
     return torch.cuda.is_available()
+
+
+def device() -> torch.device:
+    """What this process computes on: of several GPUs the first, or that of its place where several
+    processes work on a run.
+    """
+    return torch.device("cuda", ranks.place()) if on_gpu() else torch.device("cpu")
 
 
 def load_base(files: ModelFiles, quantization: str = "auto") -> PreTrainedModel:
@@ -214,7 +221,7 @@ def load_base(files: ModelFiles, quantization: str = "auto") -> PreTrainedModel:
             trust_remote_code=False,
             dtype=dtype,
             quantization_config=config if nf4 else None,
-            device_map={"": 0 if on_gpu() else "cpu"},
+            device_map={"": device()},
             attn_implementation=attention.NAME,
             use_safetensors=True,
         )

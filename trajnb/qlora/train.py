@@ -9,15 +9,16 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from torch.nn.functional import pad
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback, get_available_reporting_integrations
 from transformers.trainer_callback import PrinterCallback
 
 from trajnb.files import written_by_a_library
-from trajnb.qlora import trie
+from trajnb.qlora import attention, ranks, trie
 from trajnb.qlora.attention import TrieLayout, Watched
 from trajnb.qlora.chat import Encoded
-from trajnb.qlora.model import layer_count, on_gpu
+from trajnb.qlora.model import device, layer_count, on_gpu
 from trajnb.qlora.plan import Cost, Pass, Plan
 from trajnb.qlora.progress import Pace, Tell, duration
 
@@ -59,6 +60,24 @@ def trie_batch(examples: Sequence[Encoded], packed: trie.Trie | None = None) -> 
     }
 
 
+BUCKET = 1024
+"""Rows on a GPU have a multiple of so many tokens, so that few shapes are compiled for."""
+
+
+def block_batch(batch: dict, packed: trie.Trie, device: torch.device) -> dict:
+    """The inputs of `trie_batch` for flex attention: a block mask on `device` in place of the layout,
+    and behind the row as many tokens as make its length a multiple of `BUCKET`. They see themselves
+    alone, and nothing is asked of them.
+    """
+    size = len(packed.tokens)
+    filling = -size % BUCKET
+    ends = torch.tensor([*attention.ends(packed), *range(size + 1, size + filling + 1)])
+    mask = attention.block_mask(ends.to(device))
+    given = {name: value for name, value in batch.items() if name != "layout"}
+    padded = {name: pad(batch[name], (0, filling)) for name in ("input_ids", "position_ids")}
+    return given | padded | {"attention_mask": mask}
+
+
 def plain_batch(example: Encoded) -> dict:
     """Model inputs for one example, as any trainer would feed it: the reference for `trie_batch`.
 
@@ -77,40 +96,57 @@ has fewer passes than others: then inputs from which nothing is learnt.
 
 
 class _Passes(torch.utils.data.Dataset):
-    """The forward passes of a plan in order, `width` to an optimiser step; a step with fewer is
-    filled up, for the Trainer accumulates a fixed number.
+    """The forward passes of a plan, `width` of each process to an optimiser step; a step with fewer
+    is filled up, for the Trainer accumulates a fixed number.
+
+    Within a step accelerate gives the processes one pass each in turn, so those of a process stand
+    as many places apart as there are processes.
     """
 
     def __init__(self, plan: Plan, inputs: Inputs, watched: Callable[[TrieLayout], Watched]):
         self.inputs, self.watched = inputs, watched
-        self.width = max(map(len, plan.passes))
-        self.passes = []
-        for passes in plan.passes:
-            self.passes += passes + [None] * (self.width - len(passes))
+        dealt = [dealt_passes(passes) for passes in plan.passes]
+        self.width = max(len(hand) for hands in dealt for hand in hands)
+        self.passes: list[Pass | None] = []
+        for hands in dealt:
+            full = [hand + [None] * (self.width - len(hand)) for hand in hands]
+            for together in zip(*full, strict=True):
+                self.passes += together
 
     def __len__(self) -> int:
         return len(self.passes)
 
     def __getitem__(self, index: int) -> dict:
-        inputs = self.inputs(index // self.width, self.passes[index])
+        step = index // (self.width * ranks.count())
+        inputs = self.inputs(step, self.passes[index])
         if "layout" in inputs:
             inputs["layout"] = self.watched(inputs["layout"])
         return inputs
 
 
-def _sizes(passes: Sequence[Pass]) -> list[int]:
-    return [one.size for one in passes]
+def dealt_passes(passes: Sequence[Pass]) -> list[list[Pass]]:
+    """The passes of a step that each process takes, as equal in tokens as can be."""
+    if ranks.count() == 1:
+        return [list(passes)]
+    hands = ranks.deal([one.size for one in passes], ranks.count())
+    return [[passes[index] for index in hand] for hand in hands]
+
+
+def _own_sizes(passes: Sequence[Pass]) -> list[int]:
+    """The tokens of the passes of a step that are this process's."""
+    return [one.size for one in dealt_passes(passes)[ranks.rank()]]
 
 
 class _Progress(TrainerCallback):
     """A line every few seconds: readable in a live notebook and in a log alike.
 
-    The grain is a layer of a pass; unpacked it is a pass, which is one example.
+    The grain is a layer of a pass; unpacked it is a pass, which is one example. Of several
+    processes the first speaks, of its own passes: in every step all wait for the slowest.
     """
 
     def __init__(self, say: Tell, plan: Plan):
         self.say = say
-        self.sizes = [_sizes(passes) for passes in plan.passes]
+        self.sizes = [_own_sizes(passes) for passes in plan.passes]
         self.by_step = [sum(sizes) for sizes in self.sizes]
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -137,9 +173,10 @@ class _Progress(TrainerCallback):
         takes about as long where most weights are frozen.
         """
         sizes = self.sizes[self.steps]
+        if self.passes >= len(sizes):
+            return  # nothing is learnt from what fills a step up
         within = sum(sizes[: self.passes])
-        if self.passes < len(sizes):
-            within += share / 2 * sizes[self.passes]
+        within += share / 2 * sizes[self.passes]
         if within:
             step = f"step {self.steps + 1}/{len(self.sizes)}"
             of = f"{within:,.0f} of {sum(sizes):,} tokens"
@@ -150,9 +187,12 @@ class _Progress(TrainerCallback):
         and `within` the present one.
         """
         done = sum(self.by_step[self.start : self.steps]) + within
+        if not done:  # of several processes the first may have had nothing in these steps
+            return "its speed is not known yet"
         rate = done / (time.monotonic() - self.began)
         left = (sum(self.by_step[self.steps :]) - within) / rate
-        return f"{rate:.0f} tokens/s · {duration(left)} left in this block"
+        each = " a device" if ranks.count() > 1 else ""
+        return f"{rate:.0f} tokens/s{each} · {duration(left)} left in this block"
 
 
 def train_block(
@@ -175,7 +215,9 @@ def train_block(
         if plan.recipe.packing == "none":
             (alone,) = one.examples
             return plain_batch(examples[alone])
-        return trie_batch([examples[index] for index in one.examples], one.packed)
+        packed = one.packed
+        batch = trie_batch([examples[index] for index in one.examples], packed)
+        return block_batch(batch, packed, device()) if on_gpu() else batch
 
     taken = take_steps(model, plan, inputs, seed=seed, folder=folder, say=say)
     losses = [entry["loss"] for entry in taken.log]
@@ -206,7 +248,12 @@ def take_steps(
 ) -> Taken:
     """Take the optimiser steps of `plan` on what `inputs` makes of its passes, with the loss of
     `trainer`. `folder` keeps checkpoints, from which a call after a kill goes on.
+
+    Several processes (`ranks.joined`) share the passes of every step; the loss stays the mean over
+    the supervised tokens of all of them, so but for dropout they end with the weights of one.
+    Raises ValueError where the processes do not know of one another.
     """
+    ranks.check_joined()
     recipe, steps = plan.recipe, len(plan.batches)
     progress, layers = _Progress(say, plan), layer_count(model)
     data = _Passes(plan, inputs, lambda layout: Watched(layout, layers, progress.within_pass))
@@ -221,6 +268,11 @@ def take_steps(
         warmup_steps=int(recipe.warmup_ratio * steps),  # rounded down: the first trains at rate 0
         optim="paged_adamw_8bit" if on_gpu() else "adamw_torch",
         bf16=on_gpu(),
+        # a GPU has less memory than time: layers are computed again in the backward pass
+        gradient_checkpointing=on_gpu(),
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        use_cpu=not on_gpu(),  # without it processes on CPUs would not find one another
+        ddp_find_unused_parameters=False,
         logging_steps=1,
         save_strategy="steps",
         save_steps=max(1, steps // 5),
@@ -241,9 +293,11 @@ def take_steps(
         callbacks=[progress],
     )
     stepping.remove_callback(PrinterCallback)
+    together = stepping.accelerator.num_processes
+    assert together == ranks.count(), f"{together} of {ranks.count()} processes train together"
     _keep_events(stepping, folder)
     began = time.monotonic()
-    checkpoint = _last_checkpoint(folder)
+    checkpoint = ranks.from_first(lambda: _last_checkpoint(folder))
     with written_by_a_library(folder):
         stepping.train(resume_from_checkpoint=checkpoint)
     return Taken(

@@ -6,6 +6,7 @@ Answers are kept as they come, so that a run that is cut asks nothing twice.
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,8 @@ from trajnb.formatting.documents import Api, apis_of
 from trajnb.formatting.examples import build_examples
 from trajnb.formatting.shots import with_shots
 from trajnb.machine import say as aloud
-from trajnb.qlora import chat, generate
+from trajnb.qlora import chat, generate, ranks
+from trajnb.qlora.plan import by_dialogue
 from trajnb.run import recall
 from trajnb.run.prepare import Prepared
 from trajnb.schema import upgrade_prediction
@@ -188,8 +190,14 @@ def predict(
         }
         asked = _asked(row, example, stage, train_condition, eval_condition)
         lines.append(asked | said | _against_gold(text, row, example, scored))
-    say(f"stage {stage} · {eval_condition} prompts · {_right(lines, began)}")
+    told = f"{_right(lines, began)}{_share_of_all()}"
+    say(f"stage {stage} · {eval_condition} prompts · {told}")
     return lines
+
+
+def _share_of_all() -> str:
+    """What is said behind the count of a process that asks some of the dialogues."""
+    return f" · one of {ranks.count()} shares" if ranks.count() > 1 else ""
 
 
 def _copy(run: Prepared, rows, scored, stage: int, condition: str, say) -> list[dict]:
@@ -265,15 +273,36 @@ def kept(
     measure: Callable[[Sequence[Mapping]], list[dict]],
 ) -> list[dict]:
     """The lines of `path`, in the order of `rows`; of those rows that are of `blocks` the lines
-    that are not there yet are measured and added.
+    that are not there yet are measured and added. Several processes measure some dialogues each,
+    and all return all lines.
     """
     rows = list(rows)
-    found = {_item(line): line for line in _there(path)}
+    found = {_item(line): line for line in ranks.from_first(lambda: _there(path))}
     lacking = [row for row in rows if row["block"] in blocks and _item(row) not in found]
     if lacking:
-        found |= {_item(line): line for line in measure(lacking)}
-        write_lines(path, [found[_item(row)] for row in rows if _item(row) in found])
-    return read_lines(path)
+        found |= {_item(line): line for line in ranks.gathered(_measure_own(lacking, measure))}
+        lines = [found[_item(row)] for row in rows if _item(row) in found]
+        ranks.from_first(lambda: write_lines(path, lines))
+    return ranks.from_first(lambda: read_lines(path))
+
+
+def _measure_own(
+    rows: Sequence[Mapping], measure: Callable[[Sequence[Mapping]], list[dict]]
+) -> list[dict]:
+    """The lines of those rows that are this process's: whole dialogues, for what their prompts
+    share is read once, and about as much to read as every other process has.
+    """
+    if ranks.count() == 1:
+        return measure(rows)
+    groups = list(by_dialogue([row["dialogue_id"] for row in rows]).values())
+    longest = [max(_characters(rows[index]) for index in group) for group in groups]
+    dealt = ranks.deal(longest, ranks.count())[ranks.rank()]
+    own = sorted(chain.from_iterable(groups[group] for group in dealt))
+    return measure([rows[index] for index in own]) if own else []
+
+
+def _characters(row: Mapping) -> int:
+    return sum(len(message["content"]) for message in row["prompt"])
 
 
 def _there(path: Path) -> list[dict]:

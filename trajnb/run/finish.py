@@ -14,6 +14,7 @@ from trajnb.formatting.conditions import PLACEBOS
 from trajnb.formatting.examples import STRATA, sides
 from trajnb.formatting.leaks import leaks
 from trajnb.objectives import objective_of
+from trajnb.qlora import ranks
 from trajnb.records import read_run
 from trajnb.run.answer import Answered
 from trajnb.run.homes import SoFar
@@ -84,6 +85,13 @@ def _check_answers(run: Prepared, answered: Answered) -> None:
         raise ValueError(
             f"{there} answers where {len(wanted)} were asked for, and {twice} that are there twice"
         )
+
+
+def _shared_by() -> str:
+    """What the machine's description says of a run that several processes worked on: the memory and
+    the times of its record are those of the first.
+    """
+    return f", {ranks.count()} processes" if ranks.count() > 1 else ""
 
 
 def _accounts(
@@ -171,7 +179,7 @@ def make_record(
         model={"id": files.id, "revision": files.revision, "sha256": run.source.weights},
         corpus={"name": corpus.name, "hash": corpus.hash, "account": corpus.account},
         git_commit=machine.git_commit(),
-        machine=machine.describe(),
+        machine=machine.describe() + _shared_by(),
         started=run.place.started,
         finished=machine.now(),
     )

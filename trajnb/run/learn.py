@@ -3,21 +3,16 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trajnb.files import (
-    digest,
-    read_json,
-    sync_files,
-    sync_folder,
-    write_json,
-    written_by_a_library,
-)
+from trajnb.files import digest, read_json, whole_folder, write_json, written_by_a_library
 from trajnb.machine import say as aloud
+from trajnb.qlora import memory, ranks
 from trajnb.qlora import model as models
 from trajnb.qlora.train import train_block
 from trajnb.run.prepare import Planned, Prepared
@@ -51,12 +46,32 @@ def load_untrained(run: Prepared) -> PreTrainedModel | None:
     copied.
 
     Raises:
-        ValueError: the folder holds a run that other things shape.
+        ValueError: the folder holds a run that other things shape, or this machine has less memory
+            than its training needs.
     """
     claim(run.place.folder, shaping(run))
     if run.settings.plan_of_learning.recalls:
         return None
+    if wanted := needed(run):
+        memory.check_fits(wanted)
     return models.load_base(run.source.files, run.settings.quantization)
+
+
+def needed(run: Prepared) -> memory.Needed | None:
+    """The memory for the largest row of a run, whatever the stage; None where nothing is trained."""
+    plans = [planned.plan for planned in run.stages]
+    passes = list(chain.from_iterable(chain.from_iterable(plan.passes for plan in plans)))
+    if not passes:
+        return None
+    supervised = 0
+    for plan in plans:
+        for one in chain.from_iterable(plan.passes):
+            completions = [len(plan.examples[index].completion) for index in one.examples]
+            supervised = max(supervised, sum(completions))
+    settings = run.settings
+    rank, dropout = settings.lora_rank, settings.lora_dropout
+    shape = memory.shape_of(run.source.files, settings.quantization, rank, dropout)
+    return memory.needed_by(shape, passes, supervised)
 
 
 def shaping(run: Prepared) -> dict:
@@ -78,16 +93,19 @@ def claim(folder: Path, shaping: dict) -> None:
     Without this a run started again with another condition, or after a condition was rewritten,
     would go on from adapters that were trained on other prompts.
     """
-    path = folder / "shaping.json"
-    if not path.exists():
-        write_json(path, shaping)
-        return
-    before = read_json(path)  # of an older version it says less
+    before = ranks.from_first(lambda: _claimed(folder / "shaping.json", shaping))
     changed = sorted(name for name in before if before[name] != shaping.get(name))
     if changed:
         raise ValueError(
             f"{folder} holds a run with other {', '.join(changed)}: choose another run_folder, or delete it"
         )
+
+
+def _claimed(path: Path, shaping: dict) -> dict:
+    """What was said there before, or else is said now. Of an older version it says less."""
+    if not path.exists():
+        write_json(path, shaping)
+    return read_json(path)
 
 
 def add_adapter(network: PreTrainedModel | None, settings: Settings) -> Learner:
@@ -124,10 +142,10 @@ def learn(
     adapter = home / "sft" if home else folder / "adapters" / name
     account = home / "sft.json" if home else folder / "training" / f"{name}.json"
     where = place_of(run, planned)
-    if adapter.exists():
+    if ranks.from_first(adapter.exists):
         models.restore_adapter(learner.network, adapter)
         say(f"{where} · trained before")
-        return read_json(account)
+        return ranks.from_first(lambda: read_json(account))
     if planned.stage.fresh:
         models.set_adapter_weights(learner.network, learner.initial)
     checkpoints = folder / "checkpoints" / name
@@ -138,9 +156,10 @@ def learn(
         folder=checkpoints,
         say=lambda text: say(f"{where} · {text}"),
     )
-    save(learner.network, trained, adapter, account)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return read_json(account)
+    shared = home is not None
+    ranks.from_first(lambda: save(learner.network, trained, adapter, account, shared))
+    ranks.from_first(lambda: shutil.rmtree(checkpoints, ignore_errors=True))
+    return ranks.from_first(lambda: read_json(account))
 
 
 def place_of(run: Prepared, planned: Planned) -> str:
@@ -149,19 +168,21 @@ def place_of(run: Prepared, planned: Planned) -> str:
 
 
 def save(
-    network: PeftModel, trained: object | None, adapter: Path, account: Path
+    network: PeftModel,
+    trained: object | None,
+    adapter: Path,
+    account: Path,
+    shared: bool = False,
 ) -> None:
-    """Keep a trained stage: what it took in `account` (a dataclass, such as `Trained`), then its adapter
-    as a plain PEFT folder, which appears whole or not at all.
+    """Keep a trained stage: what it took in `account` (a dataclass, such as `Trained`), then its
+    adapter as a plain PEFT folder, which appears whole or not at all.
+
+    `shared`: where no file locks are, another run may do the same at this moment.
     """
     try:
         models.check_finite(models.adapter_weights(network))
     except ValueError as error:
         raise ValueError(f"training diverged, {error}: lower learning_rate") from None
     write_json(account, asdict(trained) if trained else None)
-    fresh = adapter.with_name(f".{adapter.name}")
-    with written_by_a_library(fresh):
+    with whole_folder(adapter, shared) as fresh, written_by_a_library(fresh):
         network.save_pretrained(fresh)
-    sync_files(fresh)
-    fresh.rename(adapter)
-    sync_folder(adapter.parent)

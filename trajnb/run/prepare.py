@@ -22,7 +22,8 @@ from trajnb import machine
 from trajnb.corpora.load import corpus_of
 from trajnb.formatting.dialogue import NO_FOLD, Corpus, CorpusChoice
 from trajnb.formatting.examples import build_examples
-from trajnb.qlora import chat
+from trajnb.qlora import chat, ranks
+from trajnb.qlora.memory import row_tokens
 from trajnb.qlora.model import ModelFiles, find_model, is_at_hand, load_tokenizer
 from trajnb.qlora.plan import Plan, Recipe, make_plan
 from trajnb.qlora.train import check_tracker
@@ -132,8 +133,10 @@ def find_place(settings: Settings) -> Place:
     """The folders of a run; relative ones start at the clone.
 
     Raises:
-        ValueError: what is there was kept without texts.
+        ValueError: what is there was kept without texts, or this is one of several processes that do
+            not know of one another, as in a notebook under torchrun.
     """
+    ranks.check_joined()
     now = machine.now()
     by_hand = f"runs/by-hand/{settings.condition}-{now.replace(':', '')}"
     folder = machine.resolve(settings.run_folder or by_hand)
@@ -316,7 +319,7 @@ def plan_stages(settings: Settings, source: Source, material: Material) -> tuple
         settings.learning_rate,
         settings.warmup_ratio,
         settings.packing,
-        settings.token_budget,
+        row_tokens(settings.token_budget),
         settings.report_to,
     )
     dialogues = material.learnt["dialogue_id"]

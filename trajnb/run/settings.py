@@ -21,6 +21,40 @@ NOT_IDENTITY = (*FOLDERS, "eval_conditions", "eval_stages", "report_to")
 identity.
 """
 
+OF_TRAINING = (
+    "condition",
+    "lora_rank",
+    "lora_alpha",
+    "lora_dropout",
+    "strategy",
+    "replay_share",
+    "shots",
+    "order",
+    "match_tokens",
+    "seed",
+    "epochs",
+    "dialogues_per_step",
+    "learning_rate",
+    "warmup_ratio",
+    "packing",
+    "token_budget",
+    "preference",
+    "beta",
+    "preference_rate",
+    "preference_epochs",
+    "lessons",
+    "lesson_rate",
+    "lesson_epochs",
+    "lessons_per_step",
+    "reward",
+    "grpo_steps",
+    "grpo_tasks",
+    "group",
+    "grpo_rate",
+    "clip",
+)
+"""Parameters on which no answer before training depends."""
+
 EVAL_STAGES = ("all", "ends")
 """When held-out examples are asked: after every stage; or before training and at the end, and in
 between those of a block right after it was learnt.
@@ -228,6 +262,11 @@ def identity(parameters: Mapping) -> dict:
     unheard |= _unheeded_by_split(parameters)
     names = sorted(parameters.keys() - unheard - set(NOT_IDENTITY))
     return {name: parameters[name] for name in names}
+
+
+def question(parameters: Mapping) -> dict:
+    """What runs have in common that are asked the same before training; others may be too."""
+    return {name: parameters[name] for name in parameters if name not in OF_TRAINING + NOT_IDENTITY}
 
 
 def _unheeded_by_split(parameters: Mapping) -> set[str]:

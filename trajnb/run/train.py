@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from trajnb.machine import say as aloud
 from trajnb.objectives import objective_of
+from trajnb.qlora import ranks
+from trajnb.qlora.model import load_base
+from trajnb.qlora.progress import silent
 from trajnb.run.answer import Answered, ask
 from trajnb.run.finish import finish
 from trajnb.run.grow import grow, pair
@@ -21,15 +24,32 @@ from trajnb.schema import Record
 def train(run: Prepared, say: Callable[[str], None] = aloud) -> Record:
     """Train and ask a run from where it stands to its end; returns the record that it wrote.
 
+    Several processes may work on it, see `qlora.ranks`: the first one speaks and writes.
+
     Raises:
-        ValueError: the folder of the run holds another one, or what is in it is damaged.
+        ValueError: the folder of the run holds another one, or what is in it is damaged; several
+            processes are to learn preferences.
     """
     objective = objective_of(vars(run.settings))
+    if objective.plays and ranks.count() > 1:
+        does = "grows its trees" if objective.prefers else "plays its turn tasks"
+        raise ValueError(
+            f"objective {run.settings.objective!r} {does} on one device, and this is one of "
+            f"{ranks.count()} processes: start it with `trajnb train`"
+        )
+    say = say if ranks.is_first() else silent
     ways = {"prefer": _preferring, "repair": _repairing}
     record = ways.get(objective.name, _supervised)(run, say)
     seconds, memory = record.seconds["total"], record.peak_memory_mb / 1000
     say(f"finished in {seconds:.0f} s, peak memory {memory:.1f} GB")
     return record
+
+
+def ask_untrained(run: Prepared, say: Callable[[str], None] = aloud) -> None:
+    """Ask the model before any training, for all runs that share its answers; what is there is
+    read, and the folder of the run is left alone.
+    """
+    ask(load_base(run.source.files, run.settings.quantization), run, 0, Answered(), say)
 
 
 def _supervised(run: Prepared, say: Callable[[str], None]) -> Record:
@@ -42,7 +62,7 @@ def _supervised(run: Prepared, say: Callable[[str], None]) -> Record:
         if account:
             trained[planned.stage.name] = account
         ask(learner.network, run, planned.number, answered, say)
-    return finish(run, learner.config, trained, answered)
+    return ranks.from_first(lambda: finish(run, learner.config, trained, answered))
 
 
 def _preferring(run: Prepared, say: Callable[[str], None]) -> Record:

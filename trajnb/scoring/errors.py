@@ -6,12 +6,14 @@ are the same where `calls.canonical` says so, as in `scoring.score`.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+import pandas as pd
 
 from trajnb.formatting.arguments import NOT_A_LITERAL, WORDS, literal
 from trajnb.formatting.calls import CallSyntaxError, by_name, canonical, parse
-from trajnb.formatting.dialogue import Call
-from trajnb.formatting.documents import Api, Parameter
+from trajnb.formatting.dialogue import Call, Corpus
+from trajnb.formatting.documents import Api, Parameter, apis_of
 
 KINDS = (  # in the order of the checks; SpecTool's abbreviation of each
     "exact",
@@ -67,6 +69,22 @@ def kind(prediction: str, gold: str, apis: Mapping[str, Api] = {}) -> str:
         if not _fits(given[name], documented[name], golds):
             return "wrong type"
     return "wrong or missing value"
+
+
+def filled(table: pd.DataFrame, corpora: Iterable[Corpus]) -> pd.DataFrame:
+    """A table of `tables.frame` with the kinds that older records lack, as far as these corpora hold
+    the dialogues; a row of any other keeps None.
+    """
+    asked = set(table.dialogue_id)
+    dialogues = [one for corpus in corpora for one in corpus.dialogues if one.id in asked]
+    apis = {one.id: apis_of(one.documents) for one in dialogues}
+    found = [
+        kind(row.prediction, row.gold, apis[row.dialogue_id])
+        if row.dialogue_id in apis and not isinstance(row.error, str)
+        else row.error
+        for row in table.itertuples()
+    ]
+    return table.assign(error=found)
 
 
 def against_document(call: Call, apis: Mapping[str, Api]) -> str | None:

@@ -82,7 +82,7 @@ def _lines(ax: Axes, levels: pd.DataFrame, measure: str) -> None:
         notes = [_level_note(row, unit, named=ends[row.train] == x) for row in points.itertuples()]
         inks = [palette[train] for train in points.train]
         _notes(ax, x + (edge if x else -edge), points.level, notes, inks, left=x == 0)
-    ax.set(title=label, ylabel=unit, xlabel="asked with", xlim=(-0.45, len(asked) - 0.2))
+    ax.set(title=label, ylabel=unit, xlabel="asked with", xlim=(-0.6, len(asked) - 0.2))
     ax.set_xticks(range(len(asked)), [f"{name} prompts" for name in asked])
     ax.grid(False, axis="x")
 
@@ -117,7 +117,7 @@ def differences(panels: Mapping[str, Difference], score: str) -> Figure:
             linewidths=1,
             ax=ax,
             cbar=False,
-            annot_kws={"color": INK},
+            annot_kws={"color": "black"},  # on an area: see `vector`
         )
         frame_learnt(ax, one.blocks, len(one.points))
         ax.set(

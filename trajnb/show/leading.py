@@ -91,7 +91,7 @@ def picture(
     words = _LINES if draw is _lines else _BARS
     words += " A line opens its item." if linked and draw is _lines else ""
     return (
-        f'<figure class="picture"><div class="legend">{legend}</div>'
+        f'<figure class="opens picture"><div class="legend">{legend}</div>'
         f'<div class="blocks">{"".join(drawn)}</div><figcaption>{words}</figcaption></figure>'
     )
 
@@ -232,7 +232,7 @@ def crossing_picture(rows: pd.DataFrame, measure: str, numbers: Numbered) -> str
     drawn += f'<text class="soft" x="{left - 18}" y="{foot + 18}">stripped</text>'
     drawn += f'<text class="soft" x="{right - 14}" y="{foot + 18}">full</text>'
     return (
-        '<figure class="crossing"><svg width="310" height="192" role="img" '
+        '<figure class="opens crossing"><svg width="310" height="192" role="img" '
         'aria-label="exact calls by training and test prompt">'
         f'<text class="name" x="0" y="13">exact calls by test prompt, one line a training</text>'
         f"{drawn}</svg></figure>"

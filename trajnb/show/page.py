@@ -24,8 +24,8 @@ class NotShown(BaseException):
 
 
 def show_figures() -> None:
-    """Let the figures of this kernel stand in its page, as PNG, whichever backend is exported or
-    configured; without a kernel nothing is done.
+    """Let the figures of this kernel stand in its page, as SVG with text, whichever backend is
+    exported or configured; without a kernel nothing is done.
 
     Raises:
         NotShown: they would not; a figure that cannot be drawn raises it later.
@@ -34,8 +34,8 @@ def show_figures() -> None:
     if shell is None:
         return
     shell.run_line_magic("matplotlib", "inline")
-    shell.run_line_magic("config", "InlineBackend.figure_format = 'png'")
-    formatter = shell.display_formatter.formatters["image/png"]
+    shell.run_line_magic("config", "InlineBackend.figure_format = 'svg'")
+    formatter = shell.display_formatter.formatters["image/svg+xml"]
     try:
         draw = formatter.lookup_by_type(Figure)
     except KeyError:

@@ -19,6 +19,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from seaborn.utils import relative_luminance
 
 from trajnb.scoring.arms import Arm
 from trajnb.scoring.matrices import Matrix
@@ -49,7 +50,9 @@ KIND_COLOURS = {
     "invented function": "#C9752B",
     "unparseable": "#DDDDDD",
 }
-DARK = ("#08415C", "#3B8EA5", "#C9752B")  # grounds that want white figures
+DARK = ("#08415C",)  # a ground that wants white figures
+MIDDLE = 0.179
+"""The luminance of a ground on which black and white are read equally well."""
 
 
 def use_style() -> None:
@@ -66,6 +69,9 @@ def use_theme() -> None:
     sns.set_theme(style="whitegrid", font_scale=0.9)
     plt.rcParams.update({"figure.dpi": 130, "axes.titleweight": "bold", "axes.titlesize": "medium"})
     plt.rcParams["text.parse_math"] = False  # a name with $ is no formula
+    # texts stay texts, and a figure of the same numbers the same bytes
+    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "trajnb"})
+    plt.rcParams["font.sans-serif"] = ["DejaVu Sans", "Arial"]  # the first comes with matplotlib
     pd.set_option("display.html.use_mathjax", False, "styler.html.mathjax", False)  # nor in a table
 
 
@@ -153,12 +159,24 @@ def matrices(panels: Mapping[str, Matrix], score: str) -> Figure:
             annot_kws={"fontsize": "small"},
             cbar=False,
         )
+        _make_readable(ax, len(matrix.blocks))
         frame_learnt(ax, matrix.blocks, len(matrix.right))
         ax.set(
             title=f"{title}: {MEASURES[score][0]}", xlabel="asked about", ylabel="after learning"
         )
     figure.colorbar(axes[0, 0].collections[0], ax=axes, label="percent right", fraction=0.03)
     return finish(figure)
+
+
+def _make_readable(ax: Axes, columns: int) -> None:
+    """Write the texts of a heat map in black or white, whatever can be read on its cells: see
+    `show.vector`, which keeps these two.
+    """
+    inks = ax.collections[0].get_facecolors()
+    for text in ax.texts:
+        column, row = map(int, text.get_position())
+        is_light = relative_luminance(inks[row * columns + column]) > MIDDLE
+        text.set_color("black" if is_light else "white")
 
 
 def _shares_and_counts(matrix: Matrix) -> np.ndarray:

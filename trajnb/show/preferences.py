@@ -99,7 +99,7 @@ def _dumbbell(ax: Axes, y: int, cells: Mapping[str, tuple[int, int]], ink: str) 
     ax.annotate(f"{counts} of {of}", (max(percent.values()), y), (9, 0), **note)
 
 
-SECTION = """<h2>Preferences between steps</h2>
+SECTION = """<h3>Preferences between steps</h3>
 <p>Runs of objective <code>prefer</code> (after TP-LLaMA, arXiv 2406.07115; none of its figures stands here): after the
 supervised training of a block the model replies to every state of the block's training turn tasks, and pairs of the
 right step and what it said instead are learnt from, as the arm says: <code>pairs</code> by DPO, <code>more-sft</code>

@@ -3,18 +3,15 @@ network.
 """
 
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
+from statistics import mean
 from urllib.parse import quote
 
 import jinja2
 import nbformat
-import pandas as pd
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
-from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 from trajnb.files import write_bytes
@@ -24,12 +21,14 @@ from trajnb.scoring import crossing, preferences, repairs
 from trajnb.scoring.answers import answers
 from trajnb.scoring.arms import Arm, arms_of
 from trajnb.scoring.caveats import caveats, covered
-from trajnb.scoring.lead import Lead, counts_of, lead
+from trajnb.scoring.lead import lead
 from trajnb.scoring.overview import Plan, plan_of
 from trajnb.scoring.tables import frame, headline
+from trajnb.show.cells import make_small, with_something_to_say
 from trajnb.show.cleaning import cleaned
 from trajnb.show.items import items_html
-from trajnb.show.leading import count_links, crossing_picture, ink_styles, picture
+from trajnb.show.leading import ink_styles
+from trajnb.show.opening import opening
 from trajnb.show.reader import TEMPLATES, Numbered, policy, policy_of_frames, template
 from trajnb.show.results import answers_html, headline_html
 from trajnb.show.rollouts import has_rollouts, rollouts_html
@@ -55,18 +54,19 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     A notebook may come from elsewhere: what its cells made is cleaned, see `show.cleaning`.
     """
     notebook = nbformat.read(ipynb, as_version=4)
-    lines = []
-    for cell in notebook.cells:
-        lines += cell.source.splitlines() if cell.cell_type == "markdown" else []
     # papermill marks a failure by cells of its own; the banner of our template says it better
     notebook.cells = [
         c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])
     ]
+    notebook.cells = with_something_to_say(notebook.cells)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            _shrink(output.get("data", {}))
+            make_small(output.get("data", {}), cell.metadata.get("alt", ""))
             if output.get("name") == "stderr":
                 output.text = _FILE_OF_WARNING.sub("", output.text)
+    lines = []
+    for cell in notebook.cells:
+        lines += cell.source.splitlines() if cell.cell_type == "markdown" else []
     exporter = HTMLExporter(
         template_name="classic",
         template_file=str(TEMPLATES / "notebook.html.j2"),
@@ -86,16 +86,6 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     _write(Path(html), f"{head}{body}{cleaned(rest)}</body>\n</html>\n")
 
 
-def _shrink(data: dict) -> None:
-    """Make the figure of an output a third of its size: 256 colours are enough for one."""
-    if "image/png" in data:
-        figure = Image.open(BytesIO(b64decode(data["image/png"]))).convert("RGB")
-        small = BytesIO()
-        few = figure.quantize(256, dither=Image.Dither.NONE)
-        few.save(small, "PNG", optimize=True)
-        data["image/png"] = b64encode(small.getvalue()).decode()
-
-
 def write_index(
     folder: Path | str, finished: Sequence[Run], states: dict[str, str] | None = None
 ) -> Path:
@@ -113,14 +103,16 @@ def write_index(
     inks = Numbered()
     linked = (folder / "items.html").is_file()
     shown = _results(finished, plan_of(folder), inks, linked) if finished else {}
-    style = f"{_sheets('colours.css', 'report.css', 'index.css')}\n{ink_styles(inks)}"
+    style = f"{_sheets('colours.css', 'report.css', 'opening.css', 'index.css')}\n{ink_styles(inks)}"
     page = jinja2.Template(template("index.html.j2"), autoescape=True).render(
         style=style,
         policy=policy(style),
         title=study.get("title") or folder.resolve().name,
         description=study.get("description"),
         busy="running" in states.values(),
-        progress=f"{list(states.values()).count('finished')} of {len(states)} runs finished",
+        ended=list(states.values()).count("finished"),
+        planned=len(states),
+        left=_left(finished, list(states.values())),
         facts=_facts(finished),
         pages=[(page, label) for page, label in PAGES.items() if (folder / page).is_file()],
         **shown,
@@ -139,46 +131,23 @@ def _results(runs: Sequence[Run], plan: Plan, inks: Numbered, linked: bool) -> d
     """
     table = frame(runs)
     shown = crossing.with_memory(table)
-    opening = {}
+    opened = {}
     try:
         found = crossing.effects(table, plan.measures(), plan.family)
         sentences = [*plan.declaration(), *preferences.answers(runs, plan.family)]
         sentences += repairs.answers(runs, plan.family)
         sentences += answers(table, found)
         sentences += caveats(table, found, plan.family, [run.record.started for run in runs])
-        opening = _opening(table, lead(table, found, plan), inks, linked)
+        opened = opening(table, lead(table, found, plan), inks, linked)
     except ValueError as error:  # runs that cannot be compared: a study under way goes on
         sentences = [f"No answer: {error}."]
     first = headline(shown)
     rests = covered(list(first.covers))
-    return opening | {
+    return opened | {
         "answers": answers_html(sentences),
         "headline": headline_html(first),
         "covered": "" if rests in sentences else rests,
         "others": table.trained.nunique() - shown.trained.nunique(),
-    }
-
-
-def _opening(table: pd.DataFrame, first: Lead | None, inks: Numbered, linked: bool) -> dict:
-    """The first screen: an answer, what it does not tell, four counts, and pictures; behind it the
-    counts of all other pairs of arms.
-    """
-    if first is None:
-        return {}
-    counts = first.counts
-    pairs = [
-        (str(one.left), str(one.right), one.calls, count_links(one, first.measure))
-        for one in counts_of(table, first.measure)
-        if {one.left, one.right} != {counts.left, counts.right}
-    ]
-    rows = next(iter(crossing.combinations(table).values()), table)
-    return {
-        "lead": first,
-        "linked": linked,
-        "counts": count_links(counts, first.measure),
-        "picture": picture(table, counts, first.measure, inks, linked),
-        "crossing": crossing_picture(rows, first.measure, inks),
-        "pairs": pairs,
     }
 
 
@@ -199,6 +168,18 @@ def write_readers(
     for name, html in wanted.items():
         _write(folder / name, html(title, finished, corpora, pages))
     return [folder / name for name in wanted]
+
+
+def _left(finished: Sequence[Run], states: Sequence[str]) -> str:
+    """How long a study still takes, by its runs that are finished; empty where it does not run, or
+    where nothing can be said yet.
+    """
+    running = states.count("running")
+    if not running or not finished:
+        return ""
+    each = mean(run.record.seconds["total"] for run in finished) / 60
+    minutes = each * (running / 2 + states.count("waiting")) / running  # those that run are half done
+    return f"about {minutes:.0f} min left" if minutes < 90 else f"about {minutes / 60:.0f} h left"
 
 
 def _facts(runs: Sequence[Run]) -> list[str]:

@@ -1,4 +1,5 @@
-"""The page of rollouts: whole dialogues that models played, call by call beside the reference.
+"""The page of rollouts: whole dialogues that models played, call by call beside the reference, and
+what was grown and repaired on training turn tasks (`show.grown`).
 
 Read by `templates/rollouts.js`. Rows are dialogues of one repetition (seed, block order, fold);
 columns are arms, and how their turns end where a study has both ways.
@@ -7,21 +8,25 @@ columns are arms, and how their turns end where a study has both ways.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
-from trajnb.formatting.calls import canonical, read_or_none, without_prefix
 from trajnb.formatting.dialogue import Corpus
-from trajnb.formatting.documents import Api, apis_of
+from trajnb.formatting.documents import apis_of
 from trajnb.records import Run, read_beside
 from trajnb.scoring.arms import Arm, arms_of, in_order
+from trajnb.show import grown
+from trajnb.show.aligning import aligned, slot_of
 from trajnb.show.plots import condition_colours
 from trajnb.show.reader import Numbered, choices, reader_html, repetition_words
 
 FILE = "rollouts.jsonl"
-WORDS = {"yes": "succeeds", "no": "fails"}
+WORDS = {
+    "yes": "succeeds",
+    "no": "fails",
+    "rollout": "played dialogue",
+    "tree": "tree of replies",
+    "repair": "candidate and repairs",
+}
 ENDS = {"oracle": "", "model": ", ends turns itself"}
-KEPT_TEXTS = 4000
-"""Characters of what was said or got that the page keeps."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ def rollouts_html(
 
 def has_rollouts(runs: Iterable[Run]) -> bool:
     """Whether there is anything to show."""
-    return any((run.folder / FILE).is_file() for run in runs)
+    runs = list(runs)
+    return any((run.folder / FILE).is_file() for run in runs) or bool(grown.homes(runs))
 
 
 def rollouts_data(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> dict:
@@ -56,23 +62,29 @@ def rollouts_data(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> dict:
     palette = condition_colours(one.condition for one in played)
     colour = {one.column: palette[one.condition] for one in played}
     repetitions = list(dict.fromkeys(one.repetition for one in played))
-    named = repetition_words(repetitions)
+    named = repetition_words(repetitions) if repetitions else []
     texts, seen, rows = Numbered(), Counter(), []
     for (dialogue, repetition), lines in _grouped(played).items():
         row = _row(texts, list(columns), lines, corpora)
         row["id"] = f"{dialogue}:{seen[dialogue]}" if seen[dialogue] else dialogue
         seen[dialogue] += 1
         run = named[repetitions.index(repetition)]
-        row["tags"]["run"] = [run]
+        row["tags"] |= {"what": ["rollout"], "run": [run]}
         row["where"] = " · ".join(filter(None, [*row["tags"]["block"], run]))
         rows.append(row)
-    labels = {f"arm {name}": name for name in columns} | {"block": "block", "run": "run"}
+    others, notes = grown.rows_of(texts, in_order(runs), corpora)
+    for place, row in enumerate(others):
+        row["id"] = f"{row['d']}:{place}"
+        row["tags"] |= {f"arm {name}": [] for name in columns}
+    rows += others
+    labels = {"what": "what"} | {f"arm {name}": name for name in columns}
+    labels |= {"block": "block", "run": "run"}
     return {
         "arms": [{"name": name, "colour": colour[name]} for name in columns],
         "choices": choices(rows, labels, WORDS),
         "rows": rows,
         "texts": list(texts),
-        "notes": _notes(runs, corpora),
+        "notes": [*_notes(runs, corpora), *notes],
     }
 
 
@@ -129,7 +141,7 @@ def _row(
         turns.append(
             {
                 "user": texts[said[number]] if number < len(said) else None,
-                "slots": [_slot(texts, slot, columns) for slot in slots],
+                "slots": [slot_of(texts, slot, columns) for slot in slots],
                 "passed": [verdicts[name][number] for name in columns],
             }
         )
@@ -165,76 +177,3 @@ def _verdicts(line: Mapping) -> list[bool | None]:
 
 def _made(line: Mapping, turn: int) -> list[Mapping]:
     return [call for call in line["calls"] if call["turn"] == turn]
-
-
-def aligned(
-    gold: Sequence[str], made: Mapping[str, Sequence[Mapping]], apis: Mapping[str, Api] = {}
-) -> list[dict[str, tuple]]:
-    """Slots of one user turn: what stands beside each other, by column; `""` is the reference.
-
-    A reference call is (text,). A call of an arm is (text, response, failed, word), the word being
-    "same" as the reference, "differs" from it, or "extra"; where an arm makes none, its slot is
-    ("", "", False, "missing"). Calls that are the same are paired first, in order, and what lies
-    between them by position.
-    """
-    slots: list[dict[str, tuple]] = [{"": (text,)} for text in gold]
-    behind: dict[int, list[dict[str, tuple]]] = {}
-    for name, calls in made.items():
-        for place, call in _pairs(gold, [one["text"] for one in calls], apis):
-            if call is None:
-                slots[place][name] = ("", "", False, "missing")
-                continue
-            word = "extra"
-            if 0 <= place < len(gold) and name not in slots[place]:
-                same = _key(gold[place], apis) == _key(calls[call]["text"], apis)
-                word = "same" if same else "differs"
-            entry = calls[call]["text"], calls[call]["response"], calls[call]["failed"], word
-            if word != "extra":
-                slots[place][name] = entry
-                continue
-            further = behind.setdefault(place, [])
-            free = next((slot for slot in further if name not in slot), None)
-            if free is None:
-                further.append(free := {})
-            free[name] = entry
-    found = list(behind.get(-1, []))
-    for place, slot in enumerate(slots):
-        found += [slot, *behind.get(place, [])]
-    return found
-
-
-def _pairs(
-    gold: Sequence[str], made: Sequence[str], apis: Mapping[str, Api]
-) -> list[tuple[int, int | None]]:
-    """(place of the reference call, number of the call) pairs; a call that is too many has the
-    place that it comes behind, and a place without a call None.
-    """
-    wanted, given = ([_key(text, apis) for text in side] for side in (gold, made))
-    found: list[tuple[int, int | None]] = []
-    for _, start, stop, begin, end in SequenceMatcher(None, wanted, given, False).get_opcodes():
-        for offset in range(max(stop - start, end - begin)):
-            place = min(start + offset, stop - 1)
-            found.append((place, begin + offset if begin + offset < end else None))
-    return found
-
-
-def _key(text: str, apis: Mapping[str, Api]) -> object:
-    """What two calls share that are the same; an unreadable one is like no other."""
-    call = read_or_none(text)
-    if call is None:
-        return "unreadable", without_prefix(text)
-    return canonical(call, apis[call.name].names if call.name in apis else None)
-
-
-def _slot(texts: Numbered, slot: Mapping[str, tuple], columns: Sequence[str]) -> list:
-    """The reference and every column, texts by number; None where there is nothing."""
-    reference = [texts[without_prefix(slot[""][0])]] if "" in slot else None
-    return [reference, *(_call(texts, slot.get(name)) for name in columns)]
-
-
-def _call(texts: Numbered, entry: tuple | None) -> list | None:
-    if entry is None:
-        return None
-    text, response, failed, word = entry
-    said = texts[without_prefix(text)[:KEPT_TEXTS]]
-    return [said, texts[response[:KEPT_TEXTS]], int(failed), word]

@@ -1,15 +1,17 @@
-"""The command line: `trajnb run`, `train`, `report`, `view`, `data`, `export`, `records`, `fetch`,
-`corpus`, `bench`.
+"""The command line: `trajnb run`, `train`, `ask`, `report`, `view`, `data`, `export`, `records`,
+`fetch`, `corpus`, `bench`.
 
 Imports wait until a command needs them, so that `trajnb --help` answers at once.
 """
 
 import json
+import os
 import signal
 import sys
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import click
@@ -46,6 +48,14 @@ def main() -> None:
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [one per GPU, else one].")
 @click.option(
+    "--engine",
+    type=click.Choice(["local", "ray", "slurm"]),
+    default="local",
+    show_default=True,
+    help="Where runs are executed: this machine, a Ray cluster, an array of Slurm.",
+)
+@click.option("--address", default="", help="Of the Ray cluster, HOST:PORT [RAY_ADDRESS].")
+@click.option(
     "--records",
     "kept",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -61,6 +71,8 @@ def run(
     out: Path | None,
     settings: tuple[str, ...],
     jobs: int | None,
+    engine: str,
+    address: str,
     kept: Path | None,
     dry_run: bool,
 ) -> None:
@@ -74,8 +86,14 @@ def run(
       trajnb run params/quick.yaml
       trajnb run params/quick.yaml --set epochs=3 --out runs/quick-3-epochs
       trajnb run params/bfcl.yaml --jobs 4
+      trajnb run params/bfcl.yaml --engine slurm --jobs 8
     """
     with _told():
+        if (processes := int(os.environ.get("WORLD_SIZE") or 1)) > 1:
+            raise ValueError(
+                f"WORLD_SIZE is {processes}, and a study is run by one process: start `trajnb run` without "
+                "torchrun or accelerate; they are for one run, `accelerate launch -m trajnb train`"
+            )
         from trajnb.study import grid, pipeline
         from trajnb.study.params import read_params
 
@@ -86,16 +104,37 @@ def run(
         if dry_run:
             _show_plan(study.title, runs, out)
             _prepare_all(runs)
+            _show_memory(runs)
             return
         signal.signal(
             signal.SIGTERM, signal.default_int_handler
         )  # a scheduler's end of a job, like Ctrl-C
         try:
-            errors = pipeline.run_study(study, runs, out, NOTEBOOKS, jobs, kept)
+            where = _engine(engine, address, study.resources, out, jobs)
+            far = engine != "local"
+            errors = pipeline.run_study(study, runs, out, NOTEBOOKS, jobs, kept, where, far)
         except KeyboardInterrupt:
             _echo("Stopped. The same command goes on from here.", err=True)
             sys.exit(130)
     _end(errors, out)
+
+
+def _engine(name: str, address: str, resources, out: Path, jobs: int | None):
+    """Where the runs of a study are executed."""
+    if address and name != "ray":
+        raise ValueError(f"--address is of a Ray cluster: --engine ray, not {name}")
+    if name == "ray":
+        from trajnb.study import on_ray
+
+        return partial(on_ray.execute, address=address, resources=resources, at_a_time=jobs)
+    if name == "slurm":
+        from trajnb.study import on_slurm
+
+        folder = out.resolve() / "slurm"
+        return partial(on_slurm.execute, resources=resources, folder=folder, at_a_time=jobs)
+    from trajnb.study import engines
+
+    return engines.local
 
 
 @main.command()
@@ -105,10 +144,13 @@ def train(parameters: Path) -> None:
     05_prefer where they say `objective: prefer`, or 06_repair where they say `objective: repair`.
 
     What is finished of it is read, and what was cut goes on. The last line printed is the run's folder.
+    On several devices, of one machine or of several, accelerate or torchrun starts it; a step then trains
+    as many examples as on one, with the same loss.
 
     \b
-    Example:
+    Examples:
       trajnb train runs/quick/runs/<run>/parameters.yaml
+      accelerate launch --num_processes 4 -m trajnb train runs/quick/runs/<run>/parameters.yaml
     """
     with _told():
         from trajnb.run.by_objective import settings_class
@@ -117,17 +159,58 @@ def train(parameters: Path) -> None:
 
         run = read_run(parameters, pipeline.of_training(NOTEBOOKS))
         settings = settings_class(run).of(run)
-        from trajnb.run import train as whole  # torch takes seconds to import
-        from trajnb.run.prepare import prepare
+        from trajnb.qlora import ranks  # torch takes seconds to import
+        from trajnb.run import train as whole
+
+        with ranks.joined():
+            prepared = _prepared(settings)
+            folder = prepared.place.folder
+            try:
+                with job.hold(folder / "log.txt") if ranks.is_first() else nullcontext():
+                    whole.train(prepared)
+            except job.Held:
+                raise ValueError(f"another process is at work on {folder}") from None
+            first = ranks.is_first()
+    if first:
+        _echo(folder)
+
+
+def _prepared(settings):
+    """A run, ready to begin. Of several processes the first prepares it alone, and the others after
+    it, from what it has fetched and kept.
+    """
+    from trajnb.qlora import ranks
+    from trajnb.run.prepare import prepare
+
+    made = []
+    ranks.from_first(lambda: made.append(prepare(settings)))
+    return made[0] if made else prepare(settings)
+
+
+@main.command()
+@click.argument("parameters", type=click.Path(dir_okay=False, path_type=Path))
+def ask(parameters: Path) -> None:
+    """Ask the model of one run before any training, without training it: what runs of a study share.
+
+    The same PARAMETERS as of `trajnb train`. What is answered already is read.
+
+    \b
+    Example:
+      trajnb ask runs/quick/runs/<run>/parameters.yaml
+    """
+    with _told():
+        from trajnb.run.preferences import settings_class
+        from trajnb.study import pipeline
+        from trajnb.study.params import read_run
+
+        run = read_run(parameters, pipeline.of_training(NOTEBOOKS))
+        settings = settings_class(run).of(run)
+        from trajnb.run.prepare import prepare  # torch takes seconds to import
+        from trajnb.run.train import ask_untrained
 
         prepared = prepare(settings)
-        folder = prepared.place.folder
-        try:
-            with job.hold(folder / "log.txt"):
-                whole.train(prepared)
-        except job.Held:
-            raise ValueError(f"another process is at work on {folder}") from None
-    _echo(folder)
+        ask_untrained(prepared)
+    _echo(prepared.place.zero_shot)
 
 
 @main.command()
@@ -479,34 +562,19 @@ def _told() -> Iterator[None]:
 def _end(errors: dict[str, str], out: Path) -> None:
     for name, error in errors.items():
         _echo(f"{name} failed: {error}", err=True)
-    for line in _headline(out):
-        _echo(line)
     _echo(out.resolve() / "index.html")
     sys.exit(1 if errors else 0)
-
-
-def _headline(out: Path) -> list[str]:
-    """Where the plain arms began and where they ended, as a table; nothing where it cannot be told.
-    """
-    from trajnb.records import read_study
-    from trajnb.scoring import crossing
-    from trajnb.scoring.tables import frame, headline
-    from trajnb.show.results import headline_lines
-
-    try:
-        runs = read_study(out)
-        return headline_lines(headline(crossing.with_memory(frame(runs)))) if runs else []
-    except ValueError:  # the index page says why these runs give no table
-        return []
 
 
 def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
     from trajnb.study.estimate import estimate
     from trajnb.study.folder import run_states
     from trajnb.study.grid import varying
+    from trajnb.study.paces import paces, records_beside
 
     states, axes = run_states(out, runs), varying(runs)
-    costs = {name: estimate(run) for name, run in runs.items()}
+    pace = paces(records_beside(out), {run["model"] for run in runs.values()})
+    costs = {name: estimate(run, pace.get(run["model"])) for name, run in runs.items()}
     left = [cost for name, cost in costs.items() if states[name] != "finished"]
     rows = [
         ["run", "state", *axes, "tokens trained", "tokens read", "time", "disk"],
@@ -526,8 +594,8 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
     _echo("")
     _echo(
         "Estimates: tokens from characters; read = in evaluation; time on two CPU cores, one run "
-        "at a time: measured for smollm2-135m, for a larger asset in proportion to its parameters; "
-        "? = another model."
+        "at a time: measured for smollm2-135m, for another model by its runs in folders beside this "
+        "one, else in proportion to an asset's parameters; ? = nothing is known of it."
     )
 
 
@@ -552,6 +620,29 @@ def _prepare_all(runs: dict[str, dict]) -> None:
     _echo(f"Prepared: {said}.")
 
 
+def _show_memory(runs: dict[str, dict]) -> None:
+    """Tell what a training step of each model takes here, where the model is on this machine."""
+    from trajnb.qlora import memory
+    from trajnb.qlora.model import find_model, is_at_hand
+    from trajnb.strategies import strategy_of
+
+    names = ("model", "revision", "quantization", "lora_rank", "lora_dropout", "token_budget")
+    trained = [run for run in runs.values() if strategy_of(run).trains]
+    for asked in dict.fromkeys(tuple(run[name] for name in names) for run in trained):
+        model, revision, quantization, rank, dropout, budget = asked
+        if not is_at_hand(model, revision):
+            continue
+        shape = memory.shape_of(find_model(model, revision), quantization, rank, dropout)
+        row = memory.row_tokens(budget)
+        wanted = memory.needed(shape, row, supervised=row // 8)
+        here = memory.capacity() / 1e9
+        _echo(
+            f"Memory: a row of {row:,} tokens of {model} takes {wanted.total / 1e9:.1f} GB "
+            f"({memory.words(wanted)}) and what its branches keep; this machine has {here:.0f} GB"
+            + ("." if wanted.total <= memory.capacity() else ", so training would be refused here.")
+        )
+
+
 def _values(run: dict, names: list[str]) -> list[str]:
     return [
         " ".join(run[name]) if isinstance(run[name], list) else str(run[name]) for name in names
@@ -560,10 +651,10 @@ def _values(run: dict, names: list[str]) -> list[str]:
 
 def _cost(costs: list) -> list[str]:
     tokens = [f"{sum(cost.trained for cost in costs):,}", f"{sum(cost.read for cost in costs):,}"]
-    if any(cost.seconds is None for cost in costs):
-        return [*tokens, "?", "?"]
-    minutes, megabytes = (
-        sum(cost.seconds for cost in costs) / 60,
-        sum(cost.disk for cost in costs) / 1e6,
-    )
-    return [*tokens, f"{minutes:.0f} min", f"{megabytes:.0f} MB"]
+    minutes = _sum([cost.seconds for cost in costs], 60, "min")
+    return [*tokens, minutes, _sum([cost.disk for cost in costs], 1e6, "MB")]
+
+
+def _sum(values: list, unit: float, name: str) -> str:
+    """In words; "?" where one of them is not known."""
+    return "?" if None in values else f"{sum(values) / unit:.0f} {name}"

@@ -1,7 +1,7 @@
 """Where jobs run. An engine takes jobs and the number that may run at a time, and returns what
 failed.
 
-`local` is the only one yet: processes of this machine. Another engine has the same signature.
+`local` are processes of this machine. Those of clusters (`on_ray`, `on_slurm`) are called alike.
 """
 
 import os
@@ -14,7 +14,18 @@ from dataclasses import dataclass, field
 
 from trajnb.escaping import in_terminal
 from trajnb.machine import cores
-from trajnb.study.job import Held, Job, Process, last_error, own_kernel, read_progress, start, stop
+from trajnb.study import attempts
+from trajnb.study.job import (
+    Held,
+    Job,
+    Process,
+    has_locks,
+    last_error,
+    own_kernel,
+    read_progress,
+    start,
+    stop,
+)
 from trajnb.study.live import Outlook, live_line
 
 QUIET = 15
@@ -96,6 +107,8 @@ class _Local:
     errors: dict[str, str] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     """Names of jobs of which was said that another process works on them."""
+    apart: dict[str, Job] = field(default_factory=dict)
+    """By name, the jobs that run as attempts."""
     outlook: Outlook = field(init=False)
     drawn: float = field(default=float("-inf"), init=False)
     """When the live line was drawn."""
@@ -109,7 +122,7 @@ class _Local:
             if not self.free:
                 return
             try:
-                process = start(job, self.free[-1], environment, self.is_done)
+                process = self._start(job, environment)
             except Held:
                 self._say_held(job)
                 continue
@@ -127,6 +140,17 @@ class _Local:
             self.running.append(process)
             self._tell(job, "running", "running")
 
+    def _start(self, job: Job, environment: dict[str, str]) -> Process | None:
+        """Start a job; where a file system has no locks, as an attempt that no other one disturbs,
+        for two machines may have begun the same.
+        """
+        if job.attempts is None or has_locks(job.attempts.parent.parent):
+            return start(job, self.free[-1], environment, self.is_done)
+        if self.is_done(job):
+            return None
+        self.apart[job.name] = job
+        return start(attempts.begin(job), self.free[-1], environment, lambda _: False)
+
     def end_some(self) -> None:
         """Hear what the running ones say, and part with those that have ended."""
         for process in self.running[:]:
@@ -139,14 +163,17 @@ class _Local:
         self.running.remove(process)
         self.free.append(process.slot)
         process.log.close()
-        job, seconds = process.job, time.monotonic() - process.started
+        job = self.apart.pop(process.job.name, process.job)
+        seconds = time.monotonic() - process.started
         took = elapsed(seconds)
         if process.popen.returncode == 0:
+            if job is not process.job:
+                attempts.publish(process.job, job, self.is_done)
             self.outlook.end(_kind(job), seconds)
             self._tell(job, "finished", f"finished in {took}")
             return
         self.outlook.end(_kind(job))
-        self.errors[job.name] = f"{last_error(job)} (see {job.log})"
+        self.errors[job.name] = f"{last_error(process.job)} (see {process.job.log})"
         self._tell(job, "failed", f"failed after {took}: {self.errors[job.name]}")
 
     def show(self) -> None:

@@ -50,8 +50,8 @@ TOKENS_A_TRAJECTORY = 120  # calls and responses, beside the prompt
 
 @dataclass(frozen=True)
 class Estimate:
-    """Tokens trained on and read in evaluation; seconds and bytes are None for a model that is no
-    asset, of which nothing is known before it is downloaded.
+    """Tokens trained on and read in evaluation; seconds are None for a model of which neither the
+    size nor a record is known, bytes for one that is no asset.
     """
 
     trained: int
@@ -60,8 +60,12 @@ class Estimate:
     disk: float | None
 
 
-def estimate(run: dict) -> Estimate:
-    """The cost of `run` from start to end, whatever of it is done already."""
+def estimate(run: dict, pace: float | None = None) -> Estimate:
+    """The cost of `run` from start to end, whatever of it is done already.
+
+    `pace`: how many times as long its model takes as MEASURED does, where it was measured (see
+    `paces`); else the parameters of an asset say it.
+    """
     corpus, strategy = CorpusChoice.of(run), strategy_of(run)
     if strategy.recalls:  # no model reads or learns anything
         return Estimate(0, 0, SECONDS_OF_COPYING, 0)
@@ -86,13 +90,13 @@ def estimate(run: dict) -> Estimate:
     if strategy.with_shots:  # a shot is about as long as an example without its documents
         read += sum(count for _, count in passes) * run["shots"] * TOKENS_PER_SHOT
     size = ASSETS[run["model"]].model if run["model"] in ASSETS else None
-    if size is None:
-        return Estimate(trained, read, None, None)
+    if pace is None and size:
+        pace = size.parameters / ASSETS[MEASURED].model.parameters
     seconds = trained / TRAIN_TOKENS_PER_SECOND + read / READ_TOKENS_PER_SECOND
-    seconds += written
-    seconds *= size.parameters / ASSETS[MEASURED].model.parameters
+    seconds = None if pace is None else (seconds + written) * pace
     # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
-    return Estimate(trained, read, seconds, 4 * size.adapter * run["lora_rank"] * (blocks + 3))
+    disk = 4 * size.adapter * run["lora_rank"] * (blocks + 3) if size else None
+    return Estimate(trained, read, seconds, disk)
 
 
 @dataclass(frozen=True)

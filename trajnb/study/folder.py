@@ -19,6 +19,8 @@ from trajnb.study.engines import say
 from trajnb.study.params import Study
 from trajnb.textless import name_of_model
 
+ATTEMPTS = "attempts"
+"""The folder of a study in which attempts at runs work, see `attempts`."""
 DECISIVE = ("primary", "smallest_effect")
 
 
@@ -125,7 +127,7 @@ def run_states(out: Path, runs: dict[str, dict]) -> dict[str, str]:
         name: "finished"
         if is_finished(folder, runs[name])
         else "cut"
-        if folder.is_dir()
+        if folder.is_dir() or (out / ATTEMPTS / name).is_dir()
         else "waiting"
         for name, folder in folders.items()
     }

@@ -43,6 +43,17 @@ class Job:
     parameters_file: Path
     log: Path
     parameters: dict
+    attempts: Path | None = None
+    """Where engines that may start a job twice work on it, each time in a folder of its own that
+    then becomes that of the log, see `attempts`; None where the job makes no folder.
+    """
+    module: tuple[str, ...] = ()
+    """Of Python, with its arguments: what is executed in place of the notebook."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it leaves what it makes."""
+        return self.log.parent
 
 
 @dataclass
@@ -96,8 +107,23 @@ def hold(log: Path) -> Iterator[BinaryIO]:
         except BlockingIOError:
             raise Held from None
         except OSError:
-            pass  # a file system without locks
+            pass  # a file system without locks: there runs are attempts, see `engines`
         yield file
+
+
+def has_locks(folder: Path) -> bool:
+    """Whether the file system of a folder, which is made, has locks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True  # someone has one
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def start(
@@ -111,13 +137,11 @@ def start(
             return None
         plain = json.loads(json.dumps(job.parameters))  # shared lists would become YAML anchors
         write_bytes(job.parameters_file, yaml.safe_dump(plain, sort_keys=False).encode())
-        command = [sys.executable, "-m", "papermill", str(job.notebook), str(job.executed)]
-        command += ["-f", str(job.parameters_file), "-k", "python3"]
-        command += ["--log-output", "--no-progress-bar"]
+        module = job.module or _papermill(job)
         reader = job.log.open("rb")
         reader.seek(0, os.SEEK_END)
         popen = subprocess.Popen(
-            command,
+            [sys.executable, "-m", *module],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -125,6 +149,17 @@ def start(
             cwd=job.notebook.parents[1],  # the repository's root, which relative paths start from
         )
     return Process(job, popen, slot, reader)
+
+
+def _papermill(job: Job) -> list[str]:
+    files = [str(job.notebook), str(job.executed), "-f", str(job.parameters_file)]
+    return ["papermill", *files, "-k", "python3", "--log-output", "--no-progress-bar"]
+
+
+def last_progress(log: Path) -> str:
+    """What a job on any machine has said last about how far it is; empty where it has not."""
+    told = [line for line in _last_lines(log) if line.startswith(PROGRESS)]
+    return told[-1].removeprefix(PROGRESS).strip() if told else ""
 
 
 def last_error(job: Job) -> str:

@@ -9,6 +9,7 @@ A params file is one study::
         the report
     primary: novel                              # optional: the measure of the family that decides
     smallest_effect: 4.4                        # optional: what of it can be found, in points
+    resources: {cpus: 4, gpus: 1}               # optional: of a cluster, for each run
     runs:                                       # grids; their union is the study
       - condition: [stripped, full]             # in a grid a list is an axis
         seed: [0, 1, 2]
@@ -36,8 +37,18 @@ from trajnb.plain import parse_yaml
 from trajnb.run.by_objective import check_objective
 from trajnb.run.settings import FOLDERS, asked_with, check_played, check_recalled
 from trajnb.strategies import strategy_of
+from trajnb.study.resources import Resources, read_resources
 
-TOP_LEVEL = ("title", "description", "family", "primary", "smallest_effect", "common", "runs")
+TOP_LEVEL = (
+    "title",
+    "description",
+    "family",
+    "primary",
+    "smallest_effect",
+    "resources",
+    "common",
+    "runs",
+)
 PATHS = ("corpus_path", "model", "repair_model")
 """Which may be paths: relative ones start where a command is run."""
 
@@ -100,6 +111,8 @@ class Study:
     """The measure of the family that decides; empty: not declared."""
     smallest_effect: float | None = None
     """The smallest true effect on it that the study can find, in points; None: not declared."""
+    resources: Resources = Resources()
+    """What a run asks of a cluster."""
 
 
 def notebook_parameters(notebook: Path) -> Parameters:
@@ -167,8 +180,9 @@ def read_params(file: Path, parameters: Parameters, settings: Sequence[str] = ()
     family = _family(file, content["family"]) if content.get("family") is not None else None
     primary = _primary(file, content, family)
     effect = _smallest_effect(file, content, primary)
+    resources = read_resources(file, content.get("resources"))
     return Study(
-        file.stem, title or file.stem, description, common, grids, family, primary, effect
+        file.stem, title or file.stem, description, common, grids, family, primary, effect, resources
     )
 
 

@@ -2,22 +2,25 @@
 run.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
-from trajnb.files import read_json, read_yaml
+from trajnb.files import digest, read_json, read_yaml
 from trajnb.objectives import USUAL, objective_of
 from trajnb.records import has_runs, read_beside, read_study
-from trajnb.run.settings import asked_with
-from trajnb.schema import PlayedMeans
+from trajnb.run.settings import asked_with, question
+from trajnb.schema import PlayedMeans, Run
 from trajnb.shapes import check_shape
+from trajnb.strategies import strategy_of
 from trajnb.study import engines
 from trajnb.study.engines import Slots, say, slots, visible_gpus
 from trajnb.study.folder import (
+    ATTEMPTS,
     adopt_kept,
     check_can_go_on,
     claim_folder,
@@ -258,6 +261,7 @@ def run_study(
     jobs: int | None = None,
     kept: Path | None = None,
     engine: Callable = engines.local,
+    asked_first: bool = False,
 ) -> dict[str, str]:
     """Run what is not finished of `runs` in the folder `out`, render all of it, return errors by
     job name.
@@ -267,7 +271,10 @@ def run_study(
         notebooks: the folder of the notebooks.
         jobs: runs at a time; None is one per GPU.
         kept: a folder of records, committed or copied from elsewhere; its runs are not run again.
-        engine: where jobs run, see `engines`.
+        engine: where the jobs of runs are executed, see `engines`; those that are executed once for
+            the study are executed on this machine.
+        asked_first: models are asked before any training in jobs of their own, before the runs that
+            share the answers begin; else the first run that needs them asks.
 
     Raises:
         ValueError: `out` holds something else, or records that do not go together.
@@ -280,15 +287,19 @@ def run_study(
     states = run_states(place.out, runs)
     check_can_go_on(place.out, states)
     write_index(place.out, states)
-    say(f"{study.title}: {count(states)}; {len(slots(jobs))} at a time; into {place.out}")
+    at_a_time = f"; {len(slots(jobs))} at a time" if engine is engines.local else ""
+    say(f"{study.title}: {count(states)}{at_a_time}; into {place.out}")
     errors: dict[str, str] = {}
+    if asked_first:
+        errors |= engine(asking_jobs(place, runs, states), slots(jobs), _never, lambda *_: None)
     for part in PARTS:
         waiting = [job for job in jobs_of(part, place, runs, states) if not part.is_done(job)]
         places = _slots(part, jobs)
         changed = partial(_changed, part, place.out, states, errors)
-        errors |= engine(waiting, places, part.is_done, changed)
+        execute = engine if part.per_run else engines.local
+        errors |= execute(waiting, places, part.is_done, changed)
         errors |= {job.name: told for job in waiting if (told := _unshown(job)) and job.name not in errors}
-    _write_pages(place.out, states, errors)
+    _write_pages(place.out, states, errors, at_end=True)
     return errors
 
 
@@ -318,7 +329,42 @@ def job_of(part: Part, place: Place, name: str, run: dict) -> Job:
         parameters_file,
         log,
         own | part.parameters(place, name, run),
+        place.out / ATTEMPTS / name if part.trains else None,
     )
+
+
+def asking_jobs(
+    place: Place, runs: Mapping[str, dict], states: Mapping[str, str]
+) -> list[Job]:
+    """A job for each group of unfinished runs that share their answers before training: it asks the
+    model, and the runs read what it wrote.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        if states[name] != "finished" and not strategy_of(run).recalls:
+            groups.setdefault(digest(question(run)), []).append(name)
+    jobs = []
+    for group, names in groups.items():
+        if len(names) < 2:
+            continue  # who asks alone asks at once
+        first = runs[names[0]]
+        part = next(part for part in PARTS if part.trains and part.wanted(first))
+        asked = list(dict.fromkeys(chain.from_iterable(asked_with(runs[name]) for name in names)))
+        job = job_of(part, place, names[0], first | {"eval_conditions": asked})
+        folder = place.out / "zero_shot" / f"asked-{group[:16]}"
+        parameters = job.parameters | {"run_folder": place.written(folder)}
+        jobs.append(
+            Job(
+                f"before training {len(jobs) + 1}",
+                job.notebook,
+                folder / part.notebook,
+                folder / "parameters.yaml",
+                folder / "log.txt",
+                parameters,
+                module=("trajnb", "ask", str(folder / "parameters.yaml")),
+            )
+        )
+    return jobs
 
 
 def _slots(part: Part, jobs: int | None) -> Slots:
@@ -346,12 +392,32 @@ def _changed(
             write_index(out, states)
 
 
-def _write_pages(out: Path, states: dict[str, str] | None, errors: dict[str, str]) -> None:
-    """The pages of items and of rollouts, then the index, which links them."""
-    with _page_named(errors, "items.html"):
-        write_readers(out)
+def _write_pages(
+    out: Path, states: dict[str, str] | None, errors: dict[str, str], at_end: bool = False
+) -> None:
+    """The pages of items and of rollouts, then the index, which links them; at the end of all work
+    the headline too, as the last lines that are said. The records are read once.
+    """
     with _page_named(errors, "index.html"):
-        write_index(out, states)
+        runs = read_study(out)
+        with _page_named(errors, "items.html"):
+            write_readers(out, runs)
+        write_index(out, states, runs)
+        for line in _headline(runs) if at_end else ():
+            say(line)
+
+
+def _headline(runs: Sequence[Run]) -> list[str]:
+    """Where the plain arms began and where they ended, as a table; nothing where it cannot be told.
+    """
+    from trajnb.scoring import crossing
+    from trajnb.scoring.tables import frame, headline
+    from trajnb.show.results import headline_lines
+
+    try:
+        return headline_lines(headline(crossing.with_memory(frame(runs)))) if runs else []
+    except ValueError:  # the index page says why these runs give no table
+        return []
 
 
 @contextmanager
@@ -393,6 +459,8 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
         read_beside(run.folder)
     planned_runs(place.out)
     errors: dict[str, str] = {}
+    with _page_named(errors, "items.html"):
+        write_readers(place.out, read_study(place.out))  # the evaluation links them
     for part in PARTS:
         if part.is_done is _never:
             job = job_of(part, place, "", {})
@@ -405,10 +473,7 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
         ):
             with _page_named(errors, f"page of {executed.relative_to(place.out)}"):
                 render_page(executed)
-    with _page_named(errors, "items.html"):
-        write_readers(place.out)
-    with _page_named(errors, "index.html"):
-        write_index(place.out, planned_states(place.out))
+    _write_pages(place.out, planned_states(place.out), errors, at_end=True)
     return errors
 
 
@@ -419,19 +484,21 @@ def render_page(executed: Path) -> None:
     render_notebook(executed, executed.with_suffix(".html"))
 
 
-def write_index(out: Path, states: dict[str, str] | None) -> None:
-    """Write the study's index page as things stand."""
+def write_index(
+    out: Path, states: dict[str, str] | None, runs: Sequence[Run] | None = None
+) -> None:
+    """Write the study's index page as things stand; `runs`, where they are read already."""
     from trajnb.show.report import write_index
 
-    write_index(out, read_study(out), states)
+    write_index(out, read_study(out) if runs is None else runs, states)
 
 
-def write_readers(out: Path) -> None:
+def write_readers(out: Path, runs: Sequence[Run] | None = None) -> None:
     """Write the pages of items and of rollouts as things stand."""
     from trajnb.corpora.load import corpora_of
     from trajnb.show.report import write_readers
 
-    runs = read_study(out)
+    runs = read_study(out) if runs is None else runs
     if runs:
         chosen = {run.record.corpus["hash"]: run.record.parameters for run in runs}
         write_readers(out, runs, {} if runs[0].record.scores_only else corpora_of(chosen))
