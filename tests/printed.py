@@ -22,9 +22,10 @@ import pandas as pd
 
 from trajnb.machine import ROOT
 from trajnb.records import Run, read_study
-from trajnb.scoring import crossing
+from trajnb.scoring import crossing, repairs
 from trajnb.scoring.answers import answer, unit_of
 from trajnb.scoring.arms import arms_of
+from trajnb.scoring.length import MODEL
 from trajnb.scoring.overview import plan_of
 from trajnb.scoring.paper import results
 from trajnb.scoring.preferences import turns
@@ -190,6 +191,39 @@ def _of_preference(study: str, preference: str) -> list[Run]:
     return [run for run in runs(study) if run.record.parameters.get("preference") == preference]
 
 
+def repairs_accepted(study: str) -> str:
+    """Of every repairer how many repairs were accepted, over stages and runs."""
+    table = repairs.acceptance(runs(study))
+    said = []
+    for row in table[table.failure == "all"].to_dict("records"):
+        marked = " (reads the reference)" if row["reads gold"] else ""
+        said.append(f"{row['repairer']}{marked} {row['accepted']} of {row['repaired']}")
+    return ", ".join(said)
+
+
+def pairs_right(study: str, kind: str) -> str:
+    """How often the reward model and the regression on length are right, of held-out pairs of a kind."""
+    table = repairs.accuracies(runs(study))
+    own = table[table.kind == kind].set_index("name")
+    if own.empty:
+        return "no held-out pair"
+    said = [f"{name} {own.right[name].mean * own.pairs[name]:g}" for name in (MODEL, "regression")]
+    return f"{', '.join(said)} of {own.pairs[MODEL]}"
+
+
+def groups_without_effect(study: str) -> str:
+    """Groups of GRPO whose episodes all earned the same."""
+    steps = repairs.grpo_steps(runs(study))
+    return f"{steps.equal_groups.sum()} of {steps.groups.sum()}"
+
+
+def turns_at_the_end(study: str) -> str:
+    """Held-out turn tasks that runs which repair pass at the end by one greedy chain."""
+    rows = turns(repairs.repairing(runs(study)))
+    rows = rows[rows["last"] & (rows.search == "greedy")]
+    return f"{int(rows.passed.sum())} of {len(rows)}"
+
+
 def bench() -> str:
     """The table of `trajnb bench`: medians over the repeats of every arm of every file."""
     head = (
@@ -303,6 +337,10 @@ FIGURES: dict[str, Callable[..., str]] = {
         paper,
         pairs_learnt,
         turns_passed,
+        repairs_accepted,
+        pairs_right,
+        groups_without_effect,
+        turns_at_the_end,
         bench,
         bench_prefer,
     )

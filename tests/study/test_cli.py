@@ -57,10 +57,14 @@ def test_dry_run_shows_the_grid_and_writes_nothing(trajnb, params, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_dry_run_prepares_runs_that_learn_preferences(trajnb, tmp_path):
-    common = {"corpus": "sample", "model": "tiny", "objective": "prefer", "stop_targets": True}
-    path = tmp_path / "prefer.yaml"
-    path.write_text(yaml.safe_dump({"common": common, "runs": [{"preference": ["pairs", "none"]}]}))
+@pytest.mark.parametrize(
+    "objective, arms",
+    [("prefer", {"preference": ["pairs", "none"]}), ("repair", {"lessons": ["kept", "gold"]})],
+)
+def test_dry_run_prepares_runs_whose_stages_have_two_ends(trajnb, tmp_path, objective, arms):
+    common = {"corpus": "sample", "model": "tiny", "objective": objective, "stop_targets": True}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"common": common, "runs": [arms]}))
     result = trajnb("run", path, "--out", tmp_path / "out", "--dry-run")
     assert result.exit_code == 0, result.output
     assert "Prepared: nothing of it would be refused." in result.output
@@ -161,6 +165,13 @@ def test_a_cost_grows_with_what_is_trained_and_read(params):
     assert pairs.trained > none.trained == one.trained and pairs.read > none.read > one.read
     assert estimate(preferring | {"preference_epochs": 2}).trained > pairs.trained
     assert estimate(preferring | {"budget": 40}).read > pairs.read
+    repairing = full | {"objective": "repair", "stop_targets": True}
+    repaired = estimate(repairing)
+    assert repaired.trained > one.trained and repaired.read > one.read
+    for more in ("candidates", "grpo_steps", "lesson_epochs", "reward_epochs"):
+        assert estimate(repairing | {more: 5}).trained > repaired.trained, more
+    for more in ({"attempts": 5}, {"repairers": ["self", "resample"]}, {"lessons": "resampled"}):
+        assert estimate(repairing | more).read > repaired.read, more
 
 
 def test_corpus_prints_its_account(trajnb):

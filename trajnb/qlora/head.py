@@ -66,6 +66,14 @@ def _make_room(model: PeftModel) -> None:
     base.score = head.requires_grad_(False).to(model.device)
 
 
+def drop_reward(model: PeftModel) -> None:
+    """Take the reward model out of `model`, in place; the policy's adapter is left alone."""
+    if NAME not in model.peft_config:
+        return
+    model.delete_adapter(NAME)
+    del model.get_base_model().score
+
+
 def save_reward(model: PeftModel, folder: Path) -> None:
     """Write the reward model into `folder/reward`, as PEFT writes an adapter: what else lies in
     `folder`, such as the policy's adapter, is left alone.

@@ -151,7 +151,7 @@ def _engine(name: str, address: str, resources, out: Path, jobs: int | None):
 @click.argument("parameters", type=click.Path(dir_okay=False, path_type=Path))
 def train(parameters: Path) -> None:
     """Train and ask one run without a notebook: what 02_train does with the same PARAMETERS, a YAML file,
-    or 05_prefer where they say `objective: prefer`.
+    05_prefer where they say `objective: prefer`, or 06_repair where they say `objective: repair`.
 
     What is finished of it is read, and what was cut goes on. The last line printed is the run's folder.
     On several devices, of one machine or of several, accelerate or torchrun starts it; a step then trains
@@ -163,7 +163,7 @@ def train(parameters: Path) -> None:
       accelerate launch --num_processes 4 -m trajnb train runs/quick/runs/<run>/parameters.yaml
     """
     with _told():
-        from trajnb.run.preferences import settings_class
+        from trajnb.run.by_objective import settings_class
         from trajnb.study import job, pipeline
         from trajnb.study.params import read_run
 
@@ -671,7 +671,7 @@ def _source(run: dict, counted: bool, speed) -> str:
 
 def _prepare_all(runs: dict[str, dict]) -> None:
     """Find what any of the runs would refuse, before the first begins."""
-    from trajnb.run.preferences import settings_class
+    from trajnb.run.by_objective import settings_class
     from trajnb.run.prepare import check  # torch takes seconds to import
 
     counted, seen = True, set()

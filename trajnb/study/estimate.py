@@ -19,6 +19,7 @@ from trajnb.formatting.dialogue import CorpusChoice
 from trajnb.objectives import objective_of, preference_of
 from trajnb.run.settings import asked_with
 from trajnb.strategies import Strategy, strategy_of
+from trajnb.world.repairers import READS_GOLD
 from trajnb.world.rule import reference_calls
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -47,6 +48,11 @@ SHARE_OF_BUDGET = 0.3  # of a search, the replies that it takes
 PAIRS_A_STATE = 1.5  # of a tree along the reference: 144 of 93
 TOKENS_A_PAIR = 60  # of both sides
 SECONDS_A_REPLY = 0.25  # many are written at a time
+
+# repair: what a weak adapter does
+REPLIES_OF_CANDIDATE = 3.0  # waves until all of a few dialogues' candidates have ended
+SHARE_REPAIRED = 0.8  # of candidates, those that are wrong or poor
+TOKENS_A_TRAJECTORY = 120  # calls and responses, beside the prompt
 
 
 @dataclass(frozen=True)
@@ -96,13 +102,15 @@ def estimate(
     )
     conditions = asked_with(run)
     stages = _evaluations(run, strategy, blocks)
-    if objective_of(run).prefers and preference_of(run).learns:
-        stages = 2 * stages - 1  # before preferences too, but for stage 0
+    objective = objective_of(run)
+    if objective.repairs or objective.prefers and preference_of(run).learns:
+        stages = 2 * stages - 1  # before the second part too, but for stage 0
     passes = [sizes(condition, "held_out", shared) for condition in conditions]
     read, answers = (round(stages * sum(counts)) for counts in zip(*passes, strict=True))
     written = answers * SECONDS_PER_ANSWER
-    if objective_of(run).prefers:
-        more = _preferring(run, corpus, stages)
+    if objective.plays:
+        of = _preferring if objective.prefers else _repairing
+        more = of(run, corpus, stages)
         trained, read = trained + more.trained, read + more.read
         written += more.replies * SECONDS_A_REPLY
     if strategy.with_shots:  # a shot is about as long as an example without its documents
@@ -152,7 +160,7 @@ def _sizes(corpus: CorpusChoice, counted: "Mapping[tuple[str, str], Counts] | No
 
 @dataclass(frozen=True)
 class _More:
-    """What trees, turn tasks and pairs add to a run."""
+    """What turn tasks, and trees and pairs or candidates, repairs and rewards, add to a run."""
 
     trained: int
     read: int
@@ -175,6 +183,34 @@ def _preferring(run: dict, corpus: CorpusChoice, stages: float) -> _More:
         trained = run["preference_epochs"] * of_pairs
         read += learnt + of_pairs  # the trees' states, and the reference's reading
         replies += states * run["width"]
+    return _More(round(trained), round(read), round(replies))
+
+
+def _repairing(run: dict, corpus: CorpusChoice, stages: float) -> _More:
+    """The same of a run that repairs. A wave of replies reads the prompts of its turn tasks; what is
+    drawn, repaired and compared is taken to be as long as replies are on average.
+    """
+    held_out, _ = _turns(corpus, held_out=True)
+    asked, _ = _pass(corpus, run["condition"], "held_out", True)
+    tasks, _ = _turns(corpus, held_out=False)
+    learnt, _ = _pass(corpus, run["condition"], "train", True)
+    read, replies = stages * REPLIES_OF_CHAIN * asked, stages * REPLIES_OF_CHAIN * held_out
+    drawn = 2 if run["lessons"] == "resampled" else 1
+    models = [name for name in run["repairers"] if name not in READS_GOLD]
+    rounds = drawn + SHARE_REPAIRED * run["attempts"] * len(models)
+    read += REPLIES_OF_CANDIDATE * rounds * learnt
+    replies += REPLIES_OF_CANDIDATE * rounds * tasks * run["candidates"]
+    own = tasks * run["candidates"] * (1 + SHARE_REPAIRED) * TOKENS_A_TRAJECTORY
+    trained = run["lesson_epochs"] * (learnt + tasks * TOKENS_A_TRAJECTORY)  # about one of each task
+    trained += run["reward_epochs"] * (1 - run["reward_held_out"]) * (learnt + own)
+    blocks = len(corpus_of(run).blocks)
+    played = blocks * run["grpo_steps"] * run["grpo_tasks"] / tasks  # of all tasks, by GRPO
+    own = tasks * run["group"] * TOKENS_A_TRAJECTORY
+    trained += played * (learnt + own)
+    looks = 1 + -(-run["grpo_steps"] // run["follow_every"]) if run["grpo_steps"] else 0
+    played += blocks * 2 * looks * run["followed_tasks"] / tasks
+    read += played * REPLIES_OF_CANDIDATE * learnt
+    replies += played * REPLIES_OF_CANDIDATE * tasks * run["group"]
     return _More(round(trained), round(read), round(replies))
 
 
