@@ -139,8 +139,43 @@ def write_prefer_run():
     return _write_prefer_run
 
 
+@pytest.fixture
+def write_repair_run():
+    """The same of a run that repairs; `right` says of the four held-out pairs of a stage whether its reward
+    model is right.
+    """
+    return _write_repair_run
+
+
 def _write_prefer_run(folder: Path, preference="pairs", passes=lambda *_: False, **more) -> Path:
     _write_run(folder, objective="prefer", preference=preference, **more)
+    learns = preference != "none"
+    _write_turns(folder, passes, learns)
+    record = json.loads((folder / "record.json").read_text())
+    stages = [_stage(number, block) for number, block in enumerate(record["blocks"], 1)]
+    record["preferences"] = {"stages": stages if learns else []}
+    (folder / "record.json").write_text(json.dumps(record))
+    return folder
+
+
+def _write_repair_run(
+    folder: Path,
+    lessons="kept+repaired",
+    reward="outcome",
+    passes=lambda *_: False,
+    right=(1, 1, 0, 1),
+    **more,
+) -> Path:
+    _write_run(folder, objective="repair", lessons=lessons, reward=reward, **more)
+    _write_turns(folder, passes, learns=True)
+    record = json.loads((folder / "record.json").read_text())
+    stages = [_repair_stage(n, block, lessons, reward, right) for n, block in enumerate(record["blocks"], 1)]
+    record["repair"] = {"stages": stages}
+    (folder / "record.json").write_text(json.dumps(record))
+    return folder
+
+
+def _write_turns(folder: Path, passes, learns: bool) -> None:
     items = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
     dialogues = dict.fromkeys((item["dialogue_id"], item["block"]) for item in items)
     last, lines = 4, []
@@ -151,17 +186,40 @@ def _write_prefer_run(folder: Path, preference="pairs", passes=lambda *_: False,
             line = {"dialogue_id": name, "step": turn, "block": block, "free": turn == 1, "stage": stage}
             line |= {"moment": moment, "search": search, "passed": passed, "invalid": 1}
             lines.append(line | {"replies": 3 if search == "tree" else 2})
-    learns = preference != "none"
     lines = [line for line in lines if learns or line["moment"] == "after"]
     predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     before = [line for line in predictions if line["stage"] > 0 and learns]
     for name, rows in (("turns", lines), ("before_preferences", before)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    record = json.loads((folder / "record.json").read_text())
-    stages = [_stage(number, block) for number, block in enumerate(record["blocks"], 1)]
-    record["preferences"] = {"stages": stages if learns else []}
-    (folder / "record.json").write_text(json.dumps(record))
-    return folder
+
+
+def _repair_stage(number: int, block: str, lessons: str, reward: str, right) -> dict:
+    means = {"outcome": 0.25, "score": 0.6, "gap": 0.35, "calls": 2.0, "characters": 40.0, "invalid": 0.1}
+    step = {"reward": 0.3, "loss": 0.0, "gradient": 0.1, "groups": 4, "equal_groups": 3, "tokens": 90,
+            "clipped": 0.0, "drift": 1e-6, "measures": means}  # fmt: skip
+    lengths = {"calls": [1, 0, 1, 0], "characters": [1, 1, 0, 0], "failed calls": [0.5] * 4,
+               "regression": [1, 1, 0, 0], "log-probability": [0, 1, 0, 1], "author": [0.5, 0.5, 1, 1],
+               "reward model, shown another task": [0, 1, 0, 1]}  # fmt: skip
+    one = {"repaired": 6, "accepted": 2, "attempts": 10, "edits": 5, "reads gold": False,
+           "failure": {"refused": 4, "not done": 2}, "accepted failure": {"refused": 2}}  # fmt: skip
+    oracle = one | {"accepted": 6, "edits": 12, "reads gold": True,
+                    "accepted failure": {"refused": 4, "not done": 2}}  # fmt: skip
+    return {
+        "stage": number,
+        "blocks": [block],
+        "candidates": {"tasks": 4, "candidates": 12, "distinct": 9, "won": 4, "solved tasks": 2,
+                       "label": {"kept": 3, "low": 1, "wrong": 5}, "mixed tasks": 2},
+        "repairs": {"resample": one, "oracle": oracle},
+        "reward": {"pairs": {"outcome": 8, "repair": 2, "learnt": 6, "tested": 4},
+                   "training": {"cost": {"steps": 2}},
+                   "tested": {"dialogue": ["a", "a", "b", "c"], "kind": ["outcome"] * 3 + ["repair"],
+                              "right": {"reward model": list(right)} | lengths}},
+        "lessons": {"arm": lessons, "repeated repairs": 1, "trajectories": 5, "examples": 12, "distinct": 12,
+                    "training": {"cost": {"steps": 2}}},
+        "grpo": {"reward": reward, "steps": [step, step | {"reward": 0.4}], "seconds": 3.0, "resumed": False,
+                 "seen": [{"taken": taken, "train": means, "held_out": means | {"score": 0.5 + taken / 10}}
+                          for taken in (0, 2)]},
+    }  # fmt: skip
 
 
 def _stage(number: int, block: str) -> dict:

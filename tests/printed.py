@@ -22,9 +22,10 @@ import pandas as pd
 
 from trajnb.machine import ROOT
 from trajnb.records import Run, read_study
-from trajnb.scoring import crossing
+from trajnb.scoring import crossing, repairs
 from trajnb.scoring.answers import answer, unit_of
 from trajnb.scoring.arms import arms_of
+from trajnb.scoring.length import MODEL
 from trajnb.scoring.overview import plan_of
 from trajnb.scoring.paper import results
 from trajnb.scoring.preferences import turns
@@ -190,6 +191,39 @@ def _of_preference(study: str, preference: str) -> list[Run]:
     return [run for run in runs(study) if run.record.parameters.get("preference") == preference]
 
 
+def repairs_accepted(study: str) -> str:
+    """Of every repairer how many repairs were accepted, over stages and runs."""
+    table = repairs.acceptance(runs(study))
+    said = []
+    for row in table[table.failure == "all"].to_dict("records"):
+        marked = " (reads the reference)" if row["reads gold"] else ""
+        said.append(f"{row['repairer']}{marked} {row['accepted']} of {row['repaired']}")
+    return ", ".join(said)
+
+
+def pairs_right(study: str, kind: str) -> str:
+    """How often the reward model and the regression on length are right, of held-out pairs of a kind."""
+    table = repairs.accuracies(runs(study))
+    own = table[table.kind == kind].set_index("name")
+    if own.empty:
+        return "no held-out pair"
+    said = [f"{name} {own.right[name].mean * own.pairs[name]:g}" for name in (MODEL, "regression")]
+    return f"{', '.join(said)} of {own.pairs[MODEL]}"
+
+
+def groups_without_effect(study: str) -> str:
+    """Groups of GRPO whose episodes all earned the same."""
+    steps = repairs.grpo_steps(runs(study))
+    return f"{steps.equal_groups.sum()} of {steps.groups.sum()}"
+
+
+def turns_at_the_end(study: str) -> str:
+    """Held-out turn tasks that runs which repair pass at the end by one greedy chain."""
+    rows = turns(repairs.repairing(runs(study)))
+    rows = rows[rows["last"] & (rows.search == "greedy")]
+    return f"{int(rows.passed.sum())} of {len(rows)}"
+
+
 def bench() -> str:
     """The table of `trajnb bench`: medians over the repeats of every arm of every file."""
     head = (
@@ -218,6 +252,49 @@ def bench_prefer() -> str:
         cells = [arm, str(len(repeats)), f"{of['seconds']:,.1f}", f"{of['cpu_seconds']:,.1f}"]
         cells += [f"{of['tokens']:,}", f"2 x {computed:,}", f"{of['peak_memory_mb'] / 1000:.1f}"]
         lines.append(f"| {' | '.join([*cells, _faster(found['times_as_fast'][arm])])} |")
+    return "\n".join([*lines, "", ""])
+
+
+PEAK = 989e12
+"""Operations a second of an H100 SXM in bfloat16, without sparsity: NVIDIA's data sheet."""
+WANTED = 0.45
+"""Of the peak: what issue and bench page want of a GPU, unmeasured."""
+PRICE = 3.0
+"""EUR for an hour of such a GPU, assumed."""
+SHAPES = {  # of the published configurations
+    "8B (Llama 3.1)": (4096, 14336, 32, 32, 8, 128256),
+    "70B (Llama 3.1)": (8192, 28672, 80, 64, 8, 128256),
+}
+
+
+def on_paper() -> str:
+    """What training a billion tokens would take, once and a thousand times, by counted operations."""
+    from transformers import LlamaConfig
+
+    from trajnb.qlora.plan import operations
+
+    head = (
+        "| model | operations a distinct token | one run, GPU hours, shared | not shared | 1,000 runs, "
+        "GPU hours, shared | EUR |"
+    )
+    lines = ["", head, "| --- " * 6 + "|"]
+    tokens, distinct = 936_675, 241_306  # of all of bfcl's training examples, see above
+    for name, (width, inner, layers, heads, shared, words) in SHAPES.items():
+        config = LlamaConfig(
+            hidden_size=width,
+            intermediate_size=inner,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=shared,
+            vocab_size=words,
+        )
+        # each token looks at a thousand, and one in fifty is supervised
+        each = operations(config, 16, 1000, 1_000_000, 20) / 1000
+        unshared = 1e9 * each / (WANTED * PEAK) / 3600
+        hours = unshared * distinct / tokens
+        cells = [name, f"{each / 1e9:.0f} G", f"{hours:,.1f}", f"{unshared:,.0f}"]
+        cells += [f"{1000 * hours:,.0f}", f"{1000 * hours * PRICE:,.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", ""])
 
 
@@ -260,6 +337,10 @@ FIGURES: dict[str, Callable[..., str]] = {
         paper,
         pairs_learnt,
         turns_passed,
+        repairs_accepted,
+        pairs_right,
+        groups_without_effect,
+        turns_at_the_end,
         bench,
         bench_prefer,
     )

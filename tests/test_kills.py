@@ -37,7 +37,7 @@ COMMON = {
     "epochs": 3, "dialogues_per_step": 1, "learning_rate": 0.01, "lora_dropout": 0.1, "max_new_tokens": 4,
     "stop_targets": True, "condition": "full",
 }  # fmt: skip
-LIMITS = (400, 5_000, 40_000, 150_000, 400_000)
+LIMITS = (400, 2_000, 5_000, 100_000, 200_000)
 """Bytes that a file may have, for a disk that is full at different files of a run."""
 PATIENCE = 1200
 """Seconds that a command may take; on an idle machine each takes a tenth of a minute."""

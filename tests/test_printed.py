@@ -9,6 +9,7 @@ import pytest
 
 from tests import cover, printed
 from trajnb.machine import ROOT
+from trajnb.records import read_run
 from trajnb.scoring.answers import answers
 from trajnb.study.folder import planned_states
 from trajnb.study.pipeline import write_index
@@ -34,6 +35,15 @@ def test_no_figure_stands_where_nothing_computes_it(name):
 def test_a_changed_figure_is_found():
     said = "<!--=level quick canonical full full-->99.9<!--/-->"
     assert printed.printed(said) != said
+
+
+def test_figures_of_repair_are_counts_of_its_records(tmp_path, write_repair_run, monkeypatch):
+    found = [read_run(write_repair_run(tmp_path / "one", passes=lambda block, turn, *_: turn == 0))]
+    monkeypatch.setattr(printed, "runs", lambda study: found)
+    assert printed.repairs_accepted("any") == "resample 8 of 24, oracle (reads the reference) 24 of 24"
+    assert printed.pairs_right("any", "outcome") == "reward model 8, regression 8 of 12"
+    assert printed.groups_without_effect("any") == "24 of 32"
+    assert printed.turns_at_the_end("any") == "12 of 24"
 
 
 @pytest.mark.parametrize("study", REPORTS)

@@ -64,6 +64,7 @@ def test_what_is_imported_is_declared():
         known |= {_requirement(line)[0] for line in PROJECT["optional-dependencies"][extra]}
     known |= {"yaml", "sklearn", "trajnb"}  # the modules of pyyaml and scikit-learn
     brought_along = {"numpy", "pandas", "matplotlib", "PIL"}  # by seaborn
+    brought_along |= {"pyarrow"}  # by datasets
     brought_along |= {"nbformat", "jinja2", "pygments"}  # by nbconvert
     brought_along |= {"tokenizers", "huggingface_hub", "safetensors"}  # by transformers
     brought_along |= {"IPython"}  # by ipykernel
@@ -132,7 +133,7 @@ ARROWS = {
     "objectives": ("known",),
     "formatting": ("known",),
     "world": ("assets", "cache", "formatting", "known"),
-    "corpora": ("assets", "formatting", "hub", "known", "machine", "plain", "world"),
+    "corpora": ("assets", "cache", "formatting", "hub", "known", "machine", "plain", "world"),
     "schema": ("formatting", "objectives", "shapes", "strategies"),
     "textless": ("files", "formatting", "schema"),
     "records": ("files", "formatting", "schema", "shapes", "textless"),
@@ -149,7 +150,7 @@ ARROWS = {
     "explore": ("corpora", "formatting", "known", "records", "scoring", "show"),
     "export": ("corpora", "escaping", "files", "formatting", "records", "schema", "scoring"),
     "run": (
-        "corpora", "files", "formatting", "known", "machine", "objectives", "qlora", "records", "schema",
+        "cache", "corpora", "files", "formatting", "known", "machine", "objectives", "qlora", "records", "schema",
         "scoring",
         "strategies", "world",
     ),

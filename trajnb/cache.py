@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -60,6 +60,21 @@ def build_once(name: str, build: Callable[[Path], None]) -> Path:
             with workplace(cache_folder()) as place:
                 _fill(place, folder, build)
     return folder
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Within, no other process makes `name`, as far as the file system has locks: it waits instead of
+    doing the same work. A cache that cannot be written to locks nothing.
+    """
+    with suppress(OSError):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        with suppress(OSError):
+            number = hashlib.sha256(name.encode()).hexdigest()[:2]  # at most 256 files in all
+            file = held.enter_context(open(cache_folder() / f".making-{number}", "ab"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _fill(place: Path, folder: Path, build: Callable[[Path], None]) -> None:

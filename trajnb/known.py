@@ -2,9 +2,10 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from typing import Protocol
 
 from trajnb.plain import parse_yaml
 
@@ -25,6 +26,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     short = str(name)[:80]  # the search takes the square of its length
     near = difflib.get_close_matches(short, [str(word) for word in known], n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+class Heeding(Protocol):
+    """A way of learning that some parameters are for: a strategy, an objective."""
+
+    heeds: Sequence[str]
+
+
+def unheeded_by(own: Heeding, ways: Iterable[Heeding]) -> set[str]:
+    """The parameters that other ways than `own` heed, and it does not."""
+    return {name for way in ways for name in way.heeds if name not in own.heeds}
 
 
 def as_kind(value: object, kind: str) -> object | None:

@@ -132,6 +132,12 @@ class Record:
     with counts of its trees and pairs and what training on these took and said, step by step. Empty
     for other objectives and in an older record.
     """
+    repair: dict
+    """What a run of objective `repair` learnt from, see `run.repair`: its stages in their order, each
+    with counts of its candidates and repairs, what its reward model, the training on trajectories and
+    GRPO took, and what the reward model says of held-out pairs. The steps of GRPO are no part of
+    `steps`. Empty for other objectives and in an older record.
+    """
     resumed: bool
     """A kill cut the training: its seconds count from the last checkpoint on."""
     peak_memory_mb: float
@@ -291,7 +297,7 @@ class PlayedTurn(TypedDict):
     """Any call that does no harm passes it: scores are given with and without such tasks."""
     stage: int
     moment: str
-    """`before` the stage's preferences were learnt, or `after`; before training it is `after`."""
+    """`before` the second part of the stage, preferences or repair, or `after`; before training it is `after`."""
     search: str
     """`greedy`, one chain of the likeliest replies, or `tree`, DFSDT."""
     passed: bool
@@ -310,8 +316,8 @@ BESIDE = {
     TURNS: PlayedTurn,
 }
 """The files beside a record, and what a line of each, or the whole of it, is: of runs that learn to
-stop, or are rolled out, and of runs that learn preferences, which ask every item, at every stage and
-evaluation condition, before these too.
+stop, or are rolled out, and of runs whose stages have two ends (objectives `prefer` and `repair`), which
+ask every item, at every stage and evaluation condition, before the second part too.
 """
 
 
@@ -339,7 +345,7 @@ _OLDER_PARAMETERS = {
     "objective": USUAL.name,
 }
 _LATER_KEYS = {"stages", "steps", "flops", "resumed", "cut_turns", "scores_only", "leaks"}
-_LATER_KEYS |= {"preferences"}
+_LATER_KEYS |= {"preferences", "repair"}
 _GONE_PARAMETERS = ("data_seed",)  # it was always the seed
 
 
@@ -357,6 +363,7 @@ def upgrade(record: Mapping) -> dict:
         "scores_only": False,
         "leaks": {},
         "preferences": {},
+        "repair": {},
     }
     today = condition_of_today(record["parameters"])
     return (

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from trajnb.known import check_known
+from trajnb.known import check_known, unheeded_by
 
 
 @dataclass(frozen=True)
@@ -193,5 +193,4 @@ def strategy_of(parameters: Mapping) -> Strategy:
 
 def unheeded(parameters: Mapping) -> set[str]:
     """The parameters that shape runs of other strategies only, and so do not shape this run."""
-    own = strategy_of(parameters)
-    return {name for one in _ALL for name in one.heeds if name not in own.heeds}
+    return unheeded_by(strategy_of(parameters), _ALL)

@@ -73,10 +73,14 @@ def _counts_of(account: object) -> object:
 
 def without_folders(parameters: Mapping) -> dict:
     """The parameters without any folder of this machine."""
-    folders = ("run_folder", "zero_shot_folder", "preferences_folder")
+    folders = ("run_folder", "zero_shot_folder", "preferences_folder", "repair_folder")
     gone = {key: "" for key in folders if key in parameters}
-    model = {"model": name_of_model(parameters["model"])} if "model" in parameters else {}
-    return at_home(dict(parameters)) | gone | model
+    models = {
+        key: name_of_model(parameters[key])
+        for key in ("model", "repair_model")
+        if parameters.get(key)
+    }
+    return at_home(dict(parameters)) | gone | models
 
 
 def name_of_model(model: str) -> str:

@@ -1,7 +1,10 @@
 """Donors of placebos, and what they give away."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from trajnb.formatting.calls import render
 from trajnb.formatting.conditions import CUES
 from trajnb.formatting.dialogue import Call, Corpus, Dialogue, Turn
 from trajnb.formatting.examples import build_examples, donors, possible, steps
@@ -84,3 +87,38 @@ def test_the_plain_cue_makes_stripped_prompts_of_a_turn_the_same(bfcl):
     with pytest.raises(ValueError, match="cue"):
         build_examples(bfcl, "full", "train", cue="none")
     assert next(steps(TRIP)).history.ordinal == 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("xyz"), st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3)))),
+        max_size=12,
+    )
+)
+def test_donors_are_those_that_a_look_at_every_pair_finds(drawn):
+    dialogues = [
+        dialogue(str(number), block, *((Call(name), "r" * size) for name, size in calls))
+        for number, (block, calls) in enumerate(drawn)
+    ]
+    for condition in ("placebo", "placebo-near"):
+        found = {name: donor.id for name, donor in donors(dialogues, condition).items()}
+        assert found == _donors_of_every_pair(dialogues, near=condition == "placebo-near")
+
+
+def _donors_of_every_pair(dialogues, near):
+    made = {d.id: {render(turn.call) for turn in d.turns if turn.call} for d in dialogues}
+    length = {
+        d.id: sum(len(turn.text) for turn in d.turns if turn.call) + sum(map(len, made[d.id]))
+        for d in dialogues
+    }
+    found = {}
+    for one in dialogues:
+        unlike = {}
+        for other in dialogues:
+            if made[other.id] and other.id != one.id and (near or other.block != one.block):
+                shared = not made[one.id].isdisjoint(made[other.id])
+                distance = abs(length[other.id] - length[one.id])
+                unlike[near and other.block != one.block, shared, distance, other.id] = other.id
+        if unlike:
+            found[one.id] = unlike[min(unlike)]
+    return found

@@ -124,6 +124,9 @@ def test_arms_have_as_many_examples():
     table = arms["kept"].dataset()
     assert len(table) == 5 and {"prompt", "completion", "task"} <= set(table.column_names)
     assert equal_arms({}, FULL) == {}
+    for count, distinct in ((4, 3), (2, 2)):
+        told = equal_arms({"gold": [TWO]}, FULL, examples=count)["gold"]
+        assert (len(told.rows), told.distinct) == (count, distinct), "as many as another arm says"
 
 
 def test_an_arm_with_nothing_to_learn_is_named():

@@ -16,6 +16,7 @@ from trajnb.qlora.chat import Encoded
 from trajnb.qlora.head import (
     NAME,
     add_reward,
+    drop_reward,
     encode_trajectory,
     load_reward,
     reward_batch,
@@ -307,3 +308,20 @@ def test_bad_input(model, trajectories, tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match="delete it and train one again"):
         load_reward(model, tmp_path)
+
+
+def test_dropped_it_leaves_the_policy_as_it_was(model, trajectories):
+    names = [name for name, _ in model.named_parameters()]
+    trained = [weight.requires_grad for weight in model.parameters()]
+    before = adapter_weights(model)
+    add_reward(model, seed=0)
+    found = scores(model, trajectories, DIALOGUES, 200)
+    drop_reward(model)
+    assert [name for name, _ in model.named_parameters()] == names
+    assert [weight.requires_grad for weight in model.parameters()] == trained
+    after = adapter_weights(model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    drop_reward(model)  # nothing is there, and nothing happens
+    add_reward(model, seed=0)
+    assert scores(model, trajectories, DIALOGUES, 200) == pytest.approx(found, abs=1e-6)
+    drop_reward(model)

@@ -16,15 +16,13 @@ from trajnb.qlora.grpo import GrpoRecipe, add_gradient, prepare
 from trajnb.qlora.head import add_reward
 from trajnb.qlora.rounds import train_grpo
 from trajnb.qlora.sample import Sampled
+from trajnb.run import episodes, judges
 from trajnb.scoring.length import Regression
 from trajnb.scoring.reward import Standard, standard
+from trajnb.world import candidates
 from trajnb.world.sandbox import Sandbox
 from trajnb.world.trees import Said
 from trajnb.world.turns import turn_tasks
-
-candidates = pytest.importorskip("trajnb.world.candidates", reason="candidates are not merged yet")
-episodes = pytest.importorskip("trajnb.run.episodes")
-judges = pytest.importorskip("trajnb.run.judges")
 
 PLAYING = episodes.Playing(tasks_per_step=2, group=4, max_new_tokens=8)
 SHORT = replace(PLAYING, group=2, most_moves=2)

@@ -15,7 +15,8 @@ from trajnb.objectives import PREFERENCES
 from trajnb.qlora import model as models
 from trajnb.qlora.pairs import log_probabilities, log_ratios
 from trajnb.run import answer, ask, grow, homes, learn, prefer, prepare
-from trajnb.run.preferences import PreferSettings, settings_class
+from trajnb.run.by_objective import settings_class
+from trajnb.run.preferences import PreferSettings
 from trajnb.run.settings import Settings
 from trajnb.run.train import train
 from trajnb.scoring import continual

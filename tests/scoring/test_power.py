@@ -41,6 +41,7 @@ STUDIES = [
     ("api_bank_qwen", 52, 0.5, 1),
     ("crossing_api_bank", 26, 0.5, 1),
     ("prefer", 40, 0.64, 1),  # of bfcl's 1,142 calls there are 731 turn tasks
+    ("repair", 40, 0.64, 1),
 ]
 
 

@@ -161,10 +161,12 @@ def test_the_explorer_is_used_in_jupyterlab_light_and_dark(opened):
     assert gold < arms[0] < arms[1]
     assert "stripped" in page.locator(".trajnb.figure svg text").all_text_contents()
     check_contrasts(page)
+    ink = page.locator(".trajnb.figure svg text").first
+    before = ink.evaluate("node => getComputedStyle(node).fill")
     page.evaluate("jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
     page.wait_for_selector("body[data-jp-theme-light='false']", state="attached")
     check_contrasts(page)
-    assert "invert" in page.evaluate("getComputedStyle(document.querySelector('.trajnb.figure svg')).filter")
+    assert ink.evaluate("node => getComputedStyle(node).fill") != before
 
 
 def test_in_a_notebook_that_is_not_trusted_counts_and_answers_stand(opened):

@@ -159,6 +159,21 @@ def test_evaluation_of_runs_that_learn_preferences(tmp_path, write_prefer_run):
     assert "No family of tests was declared" not in html and ">nan" not in html
 
 
+def test_evaluation_of_runs_that_repair_beside_others(tmp_path, write_repair_run, write_prefer_run):
+    for name in ("kept+repaired", "kept"):
+        write_repair_run(tmp_path / "runs" / name, name, passes=lambda block, turn, *_: turn == 0)
+    write_prefer_run(tmp_path / "runs" / "pairs")
+    (tmp_path / "study.yaml").write_text(
+        "runs: {}\nfamily: {measures: [passed], effects: [kept]}\nprimary: passed\n"
+    )
+    html = page(tmp_path, "03_evaluate")
+    assert_self_contained(html)
+    for words in ("<h2>Repaired trajectories and rewards</h2>", "primary measure is turn tasks passed by",
+                  "kept+repaired minus kept, turn tasks", "What an objective does to the stream",
+                  "yes, an upper bound"):  # fmt: skip
+        assert words in html, words
+
+
 def test_evaluation_of_no_run_says_so(tmp_path):
     for name in ("03_evaluate", "07_details"):
         with pytest.raises(papermill.PapermillExecutionError, match="no finished run"):

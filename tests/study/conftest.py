@@ -43,7 +43,8 @@ record = {
 (folder / "record.json").write_text(json.dumps(record))
 """,
 ]
-PREFER = [f"{TRAIN[0].strip()}\nobjective: str = 'prefer'  # sft | prefer", *TRAIN[1:]]
+PREFER = [f"{TRAIN[0].strip()}\nobjective: str = 'prefer'  # sft | prefer | repair", *TRAIN[1:]]
+REPAIR = [PREFER[0].replace("= 'prefer'", "= 'repair'"), *TRAIN[1:]]
 INSPECT = ["seed: int = 5\ndialogue: str = ''", "assert seed == 0, seed"]
 ROLLOUT = ["run_folder: str = ''\nrollout_dialogues: int = 1\nrollout_calls: int = 12", "1"]
 EVALUATE = [
@@ -63,6 +64,7 @@ def notebooks(tmp_path_factory):
         "03_evaluate": EVALUATE,
         "04_rollout": ROLLOUT,
         "05_prefer": PREFER,
+        "06_repair": REPAIR,
         "07_details": EVALUATE,
     }
     for name, cells in stubs.items():

@@ -57,10 +57,14 @@ def test_dry_run_shows_the_grid_and_writes_nothing(trajnb, params, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_dry_run_prepares_runs_that_learn_preferences(trajnb, tmp_path):
-    common = {"corpus": "sample", "model": "tiny", "objective": "prefer", "stop_targets": True}
-    path = tmp_path / "prefer.yaml"
-    path.write_text(yaml.safe_dump({"common": common, "runs": [{"preference": ["pairs", "none"]}]}))
+@pytest.mark.parametrize(
+    "objective, arms",
+    [("prefer", {"preference": ["pairs", "none"]}), ("repair", {"lessons": ["kept", "gold"]})],
+)
+def test_dry_run_prepares_runs_whose_stages_have_two_ends(trajnb, tmp_path, objective, arms):
+    common = {"corpus": "sample", "model": "tiny", "objective": objective, "stop_targets": True}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"common": common, "runs": [arms]}))
     result = trajnb("run", path, "--out", tmp_path / "out", "--dry-run")
     assert result.exit_code == 0, result.output
     assert "Prepared: nothing of it would be refused." in result.output
@@ -161,6 +165,13 @@ def test_a_cost_grows_with_what_is_trained_and_read(params):
     assert pairs.trained > none.trained == one.trained and pairs.read > none.read > one.read
     assert estimate(preferring | {"preference_epochs": 2}).trained > pairs.trained
     assert estimate(preferring | {"budget": 40}).read > pairs.read
+    repairing = full | {"objective": "repair", "stop_targets": True}
+    repaired = estimate(repairing)
+    assert repaired.trained > one.trained and repaired.read > one.read
+    for more in ("candidates", "grpo_steps", "lesson_epochs", "reward_epochs"):
+        assert estimate(repairing | {more: 5}).trained > repaired.trained, more
+    for more in ({"attempts": 5}, {"repairers": ["self", "resample"]}, {"lessons": "resampled"}):
+        assert estimate(repairing | more).read > repaired.read, more
 
 
 def test_corpus_prints_its_account(trajnb):
@@ -242,6 +253,51 @@ def test_a_name_that_the_terminal_cannot_show_is_printed_all_the_same(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert rb"\u5929\u6c14: train_dialogues 3" in done.stdout
+
+
+def test_a_dry_run_tells_what_was_counted_and_measured(trajnb, tmp_path, monkeypatch):
+    """With the speed of a machine, hours and money; the same tokens as a run then learns from."""
+    from trajnb.run import calibrate
+    from trajnb.run.prepare import count_examples
+    from trajnb.run.preferences import settings_class
+    from trajnb.study.grid import expand
+    from trajnb.study.params import read_params
+    from trajnb.study.pipeline import schema
+
+    path = tmp_path / "small.yaml"
+    path.write_text("common: {corpus: sample, model: tiny, epochs: 2}\nruns: [{condition: [full]}]")
+    parameters = schema(cli.NOTEBOOKS)
+    (run,) = expand(read_params(path, parameters), parameters).values()
+    counts = count_examples(settings_class(run).of(run))["full", "train"]
+    monkeypatch.setattr(calibrate, "kept", lambda *_: None)
+    before = trajnb("run", path, "--dry-run", "--out", tmp_path / "out", "--price", "2").output
+    assert f"{2 * counts.tokens:,}" in before and f"{2 * counts.distinct:,}" in before
+    assert "trajnb calibrate tiny" in before and "EUR" in before
+    speed = calibrate.Speed("tiny", "auto", "here", "today", 3600.0, 1e9, 1e9, 0.0)
+    monkeypatch.setattr(calibrate, "kept", lambda *_: speed)
+    after = trajnb("run", path, "--dry-run", "--out", tmp_path / "out", "--price", "2").output
+    cells = next(line for line in after.splitlines() if "waiting" in line).split()
+    assert "measured here at today" in after and float(cells[-1]) >= 2.0, after
+
+
+def test_calibration_measures_and_is_kept(tmp_path, monkeypatch):
+    from trajnb.run import calibrate
+    from trajnb.run.calibrate import config_of, kept
+
+    monkeypatch.setattr(calibrate, "_file", lambda *_: tmp_path / "speed.json")
+    monkeypatch.setattr(calibrate, "SECONDS", 1.0)
+    assert kept("tiny", "", "auto") is None
+    measured = calibrate.calibrate("tiny", say=lambda text: None)
+    assert kept("tiny", "", "auto") == measured
+    assert min(measured.train, measured.read, measured.load) > 0 and measured.written >= 0
+    counts = calibrate.Counts(10, 0, 5000, 1000, 500_000, 100, "")
+    twice = calibrate.Counts(20, 0, 10_000, 2000, 1_000_000, 200, "")
+    config = config_of("tiny")
+    one, two = (measured.seconds_to_train(config, 16, some) for some in (counts, twice))
+    assert two == pytest.approx(2 * one) and one > 0
+    assert measured.seconds_to_ask(config, counts) < measured.seconds_to_ask(config, twice)
+    (tmp_path / "speed.json").write_text("{}")
+    assert kept("tiny", "", "auto") is None
 
 
 def test_a_study_is_not_run_by_several_processes(trajnb, params, tmp_path, monkeypatch):

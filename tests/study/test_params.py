@@ -187,6 +187,15 @@ def test_a_family_can_be_of_preferences_but_of_one_kind_alone(read):
         read(text.format("novel", "none"))
 
 
+def test_a_family_can_be_of_repair(read):
+    text = "family: {{measures: [{}], effects: [gold, {}]}}\nprimary: passed\nruns: [{{}}]"
+    assert read(text.format("passed", "outcome+rm")).family["effects"] == ["gold", "outcome+rm"]
+    with pytest.raises(ValueError, match="unknown 'training@full'.*known: before repair, kept, gold"):
+        read(text.format("passed", "training@full"))
+    with pytest.raises(ValueError, match="unknown 'found'.*known: passed, exact"):
+        read(text.format("found", "kept"))
+
+
 FAMILY = "family: {measures: [novel, logp], effects: [training@full, content]}\nruns: [{}]\n"
 
 

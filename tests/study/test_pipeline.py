@@ -76,7 +76,7 @@ def test_a_run_folder_holds_what_papermill_takes(first):
     for name, run in runs.items():
         folder = out / "runs" / name
         folders = {"run_folder": str(folder), "zero_shot_folder": str(out / "zero_shot")}
-        others = {"objective", "rollout_dialogues", "rollout_calls"}  # of 05_prefer and 04_rollout
+        others = {"objective", "rollout_dialogues", "rollout_calls"}  # of 05_prefer, 06_repair and 04_rollout
         own = {known: value for known, value in run.items() if known not in others}
         assert yaml.safe_load((folder / "parameters.yaml").read_text()) == own | folders
         assert (folder / "02_train.html").is_file() and "» block 1 of 2" in (folder / "log.txt").read_text()
@@ -84,16 +84,20 @@ def test_a_run_folder_holds_what_papermill_takes(first):
 
 def test_a_run_is_trained_by_the_notebook_of_its_objective(notebooks, tmp_path):
     plain = {name: one.default for name, one in pipeline.schema(notebooks).items()}
-    runs = {"one": plain, "other": plain | {"objective": "prefer"}}
+    runs = {"one": plain} | {name: plain | {"objective": name} for name in ("prefer", "repair")}
     place, states = pipeline.Place(tmp_path, notebooks), dict.fromkeys(runs, "waiting")
     found = {}
     for part in pipeline.PARTS:
         if part.trains:
             (found[part.notebook],) = pipeline.jobs_of(part, place, runs, states)
-    assert (found[pipeline.TRAIN].name, found[pipeline.PREFER].name) == ("one", "other")
-    told = found[pipeline.PREFER].parameters
-    assert told["objective"] == "prefer" and told["preferences_folder"] == str(tmp_path / "preferences")
-    assert "preferences_folder" not in found[pipeline.TRAIN].parameters
+    names = {pipeline.TRAIN: "one", pipeline.PREFER: "prefer", pipeline.REPAIR: "repair"}
+    assert {notebook: job.name for notebook, job in found.items()} == names
+    told = {notebook: job.parameters for notebook, job in found.items()}
+    shared = {pipeline.PREFER: "preferences", pipeline.REPAIR: "repair"}
+    for notebook, folder in shared.items():
+        assert told[notebook]["objective"] == names[notebook]
+        assert told[notebook][f"{folder}_folder"] == str(tmp_path / folder)
+        assert f"{folder}_folder" not in told[pipeline.TRAIN]
 
 
 def test_the_pages_of_the_study_are_there(first):

@@ -12,6 +12,7 @@ from pathlib import Path
 from trajnb.assets import ASSETS, AssetError, cache_folder
 from trajnb.corpora import api_bank, bfcl, clusters, jsonl, splits
 from trajnb.corpora import blocks as block_rules
+from trajnb.corpora.kept import read_once
 from trajnb.corpora.storage import content_hash, dump, read_dialogues, write_dialogues
 from trajnb.formatting import arguments, calls, conditions
 from trajnb.formatting.dialogue import NO_FOLD, Corpus, CorpusChoice, Dialogue, hub_id
@@ -57,7 +58,8 @@ def corpus_of(parameters: Mapping, count_tokens: Callable[[str], int] | None = N
     unpinned = choice.corpus == "jsonl" and hub_id(f"{path}@main") and not resolve(path).exists()
     if path and not (hub_id(path) or unpinned):
         choice = replace(choice, corpus_path=str(resolve(path)))
-    return _cached(choice, count_tokens)
+    counts = choice.blocks == "balanced"  # nothing else of a corpus depends on tokens
+    return _cached(choice, count_tokens if counts else None)
 
 
 def corpora_of(chosen: Mapping[str, Mapping]) -> dict[str, Corpus]:
@@ -76,7 +78,7 @@ def corpora_of(chosen: Mapping[str, Mapping]) -> dict[str, Corpus]:
 
 @cache
 def _cached(choice: CorpusChoice, count_tokens: Callable[[str], int] | None) -> Corpus:
-    return load_chosen(choice, count_tokens)
+    return read_once(choice, lambda chosen: load_chosen(chosen, count_tokens))
 
 
 def load_chosen(choice: CorpusChoice, count_tokens: Callable[[str], int] | None = None) -> Corpus:

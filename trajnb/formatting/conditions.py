@@ -205,7 +205,22 @@ def _request(text: str) -> tuple[str, str]:
     return "request", f"{REQUEST_PREFIX} {text}"
 
 
+_written: dict[int, tuple[Turn, list[tuple[str, str]]]] = {}
+
+
 def _write(turn: Turn) -> list[tuple[str, str]]:
+    """The lines of a turn, each with its kind; of the last turns they are kept, for every later prompt
+    of a dialogue has them again.
+    """
+    kept = _written.get(id(turn))
+    if kept is None or kept[0] is not turn:
+        if len(_written) >= 1000:
+            _written.clear()
+        kept = _written[id(turn)] = turn, _lines_of(turn)
+    return kept[1]
+
+
+def _lines_of(turn: Turn) -> list[tuple[str, str]]:
     if turn.call is not None:
         return [_request(render(turn.call)), ("response", f"API-Response: {turn.text}")]
     if turn.request:

@@ -3,7 +3,7 @@ corpus of these.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -143,7 +143,7 @@ class Corpus:
 
     name: str
     blocks: tuple[str, ...]
-    dialogues: tuple[Dialogue, ...]
+    dialogues: Sequence[Dialogue]
     held_out: frozenset[str]  # dialogue ids
     account: dict  # what was counted, see `corpora.load`
     hash: str  # sha256 over the documents setting, the dialogues and the split

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
-from datasets import Dataset
+from datasets import Dataset, Features, Value, concatenate_datasets
 
 from trajnb.formatting.calls import NO_CALL, REQUEST_PREFIX, render
 from trajnb.formatting.conditions import (
@@ -21,6 +21,7 @@ from trajnb.formatting.conditions import (
     paper_messages,
 )
 from trajnb.formatting.dialogue import Call, Corpus, Dialogue, Turn
+from trajnb.formatting.donors import donors
 from trajnb.known import check_known
 
 STRATA = (
@@ -37,6 +38,32 @@ STRATA = (
 CountTokens = Callable[[Sequence[Mapping[str, str]]], int]
 
 
+_MESSAGES = [{"role": Value("string"), "content": Value("string")}]
+FEATURES = Features(
+    {
+        "prompt": _MESSAGES,
+        "completion": _MESSAGES,
+        "dialogue_id": Value("string"),
+        "step": Value("int64"),
+        "block": Value("string"),
+        "split": Value("string"),
+        "target": Value("string"),
+        "turn": Value("int64"),
+        "ordinal": Value("int64"),
+        "same_prompt": Value("bool"),
+        "answerable": Value("bool"),
+        "response_only": Value("bool"),
+        "name_response_only": Value("bool"),
+        "seen_target": Value("bool"),
+        "shared_api": Value("bool"),
+        "prompt_characters": Value("int64"),
+        "cut_turns": Value("int64"),
+        "gold": Value("string"),
+    }
+)
+"""The columns of examples, see `build_examples`."""
+BATCH = 1000
+"""Rows that are dicts at a time."""
 FORMATS = ("own", "paper")
 TARGETS = {"api": "call", "ai": "response", "end": "stop"}
 
@@ -117,39 +144,6 @@ def ends(dialogue: Dialogue, donor: Dialogue | None = None) -> Iterator[Step]:
         yield replace(step, step=number, history=replace(step.history, ordinal=len(calls) + 1))
 
 
-def donors(dialogues: Sequence[Dialogue], condition: str = "placebo") -> dict[str, Dialogue]:
-    """For every dialogue, by id, the one whose calls stand in a placebo of it; none where there is
-    no such one.
-
-    For `placebo` it is of another block, and of one block alone nothing has a donor; for
-    `placebo-near` of the same block as far as there is another. Then: without a call that the
-    dialogue makes too, as far as there is such, and of the most similar length of calls and
-    responses. `dialogues` are those of one side of a split.
-    """
-    near = condition == "placebo-near"
-    made = {d.id: {render(turn.call) for turn in d.turns if turn.call} for d in dialogues}
-    lengths = {
-        d.id: sum(len(turn.text) for turn in d.turns if turn.call) + sum(map(len, made[d.id]))
-        for d in dialogues
-    }
-
-    def unlike(one: Dialogue, other: Dialogue) -> tuple:
-        shared = not made[one.id].isdisjoint(made[other.id])
-        return near and other.block != one.block, shared, abs(lengths[other.id] - lengths[one.id]), other.id
-
-    willing = [dialogue for dialogue in dialogues if made[dialogue.id]]
-    found = {}
-    for one in dialogues:
-        others = [
-            other
-            for other in willing
-            if other.id != one.id and (near or other.block != one.block)
-        ]
-        if others:
-            found[one.id] = min(others, key=lambda other: unlike(one, other))
-    return found
-
-
 def possible(corpus: Corpus) -> tuple[str, ...]:
     """The conditions that a corpus can be shown under: a placebo needs donors on both sides of the
     split, `placebo` those of another block.
@@ -221,6 +215,36 @@ def build_examples(
         ValueError: an unknown condition, split or format, or an example that does not fit, by
             dialogue and step.
     """
+    found = example_rows(
+        corpus,
+        condition,
+        split,
+        max_length=max_length,
+        count_tokens=count_tokens,
+        prompt_format=prompt_format,
+        cue=cue,
+        responses=responses,
+        stops=stops,
+    )
+    parts = []
+    while batch := list(islice(found, BATCH)):  # as dicts all of them would take ten times the memory
+        parts.append(Dataset.from_list(batch, features=FEATURES))
+    return concatenate_datasets(parts) if parts else Dataset.from_list([])
+
+
+def example_rows(
+    corpus: Corpus,
+    condition: str,
+    split: str,
+    *,
+    max_length: int | None = None,
+    count_tokens: CountTokens | None = None,
+    prompt_format: str = "own",
+    cue: str = "ordinal",
+    responses: bool = False,
+    stops: bool = False,
+) -> Iterator[dict]:
+    """The rows of `build_examples`, one after another; arguments and errors as there."""
     for value, known, what in (
         (condition, CONDITIONS, "condition"),
         (split, ("train", "held_out"), "split"),
@@ -235,7 +259,6 @@ def build_examples(
     seen = {step.gold for dialogue in train for step in steps(dialogue)}
     learnt_in = blocks_of_apis(train)
     with_responses = responses and split == "train"
-    rows = []
     donor_of = donors(side, condition) if condition in PLACEBOS else {}
     for dialogue in side:
         for step in (ends if stops else steps)(dialogue, donor_of.get(dialogue.id)):
@@ -245,30 +268,27 @@ def build_examples(
             prompt, cut_turns = _fit(
                 step, condition, completion, max_length, count_tokens, prompt_format, cue
             )
-            rows.append(
-                {
-                    "prompt": prompt,
-                    "completion": completion,
-                    "dialogue_id": dialogue.id,
-                    "step": step.step,
-                    "block": dialogue.block,
-                    "split": split,
-                    "target": TARGETS[step.target.role],
-                    "turn": step.turn,
-                    "ordinal": step.history.ordinal,
-                    "same_prompt": all(turn.role != "api" for turn in step.history.turns),
-                    "answerable": not step.history.needed,
-                    "response_only": step.call is not None and is_response_only(step),
-                    "name_response_only": step.call is not None and is_name_response_only(step),
-                    "seen_target": step.gold in seen,
-                    "shared_api": step.call is not None
-                    and bool(learnt_in.get(step.call.name, set()) - {dialogue.block}),
-                    "prompt_characters": _characters(step.history),
-                    "cut_turns": cut_turns,
-                    "gold": step.gold,
-                }
-            )
-    return Dataset.from_list(rows)
+            yield {
+                "prompt": prompt,
+                "completion": completion,
+                "dialogue_id": dialogue.id,
+                "step": step.step,
+                "block": dialogue.block,
+                "split": split,
+                "target": TARGETS[step.target.role],
+                "turn": step.turn,
+                "ordinal": step.history.ordinal,
+                "same_prompt": all(turn.role != "api" for turn in step.history.turns),
+                "answerable": not step.history.needed,
+                "response_only": step.call is not None and is_response_only(step),
+                "name_response_only": step.call is not None and is_name_response_only(step),
+                "seen_target": step.gold in seen,
+                "shared_api": step.call is not None
+                and bool(learnt_in.get(step.call.name, set()) - {dialogue.block}),
+                "prompt_characters": _characters(step.history),
+                "cut_turns": cut_turns,
+                "gold": step.gold,
+            }
 
 
 def blocks_of_apis(dialogues: Iterable[Dialogue]) -> dict[str, set[str]]:
@@ -353,6 +373,9 @@ def _fit(
     if max_length is None:
         return written(step.history), 0
     name = f"dialogue {step.dialogue_id}, step {step.step}, condition {condition!r}"
+    whole = written(step.history)
+    if count_tokens([*whole, *completion]) <= max_length:
+        return whole, 0
     if (length := count_tokens(completion)) > max_length:
         raise ValueError(
             f"{name}: the completion alone has {length} tokens, over max_length {max_length}"

@@ -138,22 +138,26 @@ def _in_place_of(repaired: Sequence[Lesson], further: Iterable[Lesson]) -> list[
     return [one for one in (lesson or next(others, None) for lesson in found) if one is not None]
 
 
-def equal_arms(arms: Mapping[str, Sequence[Lesson]], wording: Wording) -> dict[str, Arm]:
-    """The examples of every arm, each with as many as the largest: smaller ones begin anew, and
-    the last round of one may end within a trajectory. With as many examples, and a step of so many
-    of them, all take as many steps.
+def equal_arms(
+    arms: Mapping[str, Sequence[Lesson]], wording: Wording, examples: int | None = None
+) -> dict[str, Arm]:
+    """The examples of every arm, each with as many: smaller ones begin anew, and the last round of
+    one may end within a trajectory. With as many examples, and a step of so many of them, all take
+    as many steps.
+
+    `examples`: how many, where another arm says it; by default as many as the largest has.
     """
     rows = {}
     for name, lessons in arms.items():
         rows[name] = [row for lesson in lessons for row in trajectory_rows(lesson, wording)]
         if not rows[name]:
             raise ValueError(f"arm {name!r} has no trajectory to learn")
-    most = max(map(len, rows.values()), default=0)
+    most = max(map(len, rows.values()), default=0) if examples is None else examples
     return {
         name: Arm(
             rows=tuple(islice(cycle(rows[name]), most)),
             lessons=len(lessons),
-            distinct=len(rows[name]),
+            distinct=min(len(rows[name]), most),
         )
         for name, lessons in arms.items()
     }

@@ -33,6 +33,11 @@ from trajnb.qlora.trie import Segment, Span, Trie
 NAME = "trie"
 """The name under which models are loaded: `attn_implementation=NAME`."""
 
+UNREAD = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+"""What stands as `attention_mask` beside a layout, which says who sees whom: of a mask with four
+dimensions transformers makes none of its own, which would be (1, 1, n, n) and read by nobody.
+"""
+
 Store = dict[int, tuple[torch.Tensor, torch.Tensor]]
 """Keys and values by layer, each (1, key/value heads, tokens, head width)."""
 

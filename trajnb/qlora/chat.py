@@ -191,6 +191,19 @@ def _text(
     """The same in a form that the template takes; with `add_generation_prompt` all that is written
     before an answer.
     """
+    said = tuple((one["role"], one["content"]) for one in messages)
+    return _text_of(tokenizer, tokenizer.get_chat_template(), said, add_generation_prompt)
+
+
+@lru_cache(maxsize=4)  # what is counted is encoded next
+def _text_of(
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    said: tuple[tuple[str, str], ...],
+    add_generation_prompt: bool,
+) -> str:
+    """`said`: role and content of every message. `template` is the tokenizer's."""
+    messages = [{"role": role, "content": content} for role, content in said]
     known = habits(tokenizer)
     if known.folds:
         messages = _folded(messages)
@@ -205,10 +218,6 @@ def _text(
     return text + (known.lead if add_generation_prompt else "")
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return control.tokens(tokenizer, text)
-
-
 def text_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], stopped: bool) -> str:
     """What generated tokens say; where they `stopped`, the last one is the end token."""
     return tokenizer.decode(tokens[:-1] if stopped else tokens, skip_special_tokens=True)
@@ -220,9 +229,10 @@ def chat_tokens(
     """Token ids of `messages` under the tokenizer's chat template, with `add_generation_prompt` of
     all that a model reads before it answers.
     """
-    return _tokens(tokenizer, _text(tokenizer, messages, add_generation_prompt))
+    return control.tokens(tokenizer, _text(tokenizer, messages, add_generation_prompt))
 
 
+@lru_cache(maxsize=8)
 def count_text(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
     """The function that `formatting.load_corpus` takes: text -> number of tokens."""
     return lambda text: len(control.tokens(tokenizer, control.marked(tokenizer, text)))
@@ -233,8 +243,9 @@ def count_tokens(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Mappi
     return lambda messages: len(chat_tokens(tokenizer, messages))
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, row: Mapping) -> Encoded:
-    """One row of examples (`prompt` and `completion`, lists of messages) as tokens.
+def encode(tokenizer: PreTrainedTokenizerBase, row: Mapping, by_line: bool = True) -> Encoded:
+    """One row of examples (`prompt` and `completion`, lists of messages) as tokens, read line by line
+    where the tokenizer allows it, see `lines`.
 
     The completion ends with the token that ends an answer, see `Habits`; what a template writes after
     it is left out. What is learnt follows the very tokens that are asked with: where a template
@@ -245,12 +256,14 @@ def encode(tokenizer: PreTrainedTokenizerBase, row: Mapping) -> Encoded:
     message, for many templates (SmolLM2's, Qwen2's) then write one of their own.
     """
     try:
-        return _encode(tokenizer, row["prompt"], row["completion"])
+        return _encode(tokenizer, row["prompt"], row["completion"], by_line)
     except ValueError as error:
         raise ValueError(f"dialogue {row['dialogue_id']}, step {row['step']}: {error}") from error
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, prompt: Messages, completion: Messages) -> Encoded:
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, prompt: Messages, completion: Messages, by_line: bool
+) -> Encoded:
     if prompt[0]["role"] != "system":
         raise ValueError(
             "the prompt has no system message, and the chat template may write one of its own: begin "
@@ -262,9 +275,10 @@ def _encode(tokenizer: PreTrainedTokenizerBase, prompt: Messages, completion: Me
     if not whole.startswith(asked):
         _check_same(asked, whole, control.marked(tokenizer, prompt[-1]["content"].strip()))
         whole = asked + control.marked(tokenizer, completion[-1]["content"]) + known.tail
-    before, tokens = _tokens(tokenizer, asked), _tokens(tokenizer, whole)
+    before = control.tokens(tokenizer, asked, by_line)
+    tokens = control.tokens(tokenizer, whole, by_line)
     if tokens[: len(before)] != before:  # the tokenizer joins what stands on both sides
-        tokens = before + _tokens(tokenizer, whole[len(asked) :])
+        tokens = before + control.tokens(tokenizer, whole[len(asked) :], by_line)
     stop = len(tokens) - known.behind
     tokens = tokens[:stop] if known.behind >= 0 else [*tokens, known.end]
     if tokens[-1] != known.end:
@@ -293,8 +307,36 @@ def encode_all(
     tokenizer: PreTrainedTokenizerBase, rows: Iterable[Mapping], cut: PaperCut | None = None
 ) -> list[Encoded]:
     """`encode` for every row, in order, and `cut` if that is asked for."""
-    encoded = []
-    for row in rows:
-        example = encode(tokenizer, row)
-        encoded.append(cut(example, row["split"]) if cut else example)
-    return encoded
+    rows = list(rows)
+    try:
+        return list(encode_each(tokenizer, rows, cut))
+    except LinesDiffer:
+        return list(encode_each(tokenizer, rows, cut, by_line=False))
+
+
+class LinesDiffer(Exception):
+    """Line by line these texts have other tokens than whole."""
+
+
+def encode_each(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Iterable[Mapping],
+    cut: PaperCut | None = None,
+    by_line: bool = True,
+) -> Iterator[Encoded]:
+    """The same, one after another.
+
+    Raises:
+        LinesDiffer: `by_line`, and one of a sample of the rows is something else when it is read whole.
+            What was given before is then not to be trusted.
+    """
+    for number, row in enumerate(rows):
+        example = encode(tokenizer, row, by_line)
+        if by_line and _is_checked(number) and example != encode(tokenizer, row, by_line=False):
+            raise LinesDiffer
+        yield cut(example, row["split"]) if cut else example
+
+
+def _is_checked(number: int) -> bool:
+    """Whether the row of a number is of the sample: a thousandth of all, and more of the first ones."""
+    return number.bit_count() <= 1 or number % 1000 == 0

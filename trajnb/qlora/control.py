@@ -10,6 +10,8 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
+from trajnb.qlora import lines
+
 # characters that Unicode keeps free of any use; between them stands which word it was
 _OPEN, _CLOSE, _FIRST = "\ufdd0", "\ufdd1", 0xE000
 
@@ -29,19 +31,21 @@ def marked(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     return pattern.sub(lambda found: f"{_OPEN}{chr(_FIRST + words.index(found[0]))}{_CLOSE}", text)
 
 
-def tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def tokens(tokenizer: PreTrainedTokenizerBase, text: str, by_line: bool = True) -> list[int]:
     """The tokens of a text; what is `marked` in it is encoded letter by letter, not as control.
+
+    `by_line`: tokenise each line once, see `lines`, where the tokenizer allows it.
 
     Raises:
         ValueError: the tokenizer cannot encode such a word as text.
     """
     if _OPEN not in text:
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
+        return _plain(tokenizer, text, by_line)
     words, _ = _words(tokenizer)
     found: list[int] = []
     for place, piece in enumerate(re.split(f"{_OPEN}(.){_CLOSE}", text)):
         if place % 2 == 0:
-            found += tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else []
+            found += _plain(tokenizer, piece, by_line) if piece else []
             continue
         word = words[ord(piece) - _FIRST]
         spelt = tokenizer(word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -49,6 +53,12 @@ def tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
             raise ValueError(f"{word!r} in a text would steer the model: this tokenizer cannot spell it")
         found += spelt
     return found
+
+
+def _plain(tokenizer: PreTrainedTokenizerBase, text: str, by_line: bool) -> list[int]:
+    if by_line and lines.agrees(tokenizer):
+        return lines.tokens(tokenizer, text)
+    return lines.whole(tokenizer, [text])[0]
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from trajnb.qlora.attention import DecodeLayout, Family, Store, TrieLayout, Watched
+from trajnb.qlora.attention import UNREAD, DecodeLayout, Family, Store, TrieLayout, Watched
 from trajnb.qlora.model import Model, layer_count, merged
 from trajnb.qlora.plan import Pass
 from trajnb.qlora.progress import Answering
@@ -121,10 +121,11 @@ class Reading:
         """
         self.stores.append({})
         watch = self.progress.watch(row.size)
-        layout = TrieLayout(row.packed.segments, self.stores[-1])
+        packed = row.packed
+        layout = TrieLayout(packed.segments, self.stores[-1])
         layout = Watched(layout, layer_count(self.model), watch)
-        logits = _forward(self.model, row.packed.tokens, row.packed.depths, layout, keep=asked)
-        paths = [_moved(path, self.size) for path in row.packed.paths]
+        logits = _forward(self.model, packed.tokens, packed.depths, layout, keep=asked)
+        paths = [_moved(path, self.size) for path in packed.paths]
         self.size += row.size
         watch(1.0)
         return paths, logits
@@ -194,6 +195,7 @@ def _forward(
         input_ids=torch.tensor([tokens], device=device),
         position_ids=torch.tensor([depths], device=device),
         layout=layout,
+        attention_mask=UNREAD,
         use_cache=False,
         **kept,
     )

@@ -106,9 +106,9 @@ def _read(reading: Reading, examples: Sequence[Encoded], row: Pass, limit: Limit
     of its answer as is gold plus one token.
     """
     # 1. Logits at the nodes that predict a token of gold, those of all examples one after another.
-    before = []
+    before, packed = [], row.packed
     for place, example in enumerate(examples):
-        before.append(row.packed.nodes(place, example.prompt - 1, len(example.tokens) - 1))
+        before.append(packed.nodes(place, example.prompt - 1, len(example.tokens) - 1))
     sizes = [len(nodes) for nodes in before]
     paths, logits = reading.read(row, sum(before, []))
 

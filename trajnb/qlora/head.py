@@ -24,7 +24,7 @@ from trajnb.formatting.calls import NO_CALL, REQUEST_PREFIX
 from trajnb.formatting.conditions import History
 from trajnb.formatting.pairs import Wording
 from trajnb.qlora import trie
-from trajnb.qlora.attention import TrieLayout
+from trajnb.qlora.attention import UNREAD, TrieLayout
 from trajnb.qlora.chat import Encoded, encode
 from trajnb.qlora.model import on_gpu, quiet
 from trajnb.qlora.pairs import on_device
@@ -64,6 +64,14 @@ def _make_room(model: PeftModel) -> None:
     head = torch.nn.Linear(config.hidden_size, 1, bias=False)  # in fp32, as adapters are
     torch.nn.init.normal_(head.weight, std=config.initializer_range)
     base.score = head.requires_grad_(False).to(model.device)
+
+
+def drop_reward(model: PeftModel) -> None:
+    """Take the reward model out of `model`, in place; the policy's adapter is left alone."""
+    if NAME not in model.peft_config:
+        return
+    model.delete_adapter(NAME)
+    del model.get_base_model().score
 
 
 def save_reward(model: PeftModel, folder: Path) -> None:
@@ -154,6 +162,7 @@ def row_scores(model: PeftModel, inputs: Mapping) -> torch.Tensor:
             input_ids=inputs["input_ids"],
             position_ids=inputs["position_ids"],
             layout=inputs["layout"],
+            attention_mask=UNREAD,
             use_cache=False,
         ).last_hidden_state  # (1, nodes, width)
     with torch.autocast(model.device.type, enabled=False):

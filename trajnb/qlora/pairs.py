@@ -14,7 +14,7 @@ from peft import PeftModel
 from torch.nn.functional import logsigmoid
 
 from trajnb.qlora import trie
-from trajnb.qlora.attention import TrieLayout
+from trajnb.qlora.attention import UNREAD, TrieLayout
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import on_gpu
 from trajnb.qlora.plan import by_dialogue, pack_passes
@@ -82,6 +82,7 @@ def completion_batch(examples: Sequence[Encoded], packed: trie.Trie) -> dict:
         "position_ids": torch.tensor([packed.depths]),  # (1, nodes)
         "logits_to_keep": torch.tensor(kept),  # (predicting nodes,)
         "layout": TrieLayout(packed.segments),
+        "attention_mask": UNREAD,
         "asked": torch.tensor([[places[node] for node in before], targets]),
         "sizes": [len(example.completion) for example in examples],
     }

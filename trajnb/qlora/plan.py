@@ -7,12 +7,14 @@ model trains on the same examples with the same loss: the mean over the step's s
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 from transformers import PreTrainedConfig
 
 from trajnb.qlora import trie
 from trajnb.qlora.chat import Encoded
+from trajnb.qlora.rows import array_of, sizes_of
 
 PACKINGS = ("trie", "none")
 
@@ -46,13 +48,22 @@ class Pass:
 
     examples: list[int]
     """Indices of the examples."""
-    packed: trie.Trie
-    """Their tokens, in the same order: every distinct prefix once."""
+    size: int
+    """Tokens that the model computes: every distinct prefix once."""
+    source: Sequence[Encoded] = field(repr=False, compare=False)
+    """What the indices point to."""
 
     @property
-    def size(self) -> int:
-        """Tokens that the model computes."""
-        return len(self.packed.tokens)
+    def packed(self) -> trie.Trie:
+        """The tokens, in the order of the examples. Laid out at every call, which takes about a
+        millisecond: those of a whole plan would fill the memory.
+        """
+        return trie.build(_arrays(self.source, self.examples))
+
+
+def one_pass(examples: Sequence[Encoded], indices: list[int]) -> Pass:
+    """The pass of some of these examples."""
+    return Pass(indices, trie.count(_arrays(examples, indices)), examples)
 
 
 @dataclass(frozen=True)
@@ -86,46 +97,63 @@ class Plan:
     @property
     def cost(self) -> Cost:
         """What the plan takes, counted before any of it runs."""
-        learnt = self._learnt()
+        sizes = self._sizes()
         return Cost(
             steps=len(self.batches),
-            examples=len(learnt),
-            tokens=sum(len(example.tokens) for example in learnt),
-            supervised=sum(len(example.completion) for example in learnt),
+            examples=len(sizes),
+            tokens=sum(size for size, _ in sizes),
+            supervised=sum(size - prompt for size, prompt in sizes),
             computed=sum(one.size for one in itertools.chain.from_iterable(self.passes)),
         )
 
     def operations(self, config: PreTrainedConfig, rank: int) -> float:
-        """Floating-point operations on what is computed after packing, for a model of Llama's shape
-        (`config`) with LoRA of `rank` on every linear layer.
-
-        Per token computed: 2 + 2 for a frozen weight (forward, and backward to its input), 2 + 4
-        for an adapter's. Per token and ancestor: 4 forward and 8 backward for each channel of
-        attention. Per supervised token: 2 + 2 for each weight of the output layer.
-        """
-        width, inner = config.hidden_size, config.intermediate_size
-        layers = config.num_hidden_layers
-        head = getattr(config, "head_dim", None) or width // config.num_attention_heads
-        query, shared = head * config.num_attention_heads, head * config.num_key_value_heads
-        attention = [(width, query), (width, shared), (width, shared), (query, width)]
-        shapes = [*attention, (width, inner), (width, inner), (inner, width)]
-        frozen = layers * sum(a * b for a, b in shapes)
-        adapter = layers * rank * sum(a + b for a, b in shapes)
+        """Floating-point operations on what is computed after packing, see `operations`."""
         tokens = pairs = 0
         for one in itertools.chain.from_iterable(self.passes):
             tokens += one.size
             pairs += sum(depth + 1 for depth in one.packed.depths)  # a token and each it looks at
-        supervised = sum(len(example.completion) for example in self._learnt())
-        return (
-            tokens * (4 * frozen + 6 * adapter)
-            + 12 * pairs * query * layers
-            + 4 * supervised * width * config.vocab_size
-        )
+        supervised = sum(size - prompt for size, prompt in self._sizes())
+        return operations(config, rank, tokens, pairs, supervised)
 
-    def _learnt(self) -> list[Encoded]:
-        """Every example as often as it is learnt."""
+    def _sizes(self) -> list[tuple[int, int]]:
+        """Of every example, as often as it is learnt, its tokens and those of its prompt."""
         groups = itertools.chain.from_iterable(self.batches)
-        return [self.examples[index] for index in itertools.chain.from_iterable(groups)]
+        places = itertools.chain.from_iterable(groups)
+        return [sizes_of(self.examples, index) for index in places]
+
+
+def operations(
+    config: PreTrainedConfig,
+    rank: int,
+    tokens: int,
+    pairs: int,
+    supervised: int,
+    backward: bool = True,
+) -> float:
+    """Floating-point operations on `tokens` that are computed, in `pairs` of a token and each it looks
+    at, of which `supervised` are asked for; for a model of Llama's shape (`config`) with LoRA of `rank`
+    on every linear layer. Without `backward` of reading alone, the adapter merged.
+
+    Per token computed: 2 + 2 for a frozen weight (forward, and backward to its input), 2 + 4 for an
+    adapter's. Per token and ancestor: 4 forward and 8 backward for each channel of attention. Per
+    supervised token: 2 + 2 for each weight of the output layer.
+    """
+    width, inner = config.hidden_size, config.intermediate_size
+    layers = config.num_hidden_layers
+    head = getattr(config, "head_dim", None) or width // config.num_attention_heads
+    query, shared = head * config.num_attention_heads, head * config.num_key_value_heads
+    attention = [(width, query), (width, shared), (width, shared), (query, width)]
+    shapes = [*attention, (width, inner), (width, inner), (inner, width)]
+    frozen = layers * sum(a * b for a, b in shapes)
+    adapter = layers * rank * sum(a + b for a, b in shapes)
+    forward = 2 * tokens * frozen + 4 * pairs * query * layers + 2 * supervised * width * config.vocab_size
+    if not backward:
+        return forward
+    return (
+        tokens * (4 * frozen + 6 * adapter)
+        + 12 * pairs * query * layers
+        + 4 * supervised * width * config.vocab_size
+    )
 
 
 def make_plan(
@@ -152,7 +180,7 @@ def make_plan(
     else:
         sizes = {}
         for name, group in groups.items():
-            sizes[name] = sum(len(examples[index].tokens) for index in group)
+            sizes[name] = sum(sizes_of(examples, index)[0] for index in group)
         epochs = _epochs_within(budget, sizes, draw)
     steps = in_steps(epochs, recipe.dialogues_per_step)
     return pack(examples, [[groups[name] for name in step] for step in steps], recipe)
@@ -192,7 +220,7 @@ def pack(examples: Sequence[Encoded], batches: Sequence[Batch], recipe: Recipe) 
     for batch in batches:
         if recipe.packing == "none":
             alone = itertools.chain.from_iterable(batch)
-            passes.append([_one_pass(examples, [index]) for index in alone])
+            passes.append([one_pass(examples, [index]) for index in alone])
         else:
             passes.append(pack_passes(examples, batch, recipe.token_budget))
     return Plan(recipe, examples, list(batches), passes)
@@ -212,17 +240,14 @@ def pack_passes(
     """Groups of examples (indices) in forward passes of at most `budget` distinct tokens, each
     group together where that can be: see `trie.pack`.
     """
-    sequences = [_tokens(examples, group) for group in groups]
+    sequences = [_arrays(examples, group) for group in groups]
     passes = []
     for members in trie.pack(sequences, budget, group_budget):
         indices = [groups[group][place] for group, place in members]
-        passes.append(_one_pass(examples, indices))
+        size = trie.count([sequences[group][place] for group, place in members])
+        passes.append(Pass(indices, size, examples))
     return passes
 
 
-def _one_pass(examples: Sequence[Encoded], indices: list[int]) -> Pass:
-    return Pass(indices, trie.build(_tokens(examples, indices)))
-
-
-def _tokens(examples: Sequence[Encoded], indices: Sequence[int]) -> list[list[int]]:
-    return [examples[index].tokens for index in indices]
+def _arrays(examples: Sequence[Encoded], indices: Sequence[int]) -> list[np.ndarray]:
+    return [array_of(examples, index) for index in indices]

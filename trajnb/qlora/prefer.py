@@ -20,7 +20,6 @@ import torch
 from peft import PeftModel
 from transformers import Trainer
 
-from trajnb.qlora import trie
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import on_gpu
 from trajnb.qlora.pairs import (
@@ -35,7 +34,7 @@ from trajnb.qlora.pairs import (
     pair_rows,
     side_sums,
 )
-from trajnb.qlora.plan import Cost, Pass, Plan, Recipe, by_dialogue, in_steps
+from trajnb.qlora.plan import Cost, Pass, Plan, Recipe, by_dialogue, in_steps, one_pass
 from trajnb.qlora.progress import Tell
 from trajnb.qlora.train import take_steps
 
@@ -147,12 +146,8 @@ def _plan(
         learnt.append([places(group) for group in batch])
     passes = []
     for step in rows:
-        passes.append([_pass(examples, places(row)) for row in step])
+        passes.append([one_pass(examples, places(row)) for row in step])
     return Plan(recipe.steps, examples, learnt, passes)
-
-
-def _pass(examples: Sequence[Encoded], places: list[int]) -> Pass:
-    return Pass(places, trie.build([examples[place].tokens for place in places]))
 
 
 @dataclass(frozen=True)

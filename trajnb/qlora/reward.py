@@ -20,7 +20,7 @@ from trajnb.qlora import trie
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.head import reward_batch, rewarding, row_scores
 from trajnb.qlora.pairs import chain
-from trajnb.qlora.plan import Cost, Pass, Plan, Recipe, in_steps
+from trajnb.qlora.plan import Cost, Pass, Plan, Recipe, in_steps, one_pass
 from trajnb.qlora.progress import Tell
 from trajnb.qlora.train import take_steps
 
@@ -96,7 +96,7 @@ def _rows(trajectories: Sequence[Encoded], tasks: list[list[int]], recipe: Recip
     rows = []
     for row in trie.pack_units(units, recipe.token_budget):
         places = chain(tasks[unit] for unit in row)
-        rows.append(Pass(places, trie.build([trajectories[place].tokens for place in places])))
+        rows.append(one_pass(trajectories, places))
     return rows
 
 

@@ -172,9 +172,9 @@ def _read_wave(
     """Read the prompts of a wave: their keys and values, and each by its index."""
     reading, read = Reading(model, progress), {}
     for row in wave:
-        ends = []
+        ends, packed = [], row.packed
         for place, index in enumerate(row.examples):
-            ends += row.packed.nodes(place, examples[index].prompt - 1)
+            ends += packed.nodes(place, examples[index].prompt - 1)
         paths, logits = reading.read(row, ends)
         for index, path, behind in zip(row.examples, paths, logits, strict=True):
             read[index] = _Prompt(examples[index].prompt, path, behind)

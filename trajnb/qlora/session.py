@@ -13,7 +13,7 @@ from itertools import accumulate, chain
 
 import torch
 
-from trajnb.qlora.attention import Cache, CacheLayout, Watched
+from trajnb.qlora.attention import UNREAD, Cache, CacheLayout, Watched
 from trajnb.qlora.decode import ROW_TOKENS, answering
 from trajnb.qlora.model import Model, layer_count
 from trajnb.qlora.progress import Answering, Tell, silent
@@ -164,6 +164,7 @@ class Session:
             input_ids=torch.tensor([list(chain.from_iterable(row.values()))], device=device),
             position_ids=torch.tensor([depths], device=device),
             layout=Watched(layout, layer_count(self.model), watch),
+            attention_mask=UNREAD,
             logits_to_keep=torch.tensor(ends, device=device),  # the last token of each dialogue
             use_cache=False,
         )

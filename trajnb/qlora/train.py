@@ -16,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from trajnb.files import written_by_a_library
 from trajnb.qlora import attention, ranks, trie
-from trajnb.qlora.attention import TrieLayout, Watched
+from trajnb.qlora.attention import UNREAD, TrieLayout, Watched
 from trajnb.qlora.chat import Encoded
 from trajnb.qlora.model import device, layer_count, on_gpu
 from trajnb.qlora.plan import Cost, Pass, Plan
@@ -57,6 +57,7 @@ def trie_batch(examples: Sequence[Encoded], packed: trie.Trie | None = None) -> 
         "labels": targets,
         "shift_labels": targets,
         "layout": TrieLayout(packed.segments),
+        "attention_mask": UNREAD,
     }
 
 

@@ -6,12 +6,18 @@ Gradients and logits are those of the sequences one by one. Nothing here knows o
 `attention` reads the layout.
 """
 
+import itertools
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+
+from trajnb.qlora.prefixes import Prefixes, array
 
 Span = tuple[int, int]
 """A half-open range of nodes."""
+_NO_NODES = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -48,52 +54,60 @@ def build(sequences: Sequence[Sequence[int]]) -> Trie:
     causal trunk and every other example a short branch off it. A trunk is followed by its branches, deepest
     first, so that what belongs together lies together.
     """
-    assert all(sequences), "a token sequence is empty: every example needs at least one token"
-    tokens: list[int] = []
-    depths: list[int] = []
-    children: dict[tuple[int, int], int] = {}  # (parent, token) -> node
-    ends = [0] * len(sequences)
+    arrays = [array(sequence) for sequence in sequences]
+    known = Prefixes()
+    nodes: list[np.ndarray] = []  # of every sequence that was laid out, from the root
+    ends = [0] * len(arrays)
     runs: list[tuple[int, int]] = []  # first node of every run of new nodes, and its parent
-    for index in sorted(range(len(sequences)), key=lambda i: -len(sequences[i])):
-        node, fresh = -1, False
-        for depth, token in enumerate(sequences[index]):
-            child = children.get((node, token))
-            if child is None:
-                child = children[node, token] = len(tokens)
-                tokens.append(token)
-                depths.append(depth)
-                if not fresh:
-                    runs.append((child, node))
-                    fresh = True
-            node = child
-        ends[index] = node
-    order, moved = _by_branch(runs, len(tokens))
+    new: list[np.ndarray] = []  # the tokens of every run
+    size = 0
+    for index in sorted(range(len(arrays)), key=lambda i: -len(arrays[i])):
+        shared, like = known.add(arrays[index])
+        before = nodes[like][:shared] if shared else _NO_NODES
+        fresh = len(arrays[index]) - shared
+        nodes.append(np.concatenate([before, np.arange(size, size + fresh)]))
+        ends[index] = int(nodes[-1][-1])
+        if fresh:
+            runs.append((size, int(before[-1]) if shared else -1))
+            new.append(arrays[index][shared:])
+            size += fresh
+    order, moved = _by_branch(runs, size)
     segments: list[Segment] = []
+    depths: list[np.ndarray] = []
     for start, stop, parent in order:
-        ancestors = _path(moved[parent], segments) if parent >= 0 else ()
-        segments.append(Segment(moved[start], moved[start] + stop - start, ancestors))
-    paths = [_path(moved[end], segments) for end in ends]
-    places = sorted(range(len(tokens)), key=moved.__getitem__)
-    return Trie([tokens[old] for old in places], [depths[old] for old in places], segments, paths)
+        ancestors = _path(moved(parent), segments) if parent >= 0 else ()
+        segments.append(Segment(moved(start), moved(start) + stop - start, ancestors))
+        depth = sum(last - first for first, last in ancestors)
+        depths.append(np.arange(depth, depth + stop - start))
+    place_of = {start: place for place, (start, _) in enumerate(runs)}
+    tokens = [new[place_of[start]] for start, _, _ in order]
+    paths = [_path(moved(end), segments) for end in ends]
+    return Trie(np.concatenate(tokens).tolist(), np.concatenate(depths).tolist(), segments, paths)
 
 
-def _by_branch(runs: list[tuple[int, int]], size: int) -> tuple[list[tuple[int, int, int]], list[int]]:
-    """The runs (start, stop, parent) in pre-order, and the place that every node moves to."""
+def count(sequences: Iterable[Sequence[int]]) -> int:
+    """How many nodes `build` makes of `sequences`: their distinct prefixes."""
+    return _with(Prefixes(), map(array, sequences)).size
+
+
+def _by_branch(
+    runs: list[tuple[int, int]], size: int
+) -> tuple[list[tuple[int, int, int]], Callable[[int], int]]:
+    """The runs (start, stop, parent) in pre-order, and node -> the place that it moves to."""
     starts = [start for start, _ in runs]
     stops = [*starts[1:], size]
     hanging: dict[int, list[int]] = {}  # run -> runs that hang off it
     for run, (_, parent) in enumerate(runs):
         hanging.setdefault(bisect_right(starts, parent) - 1, []).append(run)
-    order, moved, pending = [], [0] * size, hanging.get(-1, [])[::-1]
+    order, shifts, pending = [], [0] * len(runs), hanging.get(-1, [])[::-1]
     filled = 0
     while pending:
         run = pending.pop()
         order.append((starts[run], stops[run], runs[run][1]))
-        for node in range(starts[run], stops[run]):
-            moved[node] = filled
-            filled += 1
+        shifts[run] = filled - starts[run]
+        filled += stops[run] - starts[run]
         pending += sorted(hanging.get(run, []), key=lambda r: runs[r][1])  # the deepest is popped first
-    return order, moved
+    return order, lambda node: node + shifts[bisect_right(starts, node) - 1]
 
 
 def _path(node: int, segments: list[Segment]) -> tuple[Span, ...]:
@@ -112,8 +126,8 @@ def pack(
     its own; a single sequence beyond the budget gets a row to itself, for nothing is ever cut here. With a
     larger `group_budget` a group beyond the budget stays together too, in a row that it has to itself.
     """
-    keys = ([_prefix_keys(sequence) for sequence in group] for group in groups)
-    return _fill(keys, budget, group_budget)
+    members = ([[array(sequence)] for sequence in group] for group in groups)
+    return _fill(members, budget, group_budget)
 
 
 def pack_units(units: Sequence[Sequence[Sequence[int]]], budget: int) -> list[list[int]]:
@@ -121,42 +135,48 @@ def pack_units(units: Sequence[Sequence[Sequence[int]]], budget: int) -> list[li
     distinct tokens. Returns the rows, each a list of indices of units, in order; a unit beyond the budget
     gets a row to itself.
     """
-    keys = [set().union(*map(_prefix_keys, unit)) for unit in units]
-    return [[index for _, index in row] for row in _fill([keys], budget, 0)]
+    members = [[array(sequence) for sequence in unit] for unit in units]
+    return [[index for _, index in row] for row in _fill([members], budget, 0)]
 
 
 def _fill(
-    groups: Iterable[list[set[tuple[int, int]]]], budget: int, group_budget: int
+    groups: Iterable[list[list[np.ndarray]]], budget: int, group_budget: int
 ) -> list[list[tuple[int, int]]]:
-    """The rows of `pack`, of the prefix keys of every member of every group."""
+    """The rows of `pack`, of the sequences of every member of every group."""
     rows: list[list[tuple[int, int]]] = []
     row: list[tuple[int, int]] = []
-    seen: set[tuple[int, int]] = set()
+    seen = Prefixes()
 
     def close():
         nonlocal row, seen
         if row:
             rows.append(row)
-        row, seen = [], set()
+        row, seen = [], Prefixes()
 
-    for g, keys in enumerate(groups):
-        whole = set().union(*keys)
-        if len(seen | whole) > budget:
+    for g, members in enumerate(groups):
+        joined = _with(seen, itertools.chain.from_iterable(members))
+        if joined.size > budget:
             close()
-        limit = budget if len(whole) <= budget else max(budget, group_budget)
-        for i, key in enumerate(keys):
-            if row and len(seen | key) > limit:
+            joined = _with(seen, itertools.chain.from_iterable(members))
+        limit = max(budget, group_budget)
+        if joined.size <= limit:
+            row += [(g, i) for i in range(len(members))]
+            seen = joined
+            continue
+        for i, member in enumerate(members):
+            joined = _with(seen, member)
+            if row and joined.size > limit:
                 close()
+                joined = _with(seen, member)
             row.append((g, i))
-            seen |= key
+            seen = joined
     close()
     return rows
 
 
-def _prefix_keys(sequence: Sequence[int]) -> set[tuple[int, int]]:
-    """One key for every prefix of a sequence: (length, hash), equal for equal prefixes."""
-    keys, rolling = set(), 0
-    for depth, token in enumerate(sequence):
-        rolling = hash((rolling, token))
-        keys.add((depth, rolling))
-    return keys
+def _with(known: Prefixes, sequences: Iterable[np.ndarray]) -> Prefixes:
+    """What is known and these."""
+    joined = known.copy()
+    for sequence in sequences:
+        joined.add(sequence)
+    return joined

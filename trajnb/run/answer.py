@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trajnb.files import digest, read_lines, write_lines
 from trajnb.formatting.calls import is_no_call, parse_all
 from trajnb.formatting.documents import Api, apis_of
-from trajnb.formatting.examples import build_examples
+from trajnb.formatting.examples import build_examples, sides
 from trajnb.formatting.shots import with_shots
 from trajnb.machine import say as aloud
 from trajnb.qlora import chat, generate, ranks
@@ -72,7 +72,8 @@ def ask(
 def _calls(
     network, run: Prepared, stage: int, condition: str, say, home: Path | None
 ) -> list[dict]:
-    scored = score_calls({one.id: apis_of(one.documents) for one in run.source.corpus.dialogues})
+    held_out = sides(run.source.corpus)["held_out"]
+    scored = score_calls({one.id: apis_of(one.documents) for one in held_out})
     path = run.place.folder / "stages" / f"{stage}-{_in_files(condition)}.jsonl"
     path = home / f"asked-{condition}.jsonl" if home else path
     rows = run.material.asked[condition]

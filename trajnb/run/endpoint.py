@@ -118,6 +118,11 @@ def asked_at(endpoint: Endpoint, cache: Path, *, seed: int, temperature: float) 
     return ask
 
 
+def check_key(endpoint: Endpoint) -> None:
+    """Raise ValueError where the key is missing off this machine, or cannot be one."""
+    _key(endpoint)
+
+
 def _key(endpoint: Endpoint) -> str:
     key = os.environ.get(KEY, "").strip()
     if not key and not endpoint.is_here:

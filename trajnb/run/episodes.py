@@ -137,6 +137,12 @@ def tasks_of(tasks: Sequence[TurnTask], count: int, step: int, seed: int) -> lis
     return order[place * count : (place + 1) * count]
 
 
+def some_of(tasks: Sequence[TurnTask], count: int, seed: int) -> list[TurnTask]:
+    """A seeded few of the tasks, in their order; all where there are no more."""
+    places = random.Random(f"{seed} fixed").sample(range(len(tasks)), min(count, len(tasks)))
+    return [tasks[place] for place in sorted(places)]
+
+
 def rounds(
     policy: Policy,
     tasks: Sequence[TurnTask],

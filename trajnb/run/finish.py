@@ -13,10 +13,11 @@ from trajnb.files import write_json, write_lines
 from trajnb.formatting.conditions import PLACEBOS
 from trajnb.formatting.examples import STRATA, sides
 from trajnb.formatting.leaks import leaks
+from trajnb.objectives import objective_of
 from trajnb.qlora import ranks
 from trajnb.records import read_run
 from trajnb.run.answer import Answered
-from trajnb.run.homes import Preferring
+from trajnb.run.homes import SoFar
 from trajnb.run.prepare import Planned, Prepared
 from trajnb.schema import BEFORE, TURNS, Record
 from trajnb.scoring import score
@@ -30,14 +31,14 @@ def finish(
     config: PreTrainedConfig | None,
     trained: Mapping[str, Mapping],
     answered: Answered,
-    preferring: Preferring | None = None,
+    so_far: SoFar | None = None,
 ) -> Record:
     """Write items, predictions, stops and, last, the record: from then on the run counts as
     finished.
 
     `trained`: what each stage took, by its name, see `learn.learn`; `config`: of the model,
-    None where there was none; `preferring`: of a run that learns preferences, whose answers before
-    these and turn tasks are written too.
+    None where there was none; `so_far`: of a run whose stages have two ends, whose answers before
+    the second part of each and turn tasks are written too.
 
     Raises:
         ValueError: an item was not answered at a stage and under a condition that ask for it, or
@@ -54,10 +55,10 @@ def finish(
     write_lines(folder / "predictions.jsonl", answered.predictions)
     if run.settings.stop_targets:
         write_lines(folder / "stops.jsonl", answered.stops)
-    if preferring:
-        write_lines(folder / BEFORE, preferring.before.predictions)
-        write_lines(folder / TURNS, preferring.turns)
-    record = make_record(run, config, trained, answered, preferring)
+    if so_far:
+        write_lines(folder / BEFORE, so_far.before.predictions)
+        write_lines(folder / TURNS, so_far.turns)
+    record = make_record(run, config, trained, answered, so_far)
     write_json(folder / "record.json", asdict(record))
     return read_run(folder).record
 
@@ -94,14 +95,31 @@ def _shared_by() -> str:
 
 
 def _accounts(
-    planned: Planned, trained: Mapping[str, Mapping], preferring: Preferring | None
+    planned: Planned, trained: Mapping[str, Mapping], so_far: SoFar | None
 ) -> list[Mapping]:
-    """What the trainings of a stage took: supervised, and on its pairs where there was any."""
+    """What the trainings of a stage took: supervised, and what came after it, where there was any."""
     found = [trained[planned.stage.name]]
-    learnt_from = preferring.stages.get(planned.stage.name) if preferring else None
-    if learnt_from and learnt_from["training"]:
-        found.append(learnt_from["training"])
+    stage = so_far.stages.get(planned.stage.name, {}) if so_far else {}
+    if stage.get("training"):  # on its pairs
+        found.append(stage["training"])
+    for part in ("reward", "lessons"):
+        if stage.get(part) and stage[part]["training"]:
+            found.append(stage[part]["training"])
     return found
+
+
+def _stages(so_far: SoFar) -> dict:
+    return {"stages": list(so_far.stages.values())}
+
+
+def _seconds(run: Prepared, so_far: SoFar | None) -> dict[str, float]:
+    """What a run whose stages have two ends takes beside training on examples and being asked."""
+    if so_far is None:
+        return {}
+    if objective_of(vars(run.settings)).prefers:
+        return {"trees and turns": so_far.seconds}
+    rounds = [stage["grpo"]["seconds"] for stage in so_far.stages.values() if stage["grpo"]]
+    return {"candidates, repairs and turns": so_far.seconds, "GRPO": sum(rounds)}
 
 
 def make_record(
@@ -109,17 +127,17 @@ def make_record(
     config: PreTrainedConfig | None,
     trained: Mapping[str, Mapping],
     answered: Answered,
-    preferring: Preferring | None = None,
+    so_far: SoFar | None = None,
 ) -> Record:
     """The record as it stands now; arguments as of `finish`."""
     blocks = list(run.source.order)
     learnt = [planned for planned in run.stages if planned.stage.name in trained]
-    accounts = [_accounts(planned, trained, preferring) for planned in learnt]
+    accounts = [_accounts(planned, trained, so_far) for planned in learnt]
     taken = list(chain.from_iterable(accounts))
     costs = [account["cost"] for account in taken]
     held_out = run.material.items["block"]
     files, corpus = run.source.files, run.source.corpus
-    held = sides(corpus)["held_out"]
+    held, objective = sides(corpus)["held_out"], objective_of(vars(run.settings))
     matrix = score.matrix(answered.predictions, blocks)
     told = {
         "eval_conditions": list(run.place.tested),
@@ -140,20 +158,21 @@ def make_record(
         },
         steps=sum(cost["steps"] for cost in costs),
         flops=sum(one.plan.operations(config, run.settings.lora_rank) for one in learnt)
-        + (preferring.flops if preferring else 0),
+        + (so_far.flops if so_far else 0),
         seconds={
             "train": sum(account["seconds"] for account in taken),
-            "evaluate": answered.seconds + (preferring.before.seconds if preferring else 0),
+            "evaluate": answered.seconds + (so_far.before.seconds if so_far else 0),
             "total": time.monotonic() - run.place.began,
         }
-        | ({"trees and turns": preferring.seconds} if preferring else {}),
+        | _seconds(run, so_far),
         cut_turns={
             "train": {run.settings.condition: sum(run.material.learnt["cut_turns"])},
             "held_out": {name: sum(counts) for name, counts in _cut_turns(run).items()},
         },
         scores_only=False,
         leaks={name: asdict(leaks(held, name)) for name in run.place.tested if name in PLACEBOS},
-        preferences={"stages": list(preferring.stages.values())} if preferring else {},
+        preferences=_stages(so_far) if objective.prefers else {},
+        repair=_stages(so_far) if objective.repairs else {},
         resumed=any(account["resumed"] for account in taken),
         peak_memory_mb=machine.peak_memory_mb(),
         versions=machine.versions(),

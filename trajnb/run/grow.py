@@ -8,7 +8,7 @@ from pathlib import Path
 from trajnb.files import read_json, read_lines, write_bytes, write_json, write_lines
 from trajnb.formatting.pairs import Pairs, build_pairs
 from trajnb.machine import say as aloud
-from trajnb.run.homes import Preferring, alone
+from trajnb.run.homes import SoFar, alone
 from trajnb.run.learn import place_of
 from trajnb.run.prepare import Planned, Prepared
 from trajnb.run.turns import asking, search_of, wording_of
@@ -22,7 +22,7 @@ TOGETHER = 10
 
 
 def grow(
-    network, run: Prepared, planned: Planned, so_far: Preferring, say: Callable[[str], None] = aloud
+    network, run: Prepared, planned: Planned, so_far: SoFar, say: Callable[[str], None] = aloud
 ) -> list[Tree]:
     """A tree for every training turn task of the stage's blocks, in the order of `so_far.tasks`: those
     that are kept already are read, all others are grown. None where nothing is learnt from pairs.
@@ -34,7 +34,7 @@ def grow(
     with alone(home):
         trees = _kept_trees(home)
         lacking = [task for task in tasks if task.id not in trees]
-        for some in _by_dialogues(lacking):
+        for some in by_dialogues(lacking):
             trees |= _grown(network, run, planned, some, say)
             text = "".join(f"{to_line(trees[task.id])}\n" for task in tasks if task.id in trees)
             write_bytes(home / "trees.jsonl", text.encode())
@@ -46,7 +46,7 @@ def grow(
     return found
 
 
-def tasks_of(planned: Planned, so_far: Preferring) -> list[TurnTask]:
+def tasks_of(planned: Planned, so_far: SoFar) -> list[TurnTask]:
     """The training turn tasks of a stage's blocks."""
     blocks = planned.stage.blocks
     return [task for task in so_far.tasks if task.block in blocks and not task.held_out]
@@ -58,7 +58,7 @@ def _kept_trees(home: Path) -> dict[str, Tree]:
     return {tree.task: tree for tree in map(from_line, lines)}
 
 
-def _by_dialogues(tasks: Sequence[TurnTask]) -> list[list[TurnTask]]:
+def by_dialogues(tasks: Sequence[TurnTask]) -> list[list[TurnTask]]:
     """Tasks in their order, those of TOGETHER dialogues at a time."""
     names = list(dict.fromkeys(task.dialogue_id for task in tasks))
     found = []
@@ -72,7 +72,7 @@ def _grown(network, run: Prepared, planned: Planned, tasks: list[TurnTask], say)
     search, where = search_of(run), place_of(run, planned)
     growing = {"expert": expert_trees, "self": grow_trees}[run.settings.tree_source]
     with Sandbox() as sandbox:
-        replies = asking(network, run, search, lambda text: say(f"{where} · trees · {text}"))
+        replies = asking(network, run, search.temperature, lambda text: say(f"{where} · trees · {text}"))
         trees = growing(sandbox, tasks, replies, search)
     return {tree.task: tree for tree in trees}
 
@@ -81,7 +81,7 @@ def pair(
     run: Prepared,
     planned: Planned,
     trees: Sequence[Tree],
-    so_far: Preferring,
+    so_far: SoFar,
     say: Callable[[str], None] = aloud,
 ) -> Pairs:
     """The pairs of a stage's trees, kept ones or new; none where nothing is learnt from them."""
@@ -102,7 +102,7 @@ def pair(
 
 
 def _paired(
-    run: Prepared, planned: Planned, trees: Sequence[Tree], so_far: Preferring
+    run: Prepared, planned: Planned, trees: Sequence[Tree], so_far: SoFar
 ) -> Pairs:
     settings, found = run.settings, []
     for task, tree in zip(tasks_of(planned, so_far), trees, strict=True):

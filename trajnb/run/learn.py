@@ -10,12 +10,11 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trajnb.files import digest, read_json, whole_folder, write_json, written_by_a_library
+from trajnb.files import read_json, whole_folder, write_json, written_by_a_library
 from trajnb.machine import say as aloud
 from trajnb.qlora import memory, ranks
 from trajnb.qlora import model as models
-from trajnb.qlora.prefer import Preferred
-from trajnb.qlora.train import Trained, train_block
+from trajnb.qlora.train import train_block
 from trajnb.run.prepare import Planned, Prepared
 from trajnb.run.settings import Settings, identity
 
@@ -80,7 +79,7 @@ def shaping(run: Prepared) -> dict:
     """
     found = identity(vars(run.settings)) | {
         "weights": run.source.weights,
-        "examples": digest(run.material.encoded),
+        "examples": run.material.digest,
     }
     if run.settings.match_tokens:
         found["budgets"] = {planned.stage.name: planned.budget for planned in run.stages}
@@ -170,13 +169,13 @@ def place_of(run: Prepared, planned: Planned) -> str:
 
 def save(
     network: PeftModel,
-    trained: Trained | Preferred | None,
+    trained: object | None,
     adapter: Path,
     account: Path,
     shared: bool = False,
 ) -> None:
-    """Keep a trained stage: what it took in `account`, then its adapter as a plain PEFT folder,
-    which appears whole or not at all.
+    """Keep a trained stage: what it took in `account` (a dataclass, such as `Trained`), then its
+    adapter as a plain PEFT folder, which appears whole or not at all.
 
     `shared`: where no file locks are, another run may do the same at this moment.
     """

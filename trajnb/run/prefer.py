@@ -31,7 +31,7 @@ from trajnb.qlora.prefer import (
     without_dropout,
 )
 from trajnb.qlora.train import train_block
-from trajnb.run.homes import Preferring, alone
+from trajnb.run.homes import SoFar, alone
 from trajnb.run.learn import Learner, learn, place_of, save
 from trajnb.run.prepare import Planned, Prepared
 
@@ -40,7 +40,7 @@ def supervise(
     learner: Learner,
     run: Prepared,
     planned: Planned,
-    so_far: Preferring,
+    so_far: SoFar,
     say: Callable[[str], None] = aloud,
 ) -> dict | None:
     """The supervised training of a stage, see `run.learn.learn`."""
@@ -54,7 +54,7 @@ def learn_pairs(
     run: Prepared,
     planned: Planned,
     pairs: Pairs,
-    so_far: Preferring,
+    so_far: SoFar,
     say: Callable[[str], None] = aloud,
 ) -> dict | None:
     """Learn from the pairs of a stage what the run's preference says; its end is kept as any stage's.

@@ -7,8 +7,7 @@ from typing import ClassVar
 from trajnb.formatting.pairs import LABELS, SIBLINGS
 from trajnb.known import check_known
 from trajnb.objectives import Preference, objective_of, preference_of
-from trajnb.run.settings import Settings, check_played
-from trajnb.strategies import strategy_of
+from trajnb.run.settings import Settings, check_playable
 from trajnb.world.rollout import ENDS
 from trajnb.world.trees import DIVERSITY, SOURCES
 
@@ -30,6 +29,13 @@ class PreferSettings(Settings):
 
     notebook: ClassVar[str] = "05_prefer"
     learns_by: ClassVar[str] = "prefer"
+    homes: ClassVar[str] = "preferences"
+    afterwards: ClassVar[tuple[str, ...]] = (
+        "preference",
+        "beta",
+        "preference_rate",
+        "preference_epochs",
+    )
     # preferences
     objective: str
     preference: str
@@ -68,10 +74,13 @@ class PreferSettings(Settings):
         """What is learnt from the pairs."""
         return preference_of(vars(self))
 
+    @property
+    def goes_on(self) -> bool:
+        return bool(self.learnt_from_pairs.learns)
 
-def settings_class(parameters: Mapping) -> type[Settings]:
-    """The settings of a run with these parameters, by its objective."""
-    return PreferSettings if objective_of(parameters).prefers else Settings
+    @property
+    def shared_folder(self) -> str:
+        return self.preferences_folder
 
 
 def check_preferences(parameters: Mapping) -> None:
@@ -80,7 +89,7 @@ def check_preferences(parameters: Mapping) -> None:
     """
     if not objective_of(parameters).prefers:
         return
-    _check_playable(parameters)
+    check_playable(parameters)
     preference_of(parameters)
     for name, words in _WORDS.items():
         check_known(name, parameters[name], words)
@@ -100,30 +109,3 @@ def check_preferences(parameters: Mapping) -> None:
             f"width is {parameters['width']}: a tree that the model grows itself (tree_source: "
             "self) needs two replies to a state at least, or nothing fails beside what succeeds"
         )
-
-
-def _check_playable(parameters: Mapping) -> None:
-    """Raise ValueError where turn tasks cannot be played, or no one model is trained."""
-    from trajnb.corpora.load import EXECUTED
-
-    if parameters["corpus"] not in EXECUTED:
-        raise ValueError(
-            f"objective 'prefer' executes calls, and those of the corpus {parameters['corpus']!r} "
-            f"cannot be executed: choose {' or '.join(EXECUTED)}"
-        )
-    if not strategy_of(parameters).trains:
-        raise ValueError(
-            f"objective 'prefer' trains, and under strategy {parameters['strategy']!r} nothing is "
-            "trained: choose another strategy, or objective: sft"
-        )
-    try:
-        check_played([parameters["condition"]])
-    except ValueError as error:
-        raise ValueError(f"objective 'prefer' plays turn tasks: {error}") from None
-    own = {"prompt_format": "own", "truncation": "turns"}
-    for name, wanted in own.items():
-        if parameters[name] != wanted:
-            raise ValueError(
-                f"objective 'prefer' writes its prompts in our own format and cuts whole turns: "
-                f"{name} must be {wanted!r}, not {parameters[name]!r}"
-            )

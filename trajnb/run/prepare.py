@@ -10,24 +10,27 @@ is all of it; 02_train takes the steps one by one, to show what each has made.
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from trajnb import machine
 from trajnb.corpora.load import corpus_of
 from trajnb.formatting.dialogue import NO_FOLD, Corpus, CorpusChoice
-from trajnb.formatting.examples import build_examples
+from trajnb.formatting.examples import example_rows
 from trajnb.qlora import chat, ranks
 from trajnb.qlora.memory import row_tokens
 from trajnb.qlora.model import ModelFiles, find_model, is_at_hand, load_tokenizer
 from trajnb.qlora.plan import Plan, Recipe, make_plan
+from trajnb.qlora.rows import select
 from trajnb.qlora.train import check_tracker
 from trajnb.run.settings import Settings, asked_with
+from trajnb.run.written import Counts, Written, written
 from trajnb.schema import condition_of_today
 from trajnb.scoring import score
 from trajnb.strategies import Examples, Stage
@@ -70,12 +73,14 @@ class Material:
     cut: chat.PaperCut | None
     """Cuts tokens as the paper does; None where whole turns are cut."""
     learnt: Dataset
-    encoded: list[chat.Encoded]
+    encoded: Sequence[chat.Encoded]
     """Of `learnt`, as tokens."""
     dropped: int
     """Training examples of which a cut left no target."""
     asked: dict[str, Dataset]
     """Held-out examples under every evaluation condition: the same items in the same order."""
+    digest: str
+    """`files.digest` of `encoded`."""
 
     @property
     def items(self) -> Dataset:
@@ -189,31 +194,68 @@ def check(settings: Settings, seen: set[tuple]) -> bool:
         ValueError: what the run would refuse.
     """
     check_tracker(settings.report_to)
-    model, count = None, None
-    if is_at_hand(settings.model, settings.revision):
-        model = settings.model, settings.revision
-        tokenizer = load_tokenizer(*model)
+    model, count = (settings.model, settings.revision), None
+    tokenizer = _tokenizer(*model)
+    if tokenizer:
         count = chat.count_text(tokenizer)
     corpus = corpus_of(vars(settings), count_tokens=count)
     block_order(settings, corpus)
     for block, side in itertools.product(corpus.blocks, ("train", "held_out")):
         if not corpus.account["blocks"][block][f"{side}_examples"]:
             raise ValueError(f"block {block!r} has no call on the side {side!r}")
-    shape = {"prompt_format": settings.prompt_format, "cue": settings.cue}
-    if model and settings.truncation != "paper":
-        shape |= {"max_length": settings.max_length}
-    trained = [settings.condition, *filter(None, [settings.match_tokens])]
-    for condition in dict.fromkeys([*trained, *asked_with(vars(settings))]):
-        choice = replace(settings.corpus_choice, fold=NO_FOLD, folds=CorpusChoice.folds)
-        responses = settings.responses and condition in trained
-        prompts = (choice, model, condition, responses, *shape.items())
+    shape, cut = _shape(settings, tokenizer)
+    choice = replace(settings.corpus_choice, fold=NO_FOLD, folds=CorpusChoice.folds)
+    for condition, split in _wanted(settings):
+        named = {name: value for name, value in shape.items() if name != "count_tokens"}
+        prompts = (choice, model, condition, split, settings.stop_targets, *named.items())
         if prompts in seen:
             continue
         seen.add(prompts)
-        counting = {"count_tokens": chat.count_tokens(tokenizer)} if "max_length" in shape else {}
-        for side in ("train", "held_out"):
-            build_examples(corpus, condition, side, responses=responses, **shape, **counting)
-    return model is not None
+        sides_of_all = ("train", "held_out") if settings.fold != NO_FOLD else (split,)
+        for side in sides_of_all:
+            if tokenizer and side == split:
+                _written(settings, corpus, tokenizer, condition, side, shape, cut)
+            else:
+                for _ in example_rows(corpus, condition, side, **shape):
+                    pass
+    return tokenizer is not None
+
+
+@cache
+def _tokenizer(model: str, revision: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of a model, the same for all runs of a grid; None where it is not on this machine."""
+    return load_tokenizer(model, revision) if is_at_hand(model, revision) else None
+
+
+def _wanted(settings: Settings) -> list[tuple[str, str]]:
+    """(condition, side of the split) of all examples that a run reads."""
+    trained = [settings.condition, *filter(None, [settings.match_tokens])]
+    asked = asked_with(vars(settings))
+    found = [(condition, "train") for condition in trained]
+    found += [(condition, "held_out") for condition in asked]
+    if settings.plan_of_learning.with_shots:
+        found += [(condition, "train") for condition in asked]
+    return list(dict.fromkeys(found))
+
+
+def count_examples(settings: Settings) -> dict[tuple[str, str], Counts] | None:
+    """What was counted of the examples that a run reads, by condition and side of the split: from the
+    cache, or when they are written there first. None where the model is not on this machine yet.
+
+    Raises:
+        ValueError: as `check`.
+    """
+    tokenizer = _tokenizer(settings.model, settings.revision)
+    if not tokenizer:
+        return None
+    corpus = corpus_of(vars(settings), count_tokens=chat.count_text(tokenizer))
+    shape, cut = _shape(settings, tokenizer)
+    return {
+        (condition, side): _written(
+            settings, corpus, tokenizer, condition, side, shape, cut
+        ).counts
+        for condition, side in _wanted(settings)
+    }
 
 
 def by_side(source: Source) -> pd.DataFrame:
@@ -236,39 +278,50 @@ def make_material(settings: Settings, source: Source, tested: tuple[str, ...]) -
         ValueError: there are none on one side or of a block, a dialogue is on both, or conditions
             differ in their items.
     """
-    shape = {"prompt_format": settings.prompt_format, "cue": settings.cue}
-    shape |= {"responses": settings.responses}
-    cut = None
-    if settings.truncation == "paper":
-        cut = chat.PaperCut(settings.max_length, settings.max_new_tokens)
-    else:
-        count = chat.count_tokens(source.tokenizer)
-        shape |= {"max_length": settings.max_length, "count_tokens": count}
-    rows = training_rows(settings, source.corpus, settings.condition, shape)
-    encoded = chat.encode_all(source.tokenizer, rows, cut)
-    kept = [place for place, example in enumerate(encoded) if example.completion]
-    asked = {name: build_examples(source.corpus, name, "held_out", **shape) for name in tested}
+    shape, cut = _shape(settings, source.tokenizer)
+
+    def read(condition: str, split: str) -> Written:
+        return _written(settings, source.corpus, source.tokenizer, condition, split, shape, cut)
+
+    learnt = read(settings.condition, "train")
+    asked = {name: read(name, "held_out").rows for name in tested}
+    counts = learnt.counts
     material = Material(
-        shape,
-        cut,
-        rows.select(kept),
-        [encoded[place] for place in kept],
-        len(encoded) - len(kept),
-        asked,
+        shape, cut, learnt.rows, learnt.encoded, counts.dropped, asked, counts.digest
     )
     _check_material(material, source.order)
     return material
 
 
-def training_rows(settings: Settings, corpus: Corpus, condition: str, shape: dict) -> Dataset:
-    """What would be learnt under a condition: calls and, where the run learns them, ends of turns.
+def _shape(
+    settings: Settings, tokenizer: PreTrainedTokenizerBase | None
+) -> tuple[dict, chat.PaperCut | None]:
+    """How examples are written, arguments of `build_examples`, and what cuts their tokens. Without a
+    tokenizer no turns are cut, for nothing is counted.
     """
-    rows = build_examples(corpus, condition, "train", **shape)
-    if not settings.stop_targets:
-        return rows
-    return concatenate_datasets(
-        [rows, build_examples(corpus, condition, "train", stops=True, **shape)]
-    )
+    shape = {"prompt_format": settings.prompt_format, "cue": settings.cue}
+    shape |= {"responses": settings.responses}
+    if settings.truncation == "paper":
+        return shape, chat.PaperCut(settings.max_length, settings.max_new_tokens)
+    if tokenizer:
+        count = chat.count_tokens(tokenizer)
+        shape |= {"max_length": settings.max_length, "count_tokens": count}
+    return shape, None
+
+
+def _written(
+    settings: Settings,
+    corpus: Corpus,
+    tokenizer: PreTrainedTokenizerBase,
+    condition: str,
+    split: str,
+    shape: dict,
+    cut: chat.PaperCut | None,
+) -> Written:
+    """Calls and, where a run learns them, ends of turns of the training side."""
+    if split == "held_out":  # all are asked about, also where a cut leaves nothing of the target
+        return written(corpus, tokenizer, condition, split, shape)
+    return written(corpus, tokenizer, condition, split, shape, cut, settings.stop_targets)
 
 
 def _check_material(material: Material, blocks: tuple[str, ...]) -> None:
@@ -281,12 +334,12 @@ def _check_material(material: Material, blocks: tuple[str, ...]) -> None:
                 f"block {block!r} has no held-out call, so nothing of it could be asked: hold out some of "
                 "its dialogues, or give them the block of others"
             )
-    if both := set(material.learnt["dialogue_id"]) & set(items["dialogue_id"]):
+    if both := set(material.learnt.unique("dialogue_id")) & set(items.unique("dialogue_id")):
         raise ValueError(f"dialogue {min(both)} stands on both sides of the split")
     for name, rows in material.asked.items():
         if rows["gold"] != items["gold"]:
             raise ValueError(f"the items under {name} differ from those under another condition")
-    wrong = [gold for gold in items["gold"] if not score.score(gold, gold)["canonical"]]
+    wrong = [gold for gold in items.unique("gold") if not score.score(gold, gold)["canonical"]]
     if wrong:
         raise ValueError(f"a gold call is not scored right: {wrong[0]}")
 
@@ -329,7 +382,7 @@ def plan_stages(settings: Settings, source: Source, material: Material) -> tuple
     planned = []
     for number, stage in enumerate(settings.plan_of_learning.stages(examples), start=1):
         budget = budget_of(stage)
-        encoded = [material.encoded[place] for place in stage.examples]
+        encoded = select(material.encoded, stage.examples)
         names = [dialogues[place] for place in stage.examples]
         plan = make_plan(encoded, names, recipe, seed, budget)
         if settings.plan_of_learning.trains and not plan.cost.supervised:
@@ -344,9 +397,11 @@ def _budgets(
     """stage -> the tokens that `match_tokens` would learn in it; None where nothing is matched."""
     if not settings.match_tokens:
         return lambda stage: None
-    rows = training_rows(settings, source.corpus, settings.match_tokens, material.shape)
-    sizes = [len(example.tokens) for example in chat.encode_all(source.tokenizer, rows)]
-    return lambda stage: settings.epochs * sum(sizes[place] for place in stage.examples)
+    corpus, tokenizer, shape = source.corpus, source.tokenizer, material.shape
+    matched = _written(
+        settings, corpus, tokenizer, settings.match_tokens, "train", shape, None
+    ).encoded
+    return lambda stage: settings.epochs * sum(matched.sizes(place)[0] for place in stage.examples)
 
 
 def cost_table(stages: tuple[Planned, ...]) -> pd.DataFrame:

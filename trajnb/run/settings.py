@@ -13,7 +13,7 @@ from trajnb.known import check_known, given_fields
 from trajnb.objectives import USUAL, objective_of
 from trajnb.strategies import Strategy, strategy_of
 
-FOLDERS = ("run_folder", "zero_shot_folder", "preferences_folder")
+FOLDERS = ("run_folder", "zero_shot_folder", "preferences_folder", "repair_folder")
 """Where a run is kept."""
 
 NOT_IDENTITY = (*FOLDERS, "eval_conditions", "eval_stages", "report_to")
@@ -42,6 +42,16 @@ OF_TRAINING = (
     "beta",
     "preference_rate",
     "preference_epochs",
+    "lessons",
+    "lesson_rate",
+    "lesson_epochs",
+    "lessons_per_step",
+    "reward",
+    "grpo_steps",
+    "grpo_tasks",
+    "group",
+    "grpo_rate",
+    "clip",
 )
 """Parameters on which no answer before training depends."""
 
@@ -71,6 +81,10 @@ class Settings:
     notebook: ClassVar[str] = "02_train"
     learns_by: ClassVar[str] = USUAL.name
     """The objective of runs that the notebook trains."""
+    homes: ClassVar[str] = ""
+    """The folder, in that of a run, of what stages with two ends keep, see `run.homes`."""
+    afterwards: ClassVar[tuple[str, ...]] = ()
+    """Parameters of which nothing depends before the second part of the first stage."""
     # dialogues
     corpus: str
     corpus_path: str
@@ -160,6 +174,16 @@ class Settings:
         return list(dict.fromkeys([self.condition, *self.eval_conditions, *matched]))
 
     @property
+    def goes_on(self) -> bool:
+        """Whether a stage goes on to learn after its supervised training."""
+        return False
+
+    @property
+    def shared_folder(self) -> str:
+        """Where runs share the home of their first stage; empty: nowhere."""
+        return ""
+
+    @property
     def plan_of_learning(self) -> Strategy:
         """What is learnt when."""
         return strategy_of(vars(self))
@@ -182,6 +206,36 @@ def check_played(conditions: Iterable[str]) -> None:
     for name in conditions:
         if name in NOT_PLAYED:
             raise ValueError(f"no rollout under {name}: {NOT_PLAYED[name]}; leave it out")
+
+
+def check_playable(parameters: Mapping) -> None:
+    """Raise ValueError where turn tasks cannot be played, or no one model is trained: for objectives
+    whose stages have two ends.
+    """
+    from trajnb.corpora.load import EXECUTED
+
+    objective = f"objective {parameters['objective']!r}"
+    if parameters["corpus"] not in EXECUTED:
+        raise ValueError(
+            f"{objective} executes calls, and those of the corpus {parameters['corpus']!r} "
+            f"cannot be executed: choose {' or '.join(EXECUTED)}"
+        )
+    if not strategy_of(parameters).trains:
+        raise ValueError(
+            f"{objective} trains, and under strategy {parameters['strategy']!r} nothing is "
+            "trained: choose another strategy, or objective: sft"
+        )
+    try:
+        check_played([parameters["condition"]])
+    except ValueError as error:
+        raise ValueError(f"{objective} plays turn tasks: {error}") from None
+    own = {"prompt_format": "own", "truncation": "turns"}
+    for name, wanted in own.items():
+        if parameters[name] != wanted:
+            raise ValueError(
+                f"{objective} writes its prompts in our own format and cuts whole turns: "
+                f"{name} must be {wanted!r}, not {parameters[name]!r}"
+            )
 
 
 def check_recalled(parameters: Mapping) -> None:

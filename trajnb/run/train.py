@@ -1,4 +1,4 @@
-"""A whole run without a kernel: what 02_train or 05_prefer does, cell by cell, in one function."""
+"""A whole run without a kernel: what 02_train, 05_prefer or 06_repair does, cell by cell, in one function."""
 
 from collections.abc import Callable
 
@@ -14,6 +14,9 @@ from trajnb.run.homes import begin
 from trajnb.run.learn import add_adapter, learn, load_untrained
 from trajnb.run.prefer import learn_pairs, supervise
 from trajnb.run.prepare import Prepared
+from trajnb.run.repair import draw, repair
+from trajnb.run.rewarding import learn_reward
+from trajnb.run.teaching import reinforce, teach
 from trajnb.run.turns import ask_before, play
 from trajnb.schema import Record
 
@@ -27,14 +30,16 @@ def train(run: Prepared, say: Callable[[str], None] = aloud) -> Record:
         ValueError: the folder of the run holds another one, or what is in it is damaged; several
             processes are to learn preferences.
     """
-    prefers = objective_of(vars(run.settings)).prefers
-    if prefers and ranks.count() > 1:
+    objective = objective_of(vars(run.settings))
+    if objective.plays and ranks.count() > 1:
+        does = "grows its trees" if objective.prefers else "plays its turn tasks"
         raise ValueError(
-            f"objective {run.settings.objective!r} grows its trees on one device, and this is one of "
+            f"objective {run.settings.objective!r} {does} on one device, and this is one of "
             f"{ranks.count()} processes: start it with `trajnb train`"
         )
     say = say if ranks.is_first() else silent
-    record = _preferring(run, say) if prefers else _supervised(run, say)
+    ways = {"prefer": _preferring, "repair": _repairing}
+    record = ways.get(objective.name, _supervised)(run, say)
     seconds, memory = record.seconds["total"], record.peak_memory_mb / 1000
     say(f"finished in {seconds:.0f} s, peak memory {memory:.1f} GB")
     return record
@@ -73,6 +78,26 @@ def _preferring(run: Prepared, say: Callable[[str], None]) -> Record:
         trees = grow(learner.network, run, planned, so_far, say)
         pairs = pair(run, planned, trees, so_far, say)
         learn_pairs(learner, run, planned, pairs, so_far, say)
+        ask(learner.network, run, planned.number, answered, say)
+        play(learner.network, run, planned.number, so_far, say)
+    return finish(run, learner.config, trained, answered, so_far)
+
+
+def _repairing(run: Prepared, say: Callable[[str], None]) -> Record:
+    """Objective `repair`."""
+    network, answered, trained = load_untrained(run), Answered(), {}
+    so_far = begin(run)
+    ask(network, run, 0, answered, say)
+    play(network, run, 0, so_far, say)
+    learner = add_adapter(network, run.settings)
+    for planned in run.stages:
+        trained[planned.stage.name] = supervise(learner, run, planned, so_far, say)
+        ask_before(learner.network, run, planned, so_far, say)
+        graded = draw(learner.network, run, planned, so_far, say)
+        repairs = repair(learner.network, run, planned, graded, so_far, say)
+        account = learn_reward(learner, run, planned, graded, repairs, so_far, say)
+        teach(learner, run, planned, graded, repairs, so_far, say)
+        reinforce(learner, run, planned, account, so_far, say)
         ask(learner.network, run, planned.number, answered, say)
         play(learner.network, run, planned.number, so_far, say)
     return finish(run, learner.config, trained, answered, so_far)

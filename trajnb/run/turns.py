@@ -6,10 +6,11 @@ from pathlib import Path
 
 from trajnb.formatting.pairs import Wording
 from trajnb.machine import say as aloud
+from trajnb.objectives import objective_of
 from trajnb.qlora import chat
 from trajnb.run.answer import ask, kept
 from trajnb.run.ask import asked_for_replies
-from trajnb.run.homes import Preferring, alone
+from trajnb.run.homes import SoFar, alone
 from trajnb.run.prepare import Planned, Prepared
 from trajnb.world.grow import infer
 from trajnb.world.sandbox import Sandbox
@@ -25,21 +26,21 @@ def wording_of(run: Prepared) -> Wording:
     return Wording(settings.condition, settings.cue, room, count)
 
 
-def asking(network, run: Prepared, search: Search, say: Callable[[str], None]) -> Ask:
-    """The model of a run, as trees ask it."""
+def asking(network, run: Prepared, temperature: float, say: Callable[[str], None]) -> Ask:
+    """The model of a run, as trees, candidates and repairs ask it."""
     return asked_for_replies(
         network,
         run.source.tokenizer,
         wording_of(run),
         seed=run.settings.seed,
-        temperature=search.temperature,
+        temperature=temperature,
         max_new_tokens=run.settings.max_new_tokens,
         say=say,
     )
 
 
 def ask_before(
-    network, run: Prepared, planned: Planned, so_far: Preferring, say: Callable[[str], None] = aloud
+    network, run: Prepared, planned: Planned, so_far: SoFar, say: Callable[[str], None] = aloud
 ) -> None:
     """Ask and play what is asked and played after every stage, before its preferences are learnt."""
     home = so_far.homes[planned.stage.name]
@@ -51,7 +52,7 @@ def ask_before(
 
 
 def play(
-    network, run: Prepared, stage: int, so_far: Preferring, say: Callable[[str], None] = aloud
+    network, run: Prepared, stage: int, so_far: SoFar, say: Callable[[str], None] = aloud
 ) -> None:
     """Play the held-out turn tasks as the model is after a stage, those of the blocks that are asked
     about: greedily, and at the end of the run by search too.
@@ -60,12 +61,10 @@ def play(
 
 
 def _play(
-    network, run: Prepared, so_far: Preferring, stage: int, moment: str, say, home: Path | None = None
+    network, run: Prepared, so_far: SoFar, stage: int, moment: str, say, home: Path | None = None
 ) -> list[dict]:
     began, lines = time.monotonic(), []
-    ends = stage == len(run.stages) and moment == "after"
-    searches = {"greedy": search_of(run, width=1)}
-    searches |= {"tree": search_of(run)} if ends else {}
+    searches = _searches(run, at_end=stage == len(run.stages) and moment == "after")
     rows = [_row(task) for task in so_far.tasks if task.held_out]
     for name, search in searches.items():
         path = run.place.folder / "stages" / f"{stage}-turns-{name}.jsonl"
@@ -80,13 +79,23 @@ def _play(
     return lines
 
 
+def _searches(run: Prepared, at_end: bool) -> dict[str, Search]:
+    """How turn tasks are played, by name: by one greedy chain; at the end of a run that grows trees
+    by search too.
+    """
+    if not objective_of(vars(run.settings)).prefers:
+        return {"greedy": Search(width=1, extra_depth=run.settings.extra_depth)}
+    found = {"greedy": search_of(run, width=1)}
+    return found | ({"tree": search_of(run)} if at_end else {})
+
+
 def _row(task: TurnTask) -> dict:
     """A turn task as an item that is asked."""
     return {"dialogue_id": task.dialogue_id, "step": task.turn, "block": task.block}
 
 
 def _played(
-    network, run: Prepared, so_far: Preferring, asked, search: Search, where: Mapping, say
+    network, run: Prepared, so_far: SoFar, asked, search: Search, where: Mapping, say
 ) -> list[dict]:
     """Lines of `turns.jsonl`, in the order of `asked`."""
     wanted = {(row["dialogue_id"], row["step"]) for row in asked}
@@ -94,7 +103,7 @@ def _played(
     began = time.monotonic()
     told = f"stage {where['stage']}, {where['search']} turns"
     with Sandbox() as sandbox:
-        replies = asking(network, run, search, lambda text: say(f"{told} · {text}"))
+        replies = asking(network, run, search.temperature, lambda text: say(f"{told} · {text}"))
         trees = infer(sandbox, tasks, replies, search)
     lines = []
     for task, tree in zip(tasks, trees, strict=True):

@@ -28,6 +28,7 @@ _NOT_AN_ARM = {
     "run_folder",
     "zero_shot_folder",
     "preferences_folder",
+    "repair_folder",
     "corpus_path",
     "rollout_dialogues",
     "rollout_calls",

@@ -18,6 +18,9 @@ from trajnb.scoring.stats import FEW_CLUSTERS, Interval, clustered_bootstrap
 LENGTHS = ("calls", "characters", "failed calls", "regression")
 """The baselines that are no more than length."""
 
+MODEL, BLIND = "reward model", "reward model, shown another task"
+"""What is held against these; and the same where it cannot know what was asked for."""
+
 Pairs = Sequence[tuple[int, int]]
 """Of trajectories to one task, by their places: the better one, the worse one."""
 
@@ -157,10 +160,21 @@ def accuracies(
 ) -> dict[str, Accuracy]:
     """Of the `reward model` and of each baseline, on held-out pairs; dialogues are resampled."""
     dialogues = [trajectories[better].dialogue_id for better, _ in pairs]
-    own = rights(model, pairs)
-    found = {"reward model": Accuracy(clustered_bootstrap(own, dialogues), None)}
-    for name, scores in beside.items():
-        theirs = rights(scores, pairs)
+    others = {name: rights(scores, pairs) for name, scores in beside.items()}
+    return accuracies_of({MODEL: rights(model, pairs)} | others, dialogues)
+
+
+def accuracies_of(
+    right: Mapping[str, Sequence[float]], dialogues: Sequence[str]
+) -> dict[str, Accuracy]:
+    """The same of what `rights` says of each pair, by name, the reward model's among them, and of the
+    dialogue of each pair.
+    """
+    own = right[MODEL]
+    found = {MODEL: Accuracy(clustered_bootstrap(own, dialogues), None)}
+    for name, theirs in right.items():
+        if name == MODEL:
+            continue
         gaps = [left - right for left, right in zip(own, theirs, strict=True)]
         found[name] = Accuracy(
             clustered_bootstrap(theirs, dialogues), clustered_bootstrap(gaps, dialogues)
@@ -169,12 +183,18 @@ def accuracies(
 
 
 def verdict(found: Mapping[str, Accuracy], trajectories: Sequence[Figures], pairs: Pairs) -> str:
-    """What the accuracies say, in a sentence or two: `no more than length` unless the reward model
-    is above every baseline that is a length.
+    """What the accuracies say, see `verdict_of`."""
+    dialogues = {trajectories[better].dialogue_id for better, _ in pairs}
+    return verdict_of(found, len(pairs), len(dialogues))
+
+
+def verdict_of(found: Mapping[str, Accuracy], pairs: int, dialogues: int) -> str:
+    """What the accuracies of so many pairs of so many dialogues say, in a sentence or two: `no more
+    than length` unless the reward model is above every baseline that is a length.
     """
     if not pairs:
         return "There is no held-out pair, so nothing can be said of the reward model."
-    own = found["reward model"].right
+    own = found[MODEL].right
     level = [name for name, one in found.items() if one.ahead is not None and not one.beaten]
     if set(level) & set(LENGTHS):
         knows = "no more than length"
@@ -182,9 +202,8 @@ def verdict(found: Mapping[str, Accuracy], trajectories: Sequence[Figures], pair
         knows = f"more than length, but no more than {', '.join(level)}"
     else:
         knows = "more than length"
-    dialogues = len({trajectories[better].dialogue_id for better, _ in pairs})
     text = (
-        f"The reward model knows {knows}: it is right in {own.mean:.1%} of {len(pairs)} held-out "
+        f"The reward model knows {knows}: it is right in {own.mean:.1%} of {pairs} held-out "
         f"pairs of {dialogues} dialogues ({_span(own)})"
     )
     if level:

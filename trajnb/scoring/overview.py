@@ -10,7 +10,7 @@ from trajnb.known import check_known
 from trajnb.machine import CHANGED
 from trajnb.records import Run, read_about
 from trajnb.schema import About
-from trajnb.scoring import preferences
+from trajnb.scoring import preferences, repairs
 from trajnb.scoring.arms import arms_of
 from trajnb.scoring.crossing import EFFECTS
 from trajnb.scoring.paired import ITEM
@@ -99,7 +99,7 @@ def _check_words(about: About) -> None:
     for measure in family.get("measures", []):
         check_known("measure of the family", measure, MEASURES | preferences.MEASURES)
     for effect in family.get("effects", []):
-        check_known("effect of the family", effect, [*EFFECTS, *preferences.EFFECTS])
+        check_known("effect of the family", effect, [*EFFECTS, *preferences.EFFECTS, *repairs.EFFECTS])
 
 
 def overview(runs: Sequence[Run]) -> pd.DataFrame:

@@ -47,11 +47,11 @@ def preferring(runs: Iterable[Run]) -> list[Run]:
 
 
 def turns(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row per held-out turn task, stage, moment and search of the runs that learn preferences;
-    empty where none does.
+    """One row per held-out turn task, stage, moment and search of the runs whose stages have two ends
+    (objectives `prefer` and `repair`); empty where there is none.
 
     Columns are those of `schema.PlayedTurn`, and `run, arm, trained, condition, eval_condition,
-    preference, seed, fold, folds, order, learnt, last, group` as in `tables.frame`; `last` is the
+    preference, lessons, reward` (None where the objective has none), `seed, fold, folds, order, learnt, last, group` as in `tables.frame`; `last` is the
     end of the run.
     """
     return _rows(runs, lambda run: read_lines(run.folder / TURNS, PlayedTurn))
@@ -79,7 +79,7 @@ def _rows(runs: Sequence[Run], lines_of) -> pd.DataFrame:
     found = []
     arms = arms_of([run.record.parameters for run in runs])
     for run, arm in zip(runs, arms, strict=True):
-        if not objective_of(run.record.parameters).prefers:
+        if not objective_of(run.record.parameters).plays:
             continue
         rows = pd.DataFrame(lines_of(run))
         rows["dialogue_id"] = _as_items_are_called(run, rows.dialogue_id)
@@ -93,7 +93,9 @@ def _rows(runs: Sequence[Run], lines_of) -> pd.DataFrame:
             trained=tables.all_rows(arm, rows),
             condition=parameters["condition"],
             eval_condition=parameters["condition"],
-            preference=parameters["preference"],
+            preference=parameters.get("preference"),
+            lessons=parameters.get("lessons"),
+            reward=parameters.get("reward"),
             seed=parameters["seed"],
             fold=fold,
             folds=parameters.get("folds", 1) if fold >= 0 else 1,
@@ -276,7 +278,14 @@ def effects(
         for effect in EFFECTS:
             left, right = _sides(table, main, effect)
             if len(left) and len(right):
-                rows.append(_effect(measure, effect, left, right, score))
+                rows.append(effect_of(measure, effect, left, right, score))
+    return with_holm(rows, family)
+
+
+def with_holm(
+    rows: Sequence[Effect], family: Mapping[str, Iterable[str]] | None = None
+) -> pd.DataFrame:
+    """Effects as a table, with `declared` and `holm`."""
     found = pd.DataFrame([vars(row) for row in rows], columns=[one.name for one in fields(Effect)])
     declared = family or {"measures": [], "effects": []}
     found["declared"] = found.measure.isin(declared["measures"])
@@ -291,15 +300,21 @@ def _sides(
     table: pd.DataFrame, main: pd.DataFrame, effect: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     if effect == "before":
-        own = main[main.group == GROUPS[0]]
-        return own[own.moment == "after"], own[own.moment == "before"]
+        return before_sides(main)
     other = table[table.preference == effect]
     return main[main["last"]], other[other["last"]]
 
 
-def _effect(
+def before_sides(main: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The block just learnt, after the second part of its stage and before it."""
+    own = main[main.group == GROUPS[0]]
+    return own[own.moment == "after"], own[own.moment == "before"]
+
+
+def effect_of(
     measure: str, effect: str, left: pd.DataFrame, right: pd.DataFrame, score: str
 ) -> Effect:
+    """The left side minus the right one."""
     check_folds([left, right], f"{measure}, {effect}: the arms to compare")
     differences = (by_cell(left, score) - by_cell(right, score)).dropna()
     found = estimate(differences)
@@ -325,9 +340,16 @@ def sentences(found: pd.DataFrame) -> list[str]:
         what = f"{MAIN.name} minus {row.effect}, {MEASURES[row.measure][0]}, at the end"
         if row.effect == "before":
             what = f"{MAIN.name}, {MEASURES[row.measure][0]}, what preferences added on the block just learnt"
-        p = row.holm if row.declared else row.p
-        gap = Estimate(row.mean, row.low, row.high, p, row.pairs, row.covers)
-        counts = f"{row.left_only} : {row.right_only} of {row.items} answers right on one side alone"
-        declared = " (declared, after Holm)" if row.declared else ""
-        said.append(f"{reading(what, gap)} {counts}{declared}.")
+        said.append(sentence(what, row))
     return said or ["No two sides can be compared: the arm `pairs` is not among these runs."]
+
+
+def sentence(what: str, row) -> str:
+    """What one row of effects says of `what`: a direction only by the rule of `stats.direction`, and in
+    any case the counts.
+    """
+    p = row.holm if row.declared else row.p
+    gap = Estimate(row.mean, row.low, row.high, p, row.pairs, row.covers)
+    counts = f"{row.left_only} : {row.right_only} of {row.items} answers right on one side alone"
+    declared = " (declared, after Holm)" if row.declared else ""
+    return f"{reading(what, gap)} {counts}{declared}."

@@ -2,7 +2,6 @@
 figure. Each carries its style, light and dark, and can be kept as a file.
 """
 
-import re
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +14,7 @@ from trajnb.escaping import in_csv, in_html, in_latex
 from trajnb.files import write_bytes
 from trajnb.show.dialogue import style
 from trajnb.show.single import table_html
+from trajnb.show.vector import inline_svg
 
 HEIGHT = 640
 """Of the frame, in pixels."""
@@ -26,8 +26,6 @@ KEPT_FIGURES = {
 }
 _DATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 """What a file of a figure would say of the day on which it was written."""
-_STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
-"""Within a page it would be the style of all of it."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +133,8 @@ class Drawing:
         return paths
 
     def _repr_html_(self) -> str:
-        shown = []
-        for figure in self.figures:
-            svg = drawn(figure, "svg").decode()
-            shown.append(_STYLE.sub("", svg[svg.index("<svg") :]))
+        svgs = [drawn(figure, "svg").decode() for figure in self.figures]
+        shown = [inline_svg(svg, self.title) for svg in svgs]
         return (
             f'{style()}<div class="trajnb trajnb-colours figure">{"".join(shown)}'
             f"<p>{in_html(self.title)}</p></div>"

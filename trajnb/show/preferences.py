@@ -50,11 +50,11 @@ def _few(numbers: Sequence[int]) -> list[int]:
     return [numbers[place] for place in places]
 
 
-def before_and_after(panels: Mapping[str, pd.DataFrame]) -> Figure:
+def before_and_after(panels: Mapping[str, pd.DataFrame], what: str = "preferences") -> Figure:
     """What is right before preferences (open) and after (filled), in percent, an arm and a group of
     blocks in each row; counts stand beside the dots.
 
-    `panels`: title -> `scoring.preferences.before_and_after`.
+    `panels`: title -> `scoring.preferences.before_and_after`; `what`: the second part of the stages.
     """
     tables = list(panels.values())
     arms = list(dict.fromkeys(tables[0].index.get_level_values("arm")))
@@ -70,7 +70,7 @@ def before_and_after(panels: Mapping[str, pd.DataFrame]) -> Figure:
     labels = [f"{arm}: {group}" if len(arms) > 1 else group for arm, group in rows]
     axes[0, 0].set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.5, -0.6))
     keys = {"before": "white", "after": INK}
-    handles = [Line2D([], [], ls="", marker="o", color=INK, mfc=fill, label=f"{name} preferences")
+    handles = [Line2D([], [], ls="", marker="o", color=INK, mfc=fill, label=f"{name} {what}")
                for name, fill in keys.items()]  # fmt: skip
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
     return finish(figure)
@@ -114,14 +114,15 @@ dialogues, or runs folds of their own, for an interval.</p>"""
 
 def counts_html(table: pd.DataFrame) -> str:
     """`scoring.preferences.learnt_from`, or the same by stage, as HTML; what is nowhere is left out."""
-    return _table(table.loc[:, (table != 0).any()])
+    return table_html(table.loc[:, (table != 0).any()])
 
 
 def at_the_end_html(table: pd.DataFrame) -> str:
     """`scoring.preferences.at_the_end` as HTML."""
     whole = [name for name in table if not name.endswith("a task")]
-    return _table(table.astype(dict.fromkeys(whole, int)).round(2))
+    return table_html(table.astype(dict.fromkeys(whole, int)).round(2))
 
 
-def _table(table: pd.DataFrame) -> str:
+def table_html(table: pd.DataFrame) -> str:
+    """A table, all of whose texts are escaped."""
     return f'<div class="scroll">{table.to_html()}</div>'

@@ -17,7 +17,7 @@ from pygments.formatters import HtmlFormatter
 from trajnb.files import write_bytes
 from trajnb.formatting.dialogue import Corpus
 from trajnb.records import Run, read_about
-from trajnb.scoring import crossing, preferences
+from trajnb.scoring import crossing, preferences, repairs
 from trajnb.scoring.answers import answers
 from trajnb.scoring.arms import Arm, arms_of
 from trajnb.scoring.caveats import caveats, covered
@@ -41,6 +41,7 @@ PAGES = {
     "01_inspect.html": "Inspection of the corpus",
     "04_rollout.html": "Whole dialogues",  # of a study kept with the rollout of its one run
     "05_prefer.html": "Trees, pairs, preferences",  # and with the page of a run that learnt these
+    "06_repair.html": "Candidates, repairs, rewards",  # or these
 }
 _FILE_OF_WARNING = re.compile(r"^(?:/|[A-Z]:\\).*?:\d+: (?=\w+Warning: )", re.MULTILINE)
 """Where a warning comes from: folders of a machine, which a page is not to name."""
@@ -134,6 +135,7 @@ def _results(runs: Sequence[Run], plan: Plan, inks: Numbered, linked: bool) -> d
     try:
         found = crossing.effects(table, plan.measures(), plan.family)
         sentences = [*plan.declaration(), *preferences.answers(runs, plan.family)]
+        sentences += repairs.answers(runs, plan.family)
         sentences += answers(table, found)
         sentences += caveats(table, found, plan.family, [run.record.started for run in runs])
         opened = opening(table, lead(table, found, plan), inks, linked)
@@ -198,6 +200,7 @@ def _row(folder: Path, name: str, state: str, run: Run | None, arm: Arm | None) 
     for key, file in (
         ("page", "02_train.html"),
         ("page", "05_prefer.html"),
+        ("page", "06_repair.html"),
         ("rollout", "04_rollout.html"),
         ("log", "log.txt"),
     ):

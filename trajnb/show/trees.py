@@ -128,8 +128,8 @@ def _reply(node: Mapping) -> str:
     got = ""
     if node["kind"] != STOP:
         kind = "got" if node["kind"] == "executed" else "got failed"
-        got = f'<span class="line response {kind}">→ {_short(node["response"])}</span>'
-    said = f'<span class="line request">{_short(node["form"])}</span>'
+        got = f'<span class="line response {kind}">→ {short(node["response"])}</span>'
+    said = f'<span class="line request">{short(node["form"])}</span>'
     return f'{said} <span class="note">{escape(", ".join(notes))}</span>{got}'
 
 
@@ -140,7 +140,7 @@ def _verdict(node: Mapping) -> str:
     return f"{what}: {'✓ succeeds' if node['won'] else '✗ fails'}"
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """Escaped, and shortened where it is long, which is said."""
     rest = len(text) - LONGEST
     return escape(text[:LONGEST]) + (f" … {rest} characters more" if rest > 0 else "")

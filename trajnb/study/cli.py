@@ -19,6 +19,7 @@ import click
 import trajnb
 from trajnb.escaping import in_terminal
 from trajnb.machine import ROOT, found
+from trajnb.study.execute import skip_grammar
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -33,6 +34,7 @@ def main() -> None:
       trajnb run params/quick.yaml              train, evaluate, report
       trajnb run params/quick.yaml --dry-run    what it would do, and what that costs
     """
+    skip_grammar()
     for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show is no failure
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -66,6 +68,12 @@ def main() -> None:
     is_flag=True,
     help="Show the runs and what they would cost, and prepare them; run none.",
 )
+@click.option(
+    "--price",
+    type=click.FloatRange(min=0),
+    metavar="EUR_PER_HOUR",
+    help="Of this machine: a dry run tells the money too.",
+)
 def run(
     params: Path,
     out: Path | None,
@@ -75,6 +83,7 @@ def run(
     address: str,
     kept: Path | None,
     dry_run: bool,
+    price: float | None,
 ) -> None:
     """Run the study of a params file and write its report.
 
@@ -86,6 +95,7 @@ def run(
       trajnb run params/quick.yaml
       trajnb run params/quick.yaml --set epochs=3 --out runs/quick-3-epochs
       trajnb run params/bfcl.yaml --jobs 4
+      trajnb run params/bfcl.yaml --dry-run --price 0.40
       trajnb run params/bfcl.yaml --engine slurm --jobs 8
     """
     with _told():
@@ -102,7 +112,7 @@ def run(
         runs = grid.expand(study, parameters)
         out = out or Path("runs") / study.name
         if dry_run:
-            _show_plan(study.title, runs, out)
+            _show_plan(study.title, runs, out, price)
             _prepare_all(runs)
             _show_memory(runs)
             return
@@ -141,7 +151,7 @@ def _engine(name: str, address: str, resources, out: Path, jobs: int | None):
 @click.argument("parameters", type=click.Path(dir_okay=False, path_type=Path))
 def train(parameters: Path) -> None:
     """Train and ask one run without a notebook: what 02_train does with the same PARAMETERS, a YAML file,
-    or 05_prefer where they say `objective: prefer`.
+    05_prefer where they say `objective: prefer`, or 06_repair where they say `objective: repair`.
 
     What is finished of it is read, and what was cut goes on. The last line printed is the run's folder.
     On several devices, of one machine or of several, accelerate or torchrun starts it; a step then trains
@@ -153,7 +163,7 @@ def train(parameters: Path) -> None:
       accelerate launch --num_processes 4 -m trajnb train runs/quick/runs/<run>/parameters.yaml
     """
     with _told():
-        from trajnb.run.preferences import settings_class
+        from trajnb.run.by_objective import settings_class
         from trajnb.study import job, pipeline
         from trajnb.study.params import read_run
 
@@ -366,6 +376,28 @@ def _listed(context, option, value: str) -> tuple[str, ...]:
 
 
 @main.command()
+@click.argument("model")
+@click.option("--revision", default="", help="Of a model of the hub.")
+@click.option("--quantization", default="auto", show_default=True, help="As the parameter of runs.")
+def calibrate(model: str, revision: str, quantization: str) -> None:
+    """Measure for about a minute how fast this machine trains and reads with MODEL, and keep it: then
+    `trajnb run --dry-run` tells hours by it.
+
+    \b
+    Example:
+      trajnb calibrate smollm2-135m
+    """
+    with _told():
+        from trajnb.run.calibrate import calibrate as measure
+
+        speed = measure(model, revision, quantization, _echo)
+    _echo(
+        f"{speed.model} on {speed.machine}: trains at {speed.train / 1e9:,.1f} GFLOP/s, reads at "
+        f"{speed.read / 1e9:,.1f}, {speed.written:.3f} s a written token"
+    )
+
+
+@main.command()
 @click.argument("name")
 @click.option("--documents", default="", help="API documents of bfcl: used, ten or all [ten].")
 @click.option("--fresh-ids", is_flag=True, help="Of bfcl: give every dialogue ids of its own.")
@@ -392,8 +424,12 @@ def _listed(context, option, value: str) -> tuple[str, ...]:
 )
 @click.option("--fold", default=-1, show_default=True, help="Held out, from 0; -1: no folds.")
 @click.option("--folds", default=5, show_default=True, help="How many there are.")
-@click.option("--train-dialogues", default=1000, show_default=True, help="At most, a block.")
-@click.option("--held-out-dialogues", default=1000, show_default=True, help="At most, a block.")
+@click.option(
+    "--train-dialogues", default=sys.maxsize, show_default="all", help="At most, a block."
+)
+@click.option(
+    "--held-out-dialogues", default=sys.maxsize, show_default="all", help="At most, a block."
+)
 @click.option(
     "--skip-unusable", is_flag=True, help="Of jsonl: leave out, and count, rows that cannot be used."
 )
@@ -566,23 +602,23 @@ def _end(errors: dict[str, str], out: Path) -> None:
     sys.exit(1 if errors else 0)
 
 
-def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
-    from trajnb.study.estimate import estimate
+def _show_plan(title: str, runs: dict[str, dict], out: Path, price: float | None) -> None:
     from trajnb.study.folder import run_states
     from trajnb.study.grid import varying
     from trajnb.study.paces import paces, records_beside
 
     states, axes = run_states(out, runs), varying(runs)
     pace = paces(records_beside(out), {run["model"] for run in runs.values()})
-    costs = {name: estimate(run, pace.get(run["model"])) for name, run in runs.items()}
+    costs, measured = _estimates(runs, pace)
     left = [cost for name, cost in costs.items() if states[name] != "finished"]
+    money = [] if price is None else ["EUR"]
     rows = [
-        ["run", "state", *axes, "tokens trained", "tokens read", "time", "disk"],
+        ["run", "state", *axes, *COST, *money],
         *(
-            [name, states[name], *_values(run, axes), *_cost([costs[name]])]
+            [name, states[name], *_values(run, axes), *_cost([costs[name]], price)]
             for name, run in runs.items()
         ),
-        ["to do", f"{len(left)} runs", *[""] * len(axes), *_cost(left)],
+        ["to do", f"{len(left)} runs", *[""] * len(axes), *_cost(left, price)],
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     _echo(f"{title}: {len(runs)} runs into {out}")
@@ -592,16 +628,50 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path) -> None:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
     _echo("")
-    _echo(
-        "Estimates: tokens from characters; read = in evaluation; time on two CPU cores, one run "
-        "at a time: measured for smollm2-135m, for another model by its runs in folders beside this "
-        "one, else in proportion to an asset's parameters; ? = nothing is known of it."
-    )
+    _echo("distinct = where examples of a dialogue share prefixes; read = in evaluation; one run at a time.")
+    for line in measured:
+        _echo(line)
+
+
+COST = ("tokens trained", "distinct", "tokens read", "time", "disk")
+
+
+def _estimates(runs: dict[str, dict], pace: dict[str, float]) -> tuple[dict, list[str]]:
+    """The cost of every run, and in words what the numbers come from."""
+    from trajnb.run.calibrate import kept
+    from trajnb.run.preferences import settings_class
+    from trajnb.run.prepare import count_examples
+    from trajnb.study.estimate import estimate
+
+    costs, said = {}, {}
+    for name, run in runs.items():
+        try:
+            counted = count_examples(settings_class(run).of(run))
+        except ValueError:  # what would be refused is told below
+            counted = None
+        speed = kept(run["model"], run["revision"], run["quantization"])
+        costs[name] = estimate(run, pace.get(run["model"]), counted, speed)
+        said[_source(run, counted is not None, speed)] = None
+    return costs, list(said)
+
+
+def _source(run: dict, counted: bool, speed) -> str:
+    model = run["model"]
+    tokens = "counted" if counted else "estimated from characters, for the model is not on this machine yet"
+    if speed and counted:
+        time = f"as `trajnb calibrate` measured here at {speed.date}"
+    else:
+        time = (
+            "on two CPU cores: measured for smollm2-135m, for another model by its runs in folders beside "
+            "this one, else in proportion to an asset's parameters; ? = nothing is known of it; "
+            f"`trajnb calibrate {model}` measures this machine"
+        )
+    return f"{model}: tokens {tokens}; time {time}."
 
 
 def _prepare_all(runs: dict[str, dict]) -> None:
     """Find what any of the runs would refuse, before the first begins."""
-    from trajnb.run.preferences import settings_class
+    from trajnb.run.by_objective import settings_class
     from trajnb.run.prepare import check  # torch takes seconds to import
 
     counted, seen = True, set()
@@ -649,12 +719,15 @@ def _values(run: dict, names: list[str]) -> list[str]:
     ]
 
 
-def _cost(costs: list) -> list[str]:
-    tokens = [f"{sum(cost.trained for cost in costs):,}", f"{sum(cost.read for cost in costs):,}"]
-    minutes = _sum([cost.seconds for cost in costs], 60, "min")
-    return [*tokens, minutes, _sum([cost.disk for cost in costs], 1e6, "MB")]
-
-
-def _sum(values: list, unit: float, name: str) -> str:
-    """In words; "?" where one of them is not known."""
-    return "?" if None in values else f"{sum(values) / unit:.0f} {name}"
+def _cost(costs: list, price: float | None) -> list[str]:
+    told = [
+        f"{sum(getattr(cost, name) for cost in costs):,}" for name in ("tokens", "trained", "read")
+    ]
+    unknown = any(cost.seconds is None for cost in costs)
+    hours = 0.0 if unknown else sum(cost.seconds for cost in costs) / 3600
+    told.append("?" if unknown else f"{60 * hours:.0f} min" if hours < 2 else f"{hours:,.1f} h")
+    no_disk = any(cost.disk is None for cost in costs)
+    told.append("?" if no_disk else f"{sum(cost.disk for cost in costs) / 1e6:.0f} MB")
+    if price is not None:
+        told.append("?" if unknown else f"{hours * price:,.2f}")
+    return told

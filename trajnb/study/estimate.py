@@ -1,5 +1,6 @@
-"""What a run will cost, estimated from the text of its corpus before anything is downloaded for its
-model.
+"""What a run will cost: from what was counted of its examples and measured of its model on this machine,
+see `run.written` and `run.calibrate`; else estimated from the text of its corpus, before anything is
+downloaded for its model.
 
 Estimates are for planning an evening, not for reporting: a record holds what was counted and
 measured.
@@ -7,8 +8,10 @@ measured.
 
 import itertools
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from trajnb.assets import ASSETS
 from trajnb.corpora.load import corpus_of
@@ -16,7 +19,12 @@ from trajnb.formatting.dialogue import CorpusChoice
 from trajnb.objectives import objective_of, preference_of
 from trajnb.run.settings import asked_with
 from trajnb.strategies import Strategy, strategy_of
+from trajnb.world.repairers import READS_GOLD
 from trajnb.world.rule import reference_calls
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from trajnb.run.calibrate import Speed
+    from trajnb.run.written import Counts
 
 # SmolLM2's tokenizer on `bfcl`: of whole prompts, and where shared beginnings count once. What is
 # left then are calls, responses and the chat template's own marks, which have fewer characters a
@@ -41,6 +49,11 @@ PAIRS_A_STATE = 1.5  # of a tree along the reference: 144 of 93
 TOKENS_A_PAIR = 60  # of both sides
 SECONDS_A_REPLY = 0.25  # many are written at a time
 
+# repair: what a weak adapter does
+REPLIES_OF_CANDIDATE = 3.0  # waves until all of a few dialogues' candidates have ended
+SHARE_REPAIRED = 0.8  # of candidates, those that are wrong or poor
+TOKENS_A_TRAJECTORY = 120  # calls and responses, beside the prompt
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -49,38 +62,62 @@ class Estimate:
     """
 
     trained: int
+    """Distinct ones, where packing shares prefixes."""
     read: int
     seconds: float | None
     disk: float | None
+    tokens: int = 0
+    """Of all that is trained on: what a trainer computes that shares nothing."""
 
 
-def estimate(run: dict, pace: float | None = None) -> Estimate:
+Sizes = Callable[[str, str, bool], tuple[int, int]]
+"""(condition, side of the split, whether shared) -> tokens, examples."""
+
+
+def estimate(
+    run: dict,
+    pace: float | None = None,
+    counted: "Mapping[tuple[str, str], Counts] | None" = None,
+    speed: "Speed | None" = None,
+) -> Estimate:
     """The cost of `run` from start to end, whatever of it is done already.
 
-    `pace`: how many times as long its model takes as MEASURED does, where it was measured (see
-    `paces`); else the parameters of an asset say it.
+    Args:
+        pace: how many times as long its model takes as MEASURED does, where it was measured (see
+            `paces`); else the parameters of an asset say it.
+        counted: its examples, see `run.prepare.count_examples`; without them they are estimated.
+        speed: of its model on this machine. With both, time is told by them where a run only learns
+            from examples.
     """
     corpus, strategy = CorpusChoice.of(run), strategy_of(run)
     if strategy.recalls:  # no model reads or learns anything
         return Estimate(0, 0, SECONDS_OF_COPYING, 0)
+    sizes = _sizes(corpus, counted)
     shared = run["packing"] == "trie"
     blocks = len(corpus_of(run).blocks)
-    trained = round(
-        _pass(corpus, run["condition"], "train", shared)[0] * _passes(run, corpus, blocks)
+    passes_of_training = _passes(run, sizes, blocks)
+    trained, tokens = (
+        round(sizes(run["condition"], "train", way)[0] * passes_of_training)
+        for way in (shared, False)
     )
     conditions = asked_with(run)
     stages = _evaluations(run, strategy, blocks)
-    if objective_of(run).prefers and preference_of(run).learns:
-        stages = 2 * stages - 1  # before preferences too, but for stage 0
-    passes = [_pass(corpus, condition, "held_out", shared) for condition in conditions]
+    objective = objective_of(run)
+    if objective.repairs or objective.prefers and preference_of(run).learns:
+        stages = 2 * stages - 1  # before the second part too, but for stage 0
+    passes = [sizes(condition, "held_out", shared) for condition in conditions]
     read, answers = (round(stages * sum(counts)) for counts in zip(*passes, strict=True))
     written = answers * SECONDS_PER_ANSWER
-    if objective_of(run).prefers:
-        more = _preferring(run, corpus, stages)
+    if objective.plays:
+        of = _preferring if objective.prefers else _repairing
+        more = of(run, corpus, stages)
         trained, read = trained + more.trained, read + more.read
         written += more.replies * SECONDS_A_REPLY
     if strategy.with_shots:  # a shot is about as long as an example without its documents
         read += sum(count for _, count in passes) * run["shots"] * TOKENS_PER_SHOT
+    measured = None
+    if counted and speed and shared and not objective_of(run).prefers:
+        measured = _measured(run, counted, speed, passes_of_training, stages)
     size = ASSETS[run["model"]].model if run["model"] in ASSETS else None
     if pace is None and size:
         pace = size.parameters / ASSETS[MEASURED].model.parameters
@@ -88,12 +125,42 @@ def estimate(run: dict, pace: float | None = None) -> Estimate:
     seconds = None if pace is None else (seconds + written) * pace
     # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
     disk = 4 * size.adapter * run["lora_rank"] * (blocks + 3) if size else None
-    return Estimate(trained, read, seconds, disk)
+    return Estimate(trained, read, measured or seconds, disk, tokens)
+
+
+def _measured(
+    run: dict,
+    counted: "Mapping[tuple[str, str], Counts]",
+    speed: "Speed",
+    passes: float,
+    stages: float,
+) -> float:
+    """Seconds, by what was counted and measured."""
+    from trajnb.run.calibrate import config_of
+
+    config = config_of(run["model"], run["revision"])
+    learnt = counted[run["condition"], "train"]
+    seconds = speed.load + passes * speed.seconds_to_train(config, run["lora_rank"], learnt)
+    for condition in asked_with(run):
+        seconds += stages * speed.seconds_to_ask(config, counted[condition, "held_out"])
+    return seconds
+
+
+def _sizes(corpus: CorpusChoice, counted: "Mapping[tuple[str, str], Counts] | None") -> Sizes:
+    """What is counted, and estimates of what is not."""
+
+    def sizes(condition: str, split: str, shared: bool) -> tuple[int, int]:
+        counts = (counted or {}).get((condition, split))
+        if counts is None:
+            return _pass(corpus, condition, split, shared)
+        return counts.distinct if shared else counts.tokens, counts.examples
+
+    return sizes
 
 
 @dataclass(frozen=True)
 class _More:
-    """What trees, turn tasks and pairs add to a run."""
+    """What turn tasks, and trees and pairs or candidates, repairs and rewards, add to a run."""
 
     trained: int
     read: int
@@ -119,6 +186,34 @@ def _preferring(run: dict, corpus: CorpusChoice, stages: float) -> _More:
     return _More(round(trained), round(read), round(replies))
 
 
+def _repairing(run: dict, corpus: CorpusChoice, stages: float) -> _More:
+    """The same of a run that repairs. A wave of replies reads the prompts of its turn tasks; what is
+    drawn, repaired and compared is taken to be as long as replies are on average.
+    """
+    held_out, _ = _turns(corpus, held_out=True)
+    asked, _ = _pass(corpus, run["condition"], "held_out", True)
+    tasks, _ = _turns(corpus, held_out=False)
+    learnt, _ = _pass(corpus, run["condition"], "train", True)
+    read, replies = stages * REPLIES_OF_CHAIN * asked, stages * REPLIES_OF_CHAIN * held_out
+    drawn = 2 if run["lessons"] == "resampled" else 1
+    models = [name for name in run["repairers"] if name not in READS_GOLD]
+    rounds = drawn + SHARE_REPAIRED * run["attempts"] * len(models)
+    read += REPLIES_OF_CANDIDATE * rounds * learnt
+    replies += REPLIES_OF_CANDIDATE * rounds * tasks * run["candidates"]
+    own = tasks * run["candidates"] * (1 + SHARE_REPAIRED) * TOKENS_A_TRAJECTORY
+    trained = run["lesson_epochs"] * (learnt + tasks * TOKENS_A_TRAJECTORY)  # about one of each task
+    trained += run["reward_epochs"] * (1 - run["reward_held_out"]) * (learnt + own)
+    blocks = len(corpus_of(run).blocks)
+    played = blocks * run["grpo_steps"] * run["grpo_tasks"] / tasks  # of all tasks, by GRPO
+    own = tasks * run["group"] * TOKENS_A_TRAJECTORY
+    trained += played * (learnt + own)
+    looks = 1 + -(-run["grpo_steps"] // run["follow_every"]) if run["grpo_steps"] else 0
+    played += blocks * 2 * looks * run["followed_tasks"] / tasks
+    read += played * REPLIES_OF_CANDIDATE * learnt
+    replies += played * REPLIES_OF_CANDIDATE * tasks * run["group"]
+    return _More(round(trained), round(read), round(replies))
+
+
 @cache
 def _turns(corpus: CorpusChoice, held_out: bool) -> tuple[int, int]:
     """(turn tasks, calls of the reference in them) on one side of the split."""
@@ -138,7 +233,7 @@ def _evaluations(run: dict, strategy: Strategy, blocks: int) -> float:
     return blocks + 1 if run["eval_stages"] == "all" else 2 + (blocks - 1) / blocks
 
 
-def _passes(run: dict, corpus: CorpusChoice, blocks: int) -> float:
+def _passes(run: dict, sizes: Sizes, blocks: int) -> float:
     """How often the training examples of a run are learnt."""
     strategy = strategy_of(run)
     if not strategy.trains:
@@ -146,7 +241,7 @@ def _passes(run: dict, corpus: CorpusChoice, blocks: int) -> float:
     passes = float(run["epochs"])
     if run["match_tokens"]:
         as_many, own = (
-            _pass(corpus, name, "train", False)[0]
+            sizes(name, "train", False)[0]
             for name in (run["match_tokens"], run["condition"])
         )
         passes *= as_many / own

@@ -153,7 +153,7 @@ def start(
 
 def _papermill(job: Job) -> list[str]:
     files = [str(job.notebook), str(job.executed), "-f", str(job.parameters_file)]
-    return ["papermill", *files, "-k", "python3", "--log-output", "--no-progress-bar"]
+    return ["trajnb.study.execute", *files, "-k", "python3", "--log-output", "--no-progress-bar"]
 
 
 def last_progress(log: Path) -> str:

@@ -34,7 +34,7 @@ from trajnb.files import read_yaml
 from trajnb.known import KINDS, as_kind, check_known, nearest
 from trajnb.machine import ROOT, found, resolve
 from trajnb.plain import parse_yaml
-from trajnb.run.preferences import check_preferences
+from trajnb.run.by_objective import check_objective
 from trajnb.run.settings import FOLDERS, asked_with, check_played, check_recalled
 from trajnb.strategies import strategy_of
 from trajnb.study.resources import Resources, read_resources
@@ -49,7 +49,8 @@ TOP_LEVEL = (
     "common",
     "runs",
 )
-PATHS = ("corpus_path", "model")  # which may be paths: relative ones start where a command is run
+PATHS = ("corpus_path", "model", "repair_model")
+"""Which may be paths: relative ones start where a command is run."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def check_run(run: dict, parameters: Parameters) -> None:
     _check_conditions(run)
     if "strategy" in run:
         _check_strategy(run)
-    check_preferences(run)
+    check_objective(run)
     if "corpus" in run:
         from trajnb.corpora.load import corpus_of
 
@@ -334,7 +335,7 @@ def _orders(file: Path, place: str, value: object) -> int | list:
 
 def _family(file: Path, value: object) -> dict[str, list[str]]:
     """The comparisons that are tested together: every effect on every measure, those of the crossing
-    of conditions or those of preferences.
+    of conditions, of preferences or of repair.
     """
     known = _words_of_family(value)
     if not isinstance(value, dict) or sorted(value) != sorted(known):
@@ -354,15 +355,16 @@ def _family(file: Path, value: object) -> dict[str, list[str]]:
 
 
 def _words_of_family(value: object) -> dict[str, Sequence[str]]:
-    """The measures and effects of preferences where one of these effects is named, else those of the
-    crossing: one family has one kind.
+    """The measures and effects of preferences, or of repair, where one of these effects is named, else
+    those of the crossing: one family has one kind.
     """
-    from trajnb.scoring import crossing, preferences
+    from trajnb.scoring import crossing, preferences, repairs
     from trajnb.scoring.score import MEASURES
 
     effects = value.get("effects") if isinstance(value, dict) else None
-    if isinstance(effects, list) and set(map(str, effects)) & set(preferences.EFFECTS):
-        return {"measures": list(preferences.MEASURES), "effects": preferences.EFFECTS}
+    for kind in (preferences, repairs):
+        if isinstance(effects, list) and set(map(str, effects)) & set(kind.EFFECTS):
+            return {"measures": list(kind.MEASURES), "effects": kind.EFFECTS}
     return {"measures": list(MEASURES), "effects": crossing.EFFECTS}
 
 

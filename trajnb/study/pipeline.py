@@ -35,6 +35,7 @@ from trajnb.study.params import Parameters, Study, notebook_parameters
 
 TRAIN = "02_train.ipynb"
 PREFER = "05_prefer.ipynb"
+REPAIR = "06_repair.ipynb"
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,11 @@ def _of_preferring(place: Place, name: str, run: dict) -> dict:
     return _of_training(place, name, run) | shared
 
 
+def _of_repairing(place: Place, name: str, run: dict) -> dict:
+    shared = {"repair_folder": place.written(place.out / "repair")}
+    return _of_training(place, name, run) | shared
+
+
 def _of_rollout(place: Place, name: str, run: dict) -> dict:
     return {"run_folder": place.written(place.run_folder(name)), "eval_conditions": asked_with(run)}
 
@@ -166,7 +172,7 @@ PARTS = (
         per_run=True,
         is_done=is_trained,
         parameters=_of_training,
-        wanted=lambda run: not objective_of(run).prefers,
+        wanted=lambda run: not objective_of(run).plays,
         trains=True,
         of_finished=False,
         files=("parameters.yaml", "log.txt"),
@@ -177,6 +183,17 @@ PARTS = (
         is_done=is_trained,
         parameters=_of_preferring,
         wanted=lambda run: objective_of(run).prefers,
+        trains=True,
+        of_finished=False,
+        unless_asked={"objective": USUAL.name},
+        files=("parameters.yaml", "log.txt"),
+    ),
+    Part(
+        REPAIR,
+        per_run=True,
+        is_done=is_trained,
+        parameters=_of_repairing,
+        wanted=lambda run: objective_of(run).repairs,
         trains=True,
         of_finished=False,
         unless_asked={"objective": USUAL.name},
