@@ -168,7 +168,7 @@ def test_evaluation_of_runs_that_repair_beside_others(tmp_path, write_repair_run
     )
     html = page(tmp_path, "03_evaluate")
     assert_self_contained(html)
-    for words in ("<h2>Repaired trajectories and rewards</h2>", "primary measure is turn tasks passed by",
+    for words in ("<h3>Repaired trajectories and rewards</h3>", "primary measure is turn tasks passed by",
                   "kept+repaired minus kept, turn tasks", "What an objective does to the stream",
                   "yes, an upper bound"):  # fmt: skip
         assert words in html, words

@@ -37,7 +37,7 @@ FAILURES = {
 SIDES = {"train": "training dialogues", "held_out": "held-out dialogues"}
 MEASURED = {"score": INK, "outcome": SIDE_COLOURS["rejected"]}
 
-SECTION = """<h2>Repaired trajectories and rewards</h2>
+SECTION = """<h3>Repaired trajectories and rewards</h3>
 <p>Runs of objective <code>repair</code> (after AutoTraj, arXiv 2601.23032; none of its figures
 stands here): after the supervised training of a block the model plays its training turn tasks
 several times; good candidates are kept, the others repaired; trajectories are learnt, as
