@@ -305,6 +305,7 @@ FIGURES: dict[str, Callable[..., str]] = {
         turns_passed,
         bench,
         bench_prefer,
+        on_paper,
     )
 }
 
