@@ -343,6 +343,7 @@ FIGURES: dict[str, Callable[..., str]] = {
         turns_at_the_end,
         bench,
         bench_prefer,
+        on_paper,
     )
 }
 
