@@ -8,7 +8,7 @@ import torch
 from click import ClickException
 from safetensors.torch import save_file
 
-from trajnb.files import written_by_a_library
+from trajnb.files import write_bytes, written_by_a_library
 from trajnb.study.cli import _told
 
 resource = pytest.importorskip("resource")
@@ -34,6 +34,13 @@ def test_a_library_that_cannot_write_is_told_as_the_system(write, tmp_path):
     cause = found.value.__cause__
     assert isinstance(cause, OSError) and cause.errno in (errno.EFBIG, errno.ENOSPC)
     assert str(path) in found.value.message and "make room" in found.value.message
+
+
+def test_our_own_files_name_where_the_disk_is_full(tmp_path):
+    path = tmp_path / "record.json"
+    with pytest.raises(ClickException, match=f"{path}: file too large: make room"), _told(), files_of(100):
+        write_bytes(path, b"x" * 1000)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_error_of_the_disk_stays_what_it_is(tmp_path):

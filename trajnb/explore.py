@@ -132,10 +132,7 @@ class Study:
         html = reader_html("items", "records", self.data, chosen=urlencode(wanted))
         return Page(html, f"{words}: {said}" if said else words)
 
-
-    def show(
-        self, dialogue: str, step: int, repetition: int = 0, stage: int | None = None
-    ) -> HTML:
+    def show(self, dialogue: str, step: int, repetition: int = 0, stage: int | None = None) -> HTML:
         """One held-out call: gold, both prompts, and what each arm answered, argument by argument.
 
         Args:
@@ -167,9 +164,9 @@ class Study:
         Raises:
             ValueError: nothing was played, or not this dialogue.
         """
-        rows = self.played["rows"]
-        if not rows:
+        if self.rollouts.empty:
             raise ValueError("no run of this study was rolled out: 04_rollout plays dialogues")
+        rows = self.played["rows"]
         name = dialogue or rows[0]["d"]
         _check("dialogue", name, [row["d"] for row in rows])
         own = [row for row in rows if row["d"] == name]
@@ -178,9 +175,15 @@ class Study:
 
     def table(self, name: str) -> Table:
         """A table of the study, one of `show.named.TABLES`: headline, effects, outcomes, errors,
-        matrices, runs; ValueError for any other.
+        matrices, runs.
+
+        Raises:
+            ValueError: an unknown name, or a study that has nothing to say there.
         """
-        return named.table(self.results, name)
+        table = named.table(self.results, name)
+        if table.words.empty:
+            raise ValueError(f"these records hold nothing that the table {name!r} shows")
+        return table
 
     def figure(self, name: str) -> Drawing:
         """Figures of the study, one of `show.named.FIGURES`: items, crossing, changes, matrices,

@@ -155,9 +155,11 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, path)
-    except OSError:  # a full disk
+    except OSError as error:  # a full disk, of which Python says not where it is
         fresh.unlink(missing_ok=True)
-        raise
+        if error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     sync_folder(path.parent)
 
 
@@ -175,8 +177,10 @@ def written_by_a_library(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError:
-        raise
+    except OSError as error:
+        if error.filename or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     except Exception as error:
         told = str(error)
         if number := _NUMBER.search(told):

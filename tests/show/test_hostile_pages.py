@@ -34,8 +34,8 @@ FOUND = """() => {
     scripts: all.filter(node => ['script', 'iframe', 'object', 'embed', 'link', 'base', 'form']
       .includes(node.localName)).length,
     handlers: all.flatMap(node => [...node.attributes]).filter(one => one.name.startsWith('on')).length,
-    external: led.filter(([name, to]) => to.includes('evil.example') || to === 'x'
-      || name !== 'a' && !to.startsWith('#') && !to.startsWith('data:image/')).length,
+    external: led.map(([name, to]) => [name, to.split('#')[0]]).filter(([name, to]) =>
+      to.includes('evil.example') || to === 'x' || name !== 'a' && to && !to.startsWith('data:image/')).length,
     javascript: led.filter(([, to]) =>
       to.replace(/[\\x00-\\x20]/g, '').toLowerCase().startsWith('javascript:')).length,
   };
@@ -101,7 +101,8 @@ def corpus(folder: Path) -> None:
             {"role": "tool", "tool_call_id": "c", "content": word},
             {"role": "assistant", "content": word},
         ]
-        row = {"id": f"{word} {place}", "block": "ab"[place % 2], "messages": messages}  # a block is a plain name
+        # no text of a block: it has to be a plain name
+        row = {"id": f"{word} {place}", "block": "ab"[place % 2], "messages": messages}
         row |= {"held_out": place > 3, HOSTILE[0]: 1}
         rows.append(row | {"tools": [{"type": "function", "function": tool}]})
     write_lines(folder / "hostile.jsonl", rows)
@@ -183,8 +184,7 @@ def elsewhere(folder: Path) -> None:
     notebook = new_notebook(
         cells=cells, metadata={"language_info": {"name": f'"><script>hacked=1</script>{runs[1]}'}}
     )
-    text = json.dumps(notebook).replace(cells[2]["id"], "'><script>hacked=1</script>")
-    (folder / "02_train.ipynb").write_text(text)
+    (folder / "02_train.ipynb").write_text(json.dumps(notebook))
     render_notebook(folder / "02_train.ipynb", folder / "02_train.html")
 
 
@@ -224,4 +224,4 @@ def test_what_is_foreign_can_be_read_on_the_pages(pages, watched):
     shown = watched().open(pages / "03_evaluate.html").inner_text("body")
     assert MARKED.split("|")[0].strip() in shown
     shown = watched().open(pages / "01_inspect.html").inner_text("body")
-    assert HOSTILE[1] in shown and "[x](javascript:hacked=1)" in shown
+    assert f"Keys that are not read: 8 × {HOSTILE[0]}" in shown

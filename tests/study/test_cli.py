@@ -30,7 +30,7 @@ def test_the_command_line_starts_without_heavy_imports():
 
 
 def test_help_shows_examples(trajnb):
-    for words in ([], ["run"], ["report"], ["fetch"], ["corpus"]):
+    for words in ([], ["run"], ["report"], ["data"], ["view"], ["export"], ["fetch"], ["corpus"]):
         assert "Example" in trajnb(*words, "--help").output
 
 

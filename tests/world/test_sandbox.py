@@ -85,6 +85,15 @@ def test_a_child_that_dies_is_replaced_and_its_dialogues_rebuilt(when):
 
 
 @posix
+def test_a_dialogue_opens_though_the_child_was_stopped():
+    with Sandbox(wall_seconds=2) as sandbox:
+        os.kill(sandbox.pid, signal.SIGSTOP)  # it will not answer
+        dialogue = sandbox.open(["GorillaFileSystem"], {})
+        assert not sandbox.execute(dialogue, "mkdir(dir_name='new')").failed
+        assert sandbox.replaced == 1
+
+
+@posix
 def test_a_world_that_cannot_be_rebuilt_is_as_no_other_and_others_go_on():
     with Sandbox() as sandbox:
         lost, other = with_a_past(sandbox), with_a_past(sandbox)

@@ -1,13 +1,14 @@
-"""Adapters of finished runs as PEFT loads them, each with a model card that is filled from the record."""
+"""Adapters of finished runs as PEFT loads them, each with a model card filled from the record."""
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from trajnb.escaping import in_markdown
-from trajnb.files import read_bytes, read_json, write_bytes, write_json
+from trajnb.files import read_json, write_bytes, write_json
 from trajnb.formatting.dialogue import hub_id
 from trajnb.records import Run
 from trajnb.scoring.score import MEASURES
@@ -17,12 +18,11 @@ BASES = {
     "qwen2.5-coder-0.5b": "Qwen/Qwen2.5-Coder-0.5B-Instruct",
     "qwen2.5-coder-1.5b": "Qwen/Qwen2.5-Coder-1.5B-Instruct",
 }
-"""The publisher's repository of the models that trajnb has under a name of its own; all Apache-2.0."""
+"""The publisher's repository of models that trajnb has a name of its own for; all Apache-2.0."""
 QUANTISED = (
     "It was trained on weights de-quantised from a GGUF file of this model, which differ from the "
     "publisher's by that quantisation."
 )
-FILES = ("adapter_model.safetensors", "adapter_config.json")
 SHOWN = ("canonical", "name", "parsed")
 """Measures of the card."""
 
@@ -62,7 +62,10 @@ def _copy(source: Path, target: Path, base: str) -> None:
     if not isinstance(shape, Mapping):
         raise ValueError(f"{source / 'adapter_config.json'} does not describe an adapter")
     write_json(target / "adapter_config.json", {**shape, "base_model_name_or_path": base})
-    write_bytes(target / FILES[0], read_bytes(source / FILES[0]))
+    weights = source / "adapter_model.safetensors"
+    if weights.is_symlink() or not weights.is_file():
+        raise ValueError(f"{weights} is no file with the weights of an adapter")
+    shutil.copyfile(weights, target / weights.name)
 
 
 def base_of(run: Run) -> str:
@@ -86,14 +89,12 @@ def card_of(run: Run, stage: int) -> str:
         about["license"] = "apache-2.0"
     learnt = [block for blocks in record.stages[:stage] for block in blocks]
     facts = {
-        "Base model": f"{record.model['id']} {record.model['revision']}, sha256 {record.model['sha256']}",
+        "Base model": "{id} {revision}, sha256 {sha256}".format(**record.model),
         "Training prompts": own["condition"],
         "Learnt, in this order": ", ".join(learnt),
         "Corpus": f"{record.corpus['name']}, sha256 {record.corpus['hash']}",
         "Seed": own["seed"],
-        "Optimisation": ", ".join(
-            f"{name} {own[name]}" for name in _OPTIMISATION if name in own
-        ),
+        "Optimisation": ", ".join(f"{name} {own[name]}" for name in _OPTIMISATION if name in own),
         "Tokens trained": f"{record.tokens['train_total']:,} in all stages of the run",
         "Machine": record.machine,
         "Finished": record.finished,

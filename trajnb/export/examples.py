@@ -48,7 +48,14 @@ def _messages(row: Mapping) -> dict:
 
 def _dataset_card(configs: Sequence[Mapping], runs: Sequence[Run]) -> str:
     corpora = dict.fromkeys((run.record.corpus["name"], run.record.corpus["hash"]) for run in runs)
-    lines = ["---", f"configs: {json.dumps(configs)}", "---", "", "# Next API calls in dialogues", ""]
+    lines = [
+        "---",
+        f"configs: {json.dumps(configs)}",
+        "---",
+        "",
+        "# Next API calls in dialogues",
+        "",
+    ]
     lines += [f"- corpus {in_markdown(name)}, sha256 {digest}" for name, digest in corpora]
     lines += [
         "",
@@ -79,7 +86,11 @@ def write_sharegpt(runs: Sequence[Run], out: Path) -> list[Path]:
             name = f"trajnb_{asked.name}_{split}"
             write_json(out / f"{name}.json", [_conversation(row) for row in _rows(asked, side)])
             columns = {"messages": "conversations", "system": "system"}
-            about[name] = {"file_name": f"{name}.json", "formatting": "sharegpt", "columns": columns}
+            about[name] = {
+                "file_name": f"{name}.json",
+                "formatting": "sharegpt",
+                "columns": columns,
+            }
             written.append(out / f"{name}.json")
     write_json(out / "dataset_info.json", about)
     return [*written, out / "dataset_info.json"]

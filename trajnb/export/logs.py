@@ -1,4 +1,4 @@
-"""Predictions as logs of Inspect: `inspect view --log-dir OUT` shows every prompt, answer and score.
+"""Predictions as logs of Inspect: `inspect view --log-dir OUT` shows prompts, answers and scores.
 
 A log is JSON in the form that inspect_ai 0.3 reads (version 2): one for each run, evaluation
 condition and stage.
@@ -42,7 +42,7 @@ def write_logs(runs: Sequence[Run], out: Path) -> list[Path]:
                     known = prompts.get((run.folder.name, condition), {})
                     log = _log(run, condition, stage, [_sample(row, items, known) for row in rows])
                     day = log["eval"]["created"][:19].replace(":", "-")
-                    name = f"{day}_{run.folder.name}-{condition}-stage-{stage}.json"
+                    name = f"{day}_trajnb-{condition}_{run.folder.name}-stage-{stage}.json"
                     write_json(out / name, log)
                     written.append(out / name)
     return written
@@ -72,7 +72,11 @@ def _log(run: Run, condition: str, stage: int, samples: list[dict]) -> dict:
         "task_args": {"condition": condition, "trained": record.parameters["condition"]},
         "config": {},
         "packages": dict(record.versions),
-        "metadata": {"stage": stage, "learnt": record.stages[:stage], "corpus": record.corpus["hash"]},
+        "metadata": {
+            "stage": stage,
+            "learnt": record.stages[:stage],
+            "corpus": record.corpus["hash"],
+        },
     }
     scores = [
         {
@@ -100,17 +104,12 @@ def _share(samples: Sequence[Mapping], name: str) -> float:
     return sum(sample["scores"][name]["value"] == "C" for sample in samples) / len(samples)
 
 
-def _sample(
-    row: Prediction, items: Mapping[tuple, Item], prompts: Mapping[tuple, list]
-) -> dict:
+def _sample(row: Prediction, items: Mapping[tuple, Item], prompts: Mapping[tuple, list]) -> dict:
     key = row["dialogue_id"], row["step"]
     item, answer = items[key], row["prediction"] or ""
     asked = [dict(message) for message in prompts.get(key, [])]
     said = {"role": "assistant", "content": answer, "source": "generate"}
-    scores = {
-        name: {"value": "C" if row[name] else "I", "answer": answer}
-        for name in SCORES
-    }
+    scores = {name: {"value": "C" if row[name] else "I", "answer": answer} for name in SCORES}
     return {
         "id": f"{row['dialogue_id']}:{row['step']}",
         "epoch": 1,
@@ -119,7 +118,9 @@ def _sample(
         "messages": [*asked, said],
         "output": {
             "model": "trajnb",
-            "choices": [{"message": said, "stop_reason": "stop" if row["stopped"] else "max_tokens"}],
+            "choices": [
+                {"message": said, "stop_reason": "stop" if row["stopped"] else "max_tokens"}
+            ],
             "completion": answer,
         },
         "scores": scores,

@@ -74,7 +74,7 @@ def check_texts(runs: Sequence[Run]) -> None:
     """Raise ValueError where records were kept without texts."""
     if any(run.record.scores_only for run in runs):
         raise ValueError(
-            "these records were kept without texts (trajnb records --scores-only), so that there is "
+            "these records were kept without texts (trajnb records --scores-only), so there is "
             "nothing to export but adapters"
         )
 
@@ -94,5 +94,7 @@ def _way(run: Run, condition: str) -> tuple:
 def without_objects(rows: Iterable[Mapping]) -> Iterator[dict]:
     """Rows as JSON has them: numbers, texts and lists of messages."""
     for row in rows:
-        messages = {key: [dict(message) for message in row[key]] for key in ("prompt", "completion")}
+        messages = {
+            key: [dict(message) for message in row[key]] for key in ("prompt", "completion")
+        }
         yield {**row, **messages}

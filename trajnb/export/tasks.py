@@ -71,9 +71,7 @@ def _task(name: str, asked: Asked) -> dict:
             "max_gen_toks": asked.parameters.get("max_new_tokens", MOST_TOKENS),
         },
         "filter_list": [{"name": "call", "filter": _FILTERS}],
-        "metric_list": [
-            {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
-        ],
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
         "metadata": {"version": 1.0, "corpus": asked.corpus.name, "hash": asked.corpus.hash},
     }
 

@@ -78,8 +78,7 @@ def _flat(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _cell(value: object) -> object:
     if isinstance(value, dict | list | tuple):
-        value = json.dumps(value)
-    elif not isinstance(value, str):
-        missing = pd.api.types.is_scalar(value) and pd.isna(value)
-        return None if missing else value if isinstance(value, bool | int | float) else str(value)
-    return value.encode("utf-8", errors="replace").decode()  # parquet takes no half of a pair
+        return json.dumps(value)
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return None
+    return value if isinstance(value, str | bool | int | float) else str(value)

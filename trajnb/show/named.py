@@ -18,7 +18,7 @@ from trajnb.known import check_known
 from trajnb.records import Run
 from trajnb.scoring import caveats, crossing, matrices, tables
 from trajnb.scoring.answers import unit_of
-from trajnb.scoring.arms import in_order, numbered, words
+from trajnb.scoring.arms import numbered, words
 from trajnb.scoring.errors import KINDS
 from trajnb.scoring.overview import Plan, overview
 from trajnb.scoring.paired import ITEM, RUN
@@ -123,6 +123,8 @@ def _counts(column: str, known: Sequence[str]) -> Callable[[Results], Table]:
     def counted(results: Results) -> Table:
         rows = results.plain
         rows = rows[rows[column].notna()]  # of older records
+        if rows.empty:
+            return Table(pd.DataFrame(), pd.DataFrame())
         numbers = tables.outcomes(rows, column, known).rename_axis(["arm", "when"]).reset_index()
         numbers = _plain(numbers)
         return Table(numbers, numbers.astype(str))
@@ -202,7 +204,7 @@ def _items(results: Results) -> list[Figure]:
                 ax.axis("off")
                 continue
             ink = ListedColormap(["#E8E8E8", palette[arm]])
-            ink.set_bad((0, 0, 0, 0))  # a stage at which it was not asked
+            ink = ink.with_extremes(bad=(0, 0, 0, 0))  # a stage at which it was not asked
             ax.pcolormesh(wide.to_numpy(float), cmap=ink, vmin=0, vmax=1, edgecolors="white")
             ax.set(ylim=(most, 0), yticks=[], title="" if place else plots.short(block))
             ax.set_xticks([stage + 0.5 for stage in range(wide.shape[1])], range(wide.shape[1]))
@@ -215,7 +217,9 @@ def _items(results: Results) -> list[Figure]:
 def _by_call(rows: pd.DataFrame) -> pd.DataFrame:
     """Exact or not, a line a call, those more often right first; columns (arm, stage)."""
     wide = rows.assign(right=rows.canonical.astype(float))
-    wide = wide.pivot_table(index=[*RUN, *ITEM], columns=["arm", "stage"], values="right", sort=False)
+    wide = wide.pivot_table(
+        index=[*RUN, *ITEM], columns=["arm", "stage"], values="right", sort=False
+    )
     best = wide.sum(axis=1).sort_values(ascending=False, kind="stable").index
     return wide.loc[best].sort_index(axis=1, level="stage", sort_remaining=False)
 

@@ -32,7 +32,7 @@ _STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
 
 @dataclass(frozen=True)
 class Page:
-    """A page that a notebook shows in a frame, which can reach neither the notebook nor the network.
+    """A page that a notebook shows in a frame, which reaches neither the notebook nor the network.
 
     Under it stands a line of counts, for a notebook that is not trusted shows no frame.
     """
@@ -75,7 +75,7 @@ class Table:
         return Path(path)
 
     def to_latex(self, path: Path | str | None = None) -> str:
-        """The words as a `tabular`, which asks for no package; written to `path` where one is given."""
+        """The words as a `tabular` that asks for no package; written to `path` where one is given."""
         text = latex_of(self.words) + (f"% {in_latex(self.note)}\n" if self.note else "")
         if path is not None:
             write_bytes(Path(path), text.encode("utf-8", errors="replace"))

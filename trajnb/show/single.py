@@ -90,7 +90,9 @@ def _answers(data: Mapping, row: Mapping, stage: int | None) -> str:
     calls = [row["call"], *(answer[1] for answer in answers)]
     gold, *given = [dict(data["calls"][call]) if call >= 0 else {} for call in calls]
     lines = [["", "gold", *(in_html(data["arms"][place]["name"]) for place in shown)]]
-    marks = [_word(f"{'✗✓'[answer[2]]} {data['kinds'][answer[3]]}", answer[2]) for answer in answers]
+    marks = [
+        _word(f"{'✗✓'[answer[2]]} {data['kinds'][answer[3]]}", answer[2]) for answer in answers
+    ]
     lines.append(["", "", *marks])
     for key in dict.fromkeys(key for call in (gold, *given) for key in call):
         cells = []
@@ -133,7 +135,8 @@ def _likelihood(answer: Sequence) -> str:
 def _stages(data: Mapping, row: Mapping) -> str:
     lines = [["", *map(in_html, row["stages"])]]
     for arm, own in zip(data["arms"], row["answers"], strict=True):
-        marks = [_word("✗✓"[one[2]], one[2]) if one else "" for one in (own or {"at": []})["at"]]
+        at = own["at"] if own else []
+        marks = [_word("✗✓"[one[2]], one[2]) if one else "" for one in at]
         lines.append([in_html(arm["name"]), *marks])
     return table_html(lines)
 

@@ -89,7 +89,10 @@ class Sandbox:
             dialogue = self._opened
             self._opened += 1
             self._dialogues[dialogue] = _Dialogue(involved_classes, initial_config)
-            self._prepare(dialogue)
+            try:
+                self._prepare(dialogue)
+            except SandboxError:  # another dialogue may have cost the child its life
+                self._prepare(dialogue)
             return dialogue
 
     def execute(self, dialogue: int, text: str) -> Response:
