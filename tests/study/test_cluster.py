@@ -74,8 +74,9 @@ def check(jobs, errors, heard):
 
 
 def agent_ports():
-    """Free ports for the agents of a node of Ray. Where it is told them it need not wait for the
-    agents to say them, for which it has 15 seconds, too few on a busy machine.
+    """Free ports for the agents of a node of Ray, which then need not say them. For the port of
+    the dashboard's agent a node waits all the same, and dies where that takes more than 15 seconds:
+    on a very busy machine no node starts (ray#65983).
     """
     names = ["metrics_agent_port", "metrics_export_port", "runtime_env_agent_port"]
     names += ["dashboard_agent_listen_port"]
