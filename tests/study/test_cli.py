@@ -258,8 +258,8 @@ def test_a_name_that_the_terminal_cannot_show_is_printed_all_the_same(tmp_path):
 def test_a_dry_run_tells_what_was_counted_and_measured(trajnb, tmp_path, monkeypatch):
     """With the speed of a machine, hours and money; the same tokens as a run then learns from."""
     from trajnb.run import calibrate
+    from trajnb.run.by_objective import settings_class
     from trajnb.run.prepare import count_examples
-    from trajnb.run.preferences import settings_class
     from trajnb.study.grid import expand
     from trajnb.study.params import read_params
     from trajnb.study.pipeline import schema

@@ -209,7 +209,7 @@ def ask(parameters: Path) -> None:
       trajnb ask runs/quick/runs/<run>/parameters.yaml
     """
     with _told():
-        from trajnb.run.preferences import settings_class
+        from trajnb.run.by_objective import settings_class
         from trajnb.study import pipeline
         from trajnb.study.params import read_run
 
@@ -638,8 +638,8 @@ COST = ("tokens trained", "distinct", "tokens read", "time", "disk")
 
 def _estimates(runs: dict[str, dict], pace: dict[str, float]) -> tuple[dict, list[str]]:
     """The cost of every run, and in words what the numbers come from."""
+    from trajnb.run.by_objective import settings_class
     from trajnb.run.calibrate import kept
-    from trajnb.run.preferences import settings_class
     from trajnb.run.prepare import count_examples
     from trajnb.study.estimate import estimate
 
