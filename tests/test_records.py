@@ -22,7 +22,9 @@ from trajnb.world.unpassable import UNPASSABLE
 def study(tmp_path, write_run):
     folder = tmp_path / "study"
     for condition in ("stripped", "full"):
-        write_run(folder / "runs" / f"{condition}-s0", condition, corpus_path="/home/me/data/mine.jsonl")
+        own = folder / "runs" / f"{condition}-s0"
+        places = {"corpus_path": "/home/me/data/mine.jsonl", "run_folder": f"/home/me/{own.name}"}
+        write_run(own, condition, zero_shot_folder="/home/me/zero_shot", **places)
     about = {"name": "s", "runs": {"full-s0": {"corpus_path": "/home/me/data/mine.jsonl", "seed": 0}}}
     (folder / "study.yaml").write_text(yaml.safe_dump(about))
     return folder

@@ -71,10 +71,13 @@ def _counts_of(account: object) -> object:
     return len(account) if isinstance(account, list) else account
 
 
+FOLDERS = ("run_folder", "zero_shot_folder", "preferences_folder", "repair_folder")
+"""The parameters that name where a run works."""
+
+
 def without_folders(parameters: Mapping) -> dict:
     """The parameters without any folder of this machine."""
-    folders = ("run_folder", "zero_shot_folder", "preferences_folder", "repair_folder")
-    gone = {key: "" for key in folders if key in parameters}
+    gone = {key: "" for key in FOLDERS if key in parameters}
     models = {
         key: name_of_model(parameters[key])
         for key in ("model", "repair_model")
@@ -89,6 +92,10 @@ def name_of_model(model: str) -> str:
 
 
 def at_home(parameters: dict) -> dict:
-    """The parameters without the folders of this machine."""
+    """The parameters without the places of this machine: of absolute folders, and of the path of a
+    corpus, the last name is left.
+    """
+    named = {key: parameters.get(key) or "" for key in FOLDERS}
+    short = {key: Path(folder).name for key, folder in named.items() if Path(folder).is_absolute()}
     path = parameters.get("corpus_path")
-    return parameters | ({"corpus_path": name_of_path(path)} if path else {})
+    return parameters | short | ({"corpus_path": name_of_path(path)} if path else {})
