@@ -152,7 +152,8 @@ def test_peft_loads_an_adapter_with_its_card(write_run, tmp_path):
         assert torch.equal(weight, adapter_weights(again)[name]), name
     card = ModelCard.load(written / "README.md")
     assert card.data.base_model == base_of(run) == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert (card.data.library_name, card.data.license) == ("peft", "apache-2.0")
+    said = card.data.to_dict()
+    assert (said["library_name"], said["license"]) == ("peft", "apache-2.0")
     shape = json.loads((written / "adapter_config.json").read_text())
     assert shape["base_model_name_or_path"] == base_of(run)
     right = run.record.matrix["full"]["canonical"][2]
