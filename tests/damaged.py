@@ -105,7 +105,7 @@ add("record that is a list", RECORD, lambda run, study: (run / RECORD).write_tex
 add("record that is nothing", RECORD, lambda run, study: (run / RECORD).write_text("null") or None)
 
 for file, key in [(ITEMS, "gold"), (ITEMS, "block"), (PREDICTIONS, "stage"), (PREDICTIONS, "parsed"),
-                  ("stops.jsonl", "canonical"), ("rollouts.jsonl", "figures")]:  # fmt: skip
+                  ("stops.jsonl", "canonical"), ("rollouts.jsonl", "figures"), ("rollouts.jsonl", "success")]:  # fmt: skip
     add(f"{file} without {key}", file,
         lambda run, study, file=file, key=key: change(run / file, key, drop=True))  # fmt: skip
 for file, key, value in [
@@ -113,7 +113,8 @@ for file, key, value in [
     (PREDICTIONS, "stage", 99), (PREDICTIONS, "stage", 1.5), (PREDICTIONS, "eval_condition", "none such"),
     (PREDICTIONS, "dialogue_id", "nobody"), (PREDICTIONS, "prediction", ["[ls()]"]),
     (PREDICTIONS, "gold_nll", "low"), (PREDICTIONS, "block", {"a": 1}), ("rollouts.jsonl", "figures", {"a": "b"}),
-    ("rollout.json", "parameters", [1]),
+    ("rollouts.jsonl", "turns", [0.5]), ("rollouts.jsonl", "calls", 5), ("rollouts.jsonl", "calls", [{"text": "[ls()]"}]),
+    ("rollouts.jsonl", "gold", ["[ls()]"]), ("rollout.json", "parameters", [1]),
 ]:  # fmt: skip
     add(f"{file} with {key} {value}", file,
         lambda run, study, file=file, key=key, value=value: change(run / file, key, to=value))  # fmt: skip

@@ -221,6 +221,7 @@ def write_beside(folder):
     for name, right in (("multi_turn_base_1", 1.0), (sorted(UNPASSABLE)[0], 0.0)):
         call = {"turn": 0, "text": "[secret()]", "response": "secret", "failed": False}
         line = where | {"dialogue_id": name, "ends": "oracle", "calls": [call], "gold": [["[secret()]"]]}
+        line |= {"success": bool(right), "turns": [bool(right)], "progress": right, "cut": 0}
         line |= {"figures": {"success": right, "made": 1}}
         with (folder / "rollouts.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")

@@ -264,6 +264,17 @@ class Stop(TypedDict):
     """It ended the turn."""
 
 
+class PlayedCall(TypedDict):
+    """What a model wrote in a dialogue that it played, and what came of it."""
+
+    turn: int
+    """User turn, from 0."""
+    text: str
+    response: str
+    failed: bool
+    """The response tells of an error."""
+
+
 class Played(TypedDict):
     """A dialogue, played to its end, see `run.play`."""
 
@@ -274,8 +285,17 @@ class Played(TypedDict):
     eval_condition: str
     ends: str
     """Who ends a turn, one of `world.rollout.ENDS`."""
+    success: bool
+    turns: list[bool]
+    progress: float | None
+    """By BFCL's rule: of the dialogue, by user turn, and the share of turns before the first failure."""
+    cut: int
+    """User turns that were ended by the limit of calls."""
     figures: dict[str, int | float | None]
     """See `scoring.dialogues`."""
+    calls: NotRequired[list[PlayedCall]]
+    gold: NotRequired[list[list[str]]]
+    """The reference's calls by user turn. Without texts neither is kept."""
 
 
 class PlayedMeans(TypedDict):

@@ -1,5 +1,6 @@
 import math
 import shutil
+import resource
 import signal
 from copy import deepcopy
 from datetime import datetime
@@ -155,19 +156,25 @@ def test_a_template_that_cannot_be_used_is_named_before_anything_runs(
     assert "\n" not in said
 
 
+TOO_MUCH = "more than 1,073,741,824 bytes for one dialogue"
+
+
 @pytest.mark.parametrize(
-    "template, told",
+    "template, patience, told",
     [
-        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more than 0.2 s"),
-        ("{{ messages }}" + " " * 1_000_001, "it has 1,000,015 characters, more than 1,000,000"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", 0.2, "more than 0.2 s"),
+        ("{{ messages }}" + " " * 1_000_001, 20, "it has 1,000,015 characters, more than 1,000,000"),
+        ("{{ 'a' * 10 ** 10 }}", 20, TOO_MUCH),
+        ("{% set all = namespace(of=[0]) %}{% for a in range(99) %}{% set all.of = all.of * 2 %}{% endfor %}", 20, TOO_MUCH),
     ],
-)
-def test_a_template_without_end_is_refused(with_template, monkeypatch, template, told):
-    monkeypatch.setattr(chat, "PATIENCE", 0.2)
-    before = signal.getsignal(signal.SIGALRM)
+)  # fmt: skip
+def test_a_template_without_end_is_refused(with_template, monkeypatch, template, patience, told):
+    monkeypatch.setattr(chat, "PATIENCE", patience)
+    before, space = signal.getsignal(signal.SIGALRM), resource.getrlimit(resource.RLIMIT_AS)
     with pytest.raises(ValueError, match=told):
         chat.habits(with_template(template))
     assert signal.getsignal(signal.SIGALRM) is before and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert resource.getrlimit(resource.RLIMIT_AS) == space
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "strftime_now" in case.template])

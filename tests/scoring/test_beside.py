@@ -25,11 +25,12 @@ def test_what_no_run_measured_is_empty(read):
 
 def test_played_dialogues_are_summed_by_arm(read):
     runs = [read("a"), read("b", condition="stripped")]
-    of = {"block": "b", "stage": 4, "train_condition": "full", "eval_condition": "full"}
+    of = {"block": "b", "stage": 4, "train_condition": "full", "eval_condition": "full", "ends": "model"}
     names = ("multi_turn_base_1", sorted(UNPASSABLE)[0])
     rows = [
-        {**of, "dialogue_id": name, "ends": "model", "figures": {"success": right, "made": 3}}
-        for name, right in zip(names, (1.0, 0.0), strict=True)
+        {**of, "dialogue_id": name, "success": right, "turns": [right], "progress": float(right),
+         "cut": 0, "figures": {"made": 3}}
+        for name, right in zip(names, (True, False), strict=True)
     ]
     write(runs[0], "rollouts.jsonl", rows)
     (row,) = beside.played(runs).reset_index().to_dict("records")

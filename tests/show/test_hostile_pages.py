@@ -19,6 +19,7 @@ from trajnb.scoring import preferences as scored
 from trajnb.show import dialogue, plots, preferences, results
 from trajnb.show.report import render_notebook, write_index, write_readers
 from trajnb.show.trees import counts_by_kind, counts_html, show_tree
+from trajnb.study import pipeline
 
 MARKED = (
     "`<script>hacked=1</script>` [x](javascript:hacked=1) ![y](http://evil.example/0.png) "
@@ -186,6 +187,11 @@ def elsewhere(folder: Path) -> None:
     )
     (folder / "02_train.ipynb").write_text(json.dumps(notebook))
     render_notebook(folder / "02_train.ipynb", folder / "02_train.html")
+    body = f"<h1>A page that was there, without its notebook, for whoever opens it</h1>{''.join(runs)}"
+    head = f"<meta http-equiv=refresh content='0;url=http://evil.example'>{runs[0]}"
+    (folder / "05_prefer.html").write_text(f"<html><head>{head}</head><body>{body}</body></html>")
+    (folder / "06_repair.html").write_text(f"{head}<body onload=hacked=1>{body}")
+    pipeline._clean_pages(folder, [folder / name for name in READERS], {})
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +215,9 @@ def check(folder: Path, name: str, watched) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["index.html", *READERS, "01_inspect.html", "03_evaluate.html", "07_details.html", "02_train.html"],
-)
+    ["index.html", *READERS, "01_inspect.html", "03_evaluate.html", "07_details.html", "02_train.html",
+     "05_prefer.html", "06_repair.html"],
+)  # fmt: skip
 def test_no_text_of_a_study_does_anything(pages, watched, name):
     check(pages, name, watched)
 

@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 import trajnb
 from trajnb.records import read_study
-from trajnb.show.report import render_notebook, write_index
+from trajnb.show.report import clean_page, render_notebook, write_index
 
 HOSTILE = "<script>alert('x')</script><img src=http://example.org/x.png onerror=alert(1)>"
 NOTEBOOKS = Path(trajnb.__file__).parents[1] / "notebooks"
@@ -212,6 +212,25 @@ def test_scripts_and_widgets_of_outputs_are_left_out(tmp_path):
     html = render(tmp_path, new_code_cell("", outputs=outputs))
     assert_self_contained(html)
     assert "alert(1)" not in html and "left out" in html
+
+
+def test_a_page_of_ours_is_the_same_after_it_was_cleaned(tmp_path):
+    cells = [new_markdown_cell("# One & <two>\n\n## A"), new_code_cell("1 < 2", outputs=[
+        new_output("display_data", {"text/html": "<b title='&lt;'>bold</b>"})])]  # fmt: skip
+    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    render_notebook(tmp_path / "a.ipynb", tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_bytes()
+    clean_page(tmp_path / "a.html")
+    assert (tmp_path / "a.html").read_bytes() == page
+
+
+def test_a_page_behind_a_link_is_neither_cleaned_nor_linked(tmp_path, write_run):
+    write_run(tmp_path / "runs" / "a")
+    (tmp_path / "other").write_text("<script>1</script>")
+    (tmp_path / "05_prefer.html").symlink_to(tmp_path / "other")
+    with pytest.raises(ValueError, match="is a link"):
+        clean_page(tmp_path / "05_prefer.html")
+    assert "05_prefer.html" not in write_index(tmp_path, read_study(tmp_path)).read_text()
 
 
 def test_figures_are_small_and_still_figures(tmp_path):

@@ -4,7 +4,9 @@ Templates differ in what they allow and write. What one does is found out by hav
 dialogue, see `Habits`; a template that can be neither followed nor made up for is a ValueError.
 """
 
+import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from os.path import commonprefix
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
@@ -23,6 +26,8 @@ TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 
 PATIENCE = 20.0
 """Seconds that a template may take for one dialogue, which takes a thousandth of one."""
+MEMORY = 2**30
+"""Bytes that a template may take for one dialogue, which takes a few thousand."""
 LONGEST = 1_000_000
 """Characters of a template; those of known models have up to 20,000."""
 
@@ -139,7 +144,7 @@ def _write(
     template = tokenizer.get_chat_template()
     if len(template) > LONGEST:
         raise ValueError(f"it has {len(template):,} characters, more than {LONGEST:,}")
-    with _in_time():
+    with _in_time(), _in_memory():
         return tokenizer.apply_chat_template(
             control.as_text(tokenizer, messages),
             chat_template=_clock() + template if "strftime_now" in template else template,
@@ -169,6 +174,28 @@ def _in_time() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, *other)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _in_memory() -> Iterator[None]:
+    """What takes more than `MEMORY` beside all that this process holds is ended by a MemoryError: a
+    template may multiply words.
+
+    By the limit of its address space, which Linux alone tells and keeps; elsewhere nothing is ended.
+    """
+    if threading.current_thread() is not threading.main_thread() or sys.platform != "linux":
+        yield
+        return
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [held + MEMORY, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
+    try:
+        yield
+    except MemoryError:
+        raise MemoryError(f"it takes more than {MEMORY:,} bytes for one dialogue") from None
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @cache

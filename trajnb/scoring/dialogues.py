@@ -84,8 +84,15 @@ def by_depth(row: Mapping, apis: Mapping[str, Api]) -> list[tuple[int, bool]]:
 
 
 def table(rows: Iterable[Mapping]) -> pd.DataFrame:
-    """One line per rollout: where it comes from (`KEYS`) and its `measures`, kept as `figures`."""
-    return pd.DataFrame([{key: row[key] for key in KEYS} | row["figures"] for row in rows])
+    """One line per rollout: where it comes from (`KEYS`), `success` and the rest of its `measures`,
+    kept as `figures`.
+    """
+    return pd.DataFrame(
+        [
+            {key: row[key] for key in KEYS} | {"success": float(row["success"])} | row["figures"]
+            for row in rows
+        ]
+    )
 
 
 def summary(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

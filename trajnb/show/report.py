@@ -4,6 +4,7 @@ network.
 
 import re
 from collections.abc import Mapping, Sequence
+from html import unescape
 from pathlib import Path
 from statistics import mean
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
-from trajnb.files import write_bytes
+from trajnb.files import read_bytes, write_bytes
 from trajnb.formatting.dialogue import Corpus
 from trajnb.records import Run, read_about
 from trajnb.scoring import crossing, preferences, repairs
@@ -45,6 +46,7 @@ PAGES = {
 }
 _FILE_OF_WARNING = re.compile(r"^(?:/|[A-Z]:\\).*?:\d+: (?=\w+Warning: )", re.MULTILINE)
 """Where a warning comes from: folders of a machine, which a page is not to name."""
+_TITLE = re.compile(r"<title>([^<]{0,1000})</title>")
 
 
 def render_notebook(ipynb: Path | str, html: Path | str) -> None:
@@ -67,6 +69,29 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     lines = []
     for cell in notebook.cells:
         lines += cell.source.splitlines() if cell.cell_type == "markdown" else []
+    title = next((line[2:] for line in lines if line.startswith("# ")), Path(ipynb).stem)
+    head, body = _page_of(notebook, title, [line[3:] for line in lines if line.startswith("## ")])
+    _write_cleaned(Path(html), head, body)
+
+
+def clean_page(html: Path) -> None:
+    """Write a page anew that a folder came with, without the notebook it was made of: its head ours,
+    its body cleaned. A page of `render_notebook` stays what it is.
+
+    Raises:
+        ValueError: it is no regular file, or no UTF-8 text.
+        OSError: it cannot be read or written.
+    """
+    page = read_bytes(html).decode("utf-8")
+    before, found, body = page.partition("<body>")
+    title = _TITLE.search(before)
+    head, _ = _page_of(nbformat.v4.new_notebook(), unescape(title[1]) if title else html.stem, [])
+    _write_cleaned(html, head, (body.rpartition("</body>")[0] or body) if found else page)
+
+
+def _page_of(notebook: nbformat.NotebookNode, title: str, sections: list[str]) -> tuple[str, str]:
+    """A notebook as HTML: the head, which is ours or escaped, and the body, which is not yet cleaned.
+    """
     exporter = HTMLExporter(
         template_name="classic",
         template_file=str(TEMPLATES / "notebook.html.j2"),
@@ -75,15 +100,14 @@ def render_notebook(ipynb: Path | str, html: Path | str) -> None:
     )
     # one box for lines printed in a row
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
-    resources = {
-        "title": next((line[2:] for line in lines if line.startswith("# ")), Path(ipynb).stem),
-        "sections": [line[3:] for line in lines if line.startswith("## ")],
-        "css": _css(),
-        "policy": policy_of_frames(),
-    }
+    resources = {"title": title, "sections": sections, "css": _css(), "policy": policy_of_frames()}
     page, _ = exporter.from_notebook_node(notebook, resources)
-    head, body, rest = page.partition("<body>")  # of the head all is ours, or escaped
-    _write(Path(html), f"{head}{body}{cleaned(rest)}</body>\n</html>\n")
+    head, _, body = page.partition("<body>")
+    return head, body
+
+
+def _write_cleaned(path: Path, head: str, body: str) -> None:
+    _write(path, f"{head}<body>{cleaned(body)}</body>\n</html>\n")
 
 
 def write_index(
@@ -114,7 +138,7 @@ def write_index(
         planned=len(states),
         left=_left(finished, list(states.values())),
         facts=_facts(finished),
-        pages=[(page, label) for page, label in PAGES.items() if (folder / page).is_file()],
+        pages=[(page, label) for page, label in PAGES.items() if _is_page(folder / page)],
         **shown,
         runs=[
             _row(folder, name, state, runs.get(name), arms.get(name))
@@ -164,7 +188,7 @@ def write_readers(
     wanted = {"items.html": items_html}
     if has_rollouts(finished):
         wanted["rollouts.html"] = rollouts_html
-    pages = {"index.html", *wanted, *(page for page in PAGES if (folder / page).is_file())}
+    pages = {"index.html", *wanted, *(page for page in PAGES if _is_page(folder / page))}
     for name, html in wanted.items():
         _write(folder / name, html(title, finished, corpora, pages))
     return [folder / name for name in wanted]
@@ -204,7 +228,7 @@ def _row(folder: Path, name: str, state: str, run: Run | None, arm: Arm | None) 
         ("rollout", "04_rollout.html"),
         ("log", "log.txt"),
     ):
-        if (place / file).is_file():
+        if _is_page(place / file):
             row[key] = quote((place / file).relative_to(folder).as_posix())
     if run:
         record = run.record
@@ -218,6 +242,11 @@ def _row(folder: Path, name: str, state: str, run: Run | None, arm: Arm | None) 
             "finished": record.finished[:16].replace("T", " "),
         }
     return row
+
+
+def _is_page(path: Path) -> bool:
+    """Whether there is a page that was made or cleaned: what lies behind a link is neither."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _css() -> str:

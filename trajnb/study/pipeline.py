@@ -2,7 +2,7 @@
 run.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -459,8 +459,9 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
         read_beside(run.folder)
     planned_runs(place.out)
     errors: dict[str, str] = {}
+    made: list[Path] = []
     with _page_named(errors, "items.html"):
-        write_readers(place.out, read_study(place.out))  # the evaluation links them
+        made += write_readers(place.out, read_study(place.out))  # the evaluation links them
     for part in PARTS:
         if part.is_done is _never:
             job = job_of(part, place, "", {})
@@ -473,8 +474,22 @@ def report(out: Path, notebooks: Path) -> dict[str, str]:
         ):
             with _page_named(errors, f"page of {executed.relative_to(place.out)}"):
                 render_page(executed)
+    _clean_pages(place.out, made, errors)
     _write_pages(place.out, planned_states(place.out), errors, at_end=True)
     return errors
+
+
+def _clean_pages(out: Path, made: Collection[Path], errors: dict[str, str]) -> None:
+    """Clean what pages a folder came with under names that the index links: those that are neither
+    `made` nor have a notebook.
+    """
+    from trajnb.show.report import PAGES, clean_page
+
+    names = [*PAGES, *(f"r*s/*/{Path(part.notebook).stem}.html" for part in PARTS)]  # runs, or records
+    for page in sorted({page for name in names for page in out.glob(name)}):
+        if page not in made and not page.with_suffix(".ipynb").is_file():
+            with _page_named(errors, page.relative_to(out).as_posix()):
+                clean_page(page)
 
 
 def render_page(executed: Path) -> None:
@@ -493,12 +508,13 @@ def write_index(
     write_index(out, read_study(out) if runs is None else runs, states)
 
 
-def write_readers(out: Path, runs: Sequence[Run] | None = None) -> None:
-    """Write the pages of items and of rollouts as things stand."""
+def write_readers(out: Path, runs: Sequence[Run] | None = None) -> list[Path]:
+    """Write the pages of items and of rollouts as things stand; returns their paths."""
     from trajnb.corpora.load import corpora_of
     from trajnb.show.report import write_readers
 
     runs = read_study(out) if runs is None else runs
-    if runs:
-        chosen = {run.record.corpus["hash"]: run.record.parameters for run in runs}
-        write_readers(out, runs, {} if runs[0].record.scores_only else corpora_of(chosen))
+    if not runs:
+        return []
+    chosen = {run.record.corpus["hash"]: run.record.parameters for run in runs}
+    return write_readers(out, runs, {} if runs[0].record.scores_only else corpora_of(chosen))
