@@ -66,7 +66,7 @@ def test_the_table_shows_counts_by_stage_and_block():
         for stage, block, right in [(0, "a", False), (0, "b", False), (0, "b", True), (1, "a", True)]
     ]
     wanted = pd.DataFrame(
-        [["0/1", "1/2"], ["1/1", "0/0"]], index=["before training", "after a"], columns=["a", "b"]
+        [["0/1", "1/2"], ["1/1", "–"]], index=["before training", "after a"], columns=["a", "b"]
     )
     pd.testing.assert_frame_equal(
         answer.table(lines, ["a", "b"], ["before training", "after a", "after b"]), wanted

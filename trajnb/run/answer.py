@@ -327,7 +327,7 @@ def table(
     score_name: str = "name",
 ) -> pd.DataFrame:
     """Right answers by stage (rows, named `stages`, that before training first) and block (columns)
-    so far, as `right/items`, for one evaluation condition's predictions.
+    so far, as `right/items`, for one evaluation condition's predictions; – where nothing was asked.
     """
     counts = [
         [[0, 0] for _ in blocks] for _ in range(1 + max(line["stage"] for line in predictions))
@@ -336,5 +336,5 @@ def table(
         cell = counts[line["stage"]][blocks.index(line["block"])]
         cell[0] += line[score_name]
         cell[1] += 1
-    shown = [[f"{right}/{total}" for right, total in row] for row in counts]
+    shown = [[f"{right}/{total}" if total else "–" for right, total in row] for row in counts]
     return pd.DataFrame(shown, index=stages[: len(shown)], columns=list(blocks))
