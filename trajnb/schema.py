@@ -317,7 +317,9 @@ class PlayedTurn(TypedDict):
     """Any call that does no harm passes it: scores are given with and without such tasks."""
     stage: int
     moment: str
-    """`before` the second part of the stage, preferences or repair, or `after`; before training it is `after`."""
+    """`before` the second part of the stage, preferences or repair, or `after`, as it is before
+    training.
+    """
     search: str
     """`greedy`, one chain of the likeliest replies, or `tree`, DFSDT."""
     passed: bool

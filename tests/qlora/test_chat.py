@@ -1,6 +1,6 @@
 import math
-import shutil
 import resource
+import shutil
 import signal
 from copy import deepcopy
 from datetime import datetime

@@ -14,7 +14,8 @@ MOST = 2**22
 """Characters of the lines that are kept, about 60 MB with their tokens; beyond, all are forgotten."""
 PROBES = (
     "One line.\nAnother one, which says 'it's 12,345':\n- first\n- second\n\n\n  indented\n\ttabbed\r\nend\n",
-    '{"name": "a_b",\n"list": [1, 2.5],\n"text": "x\\ny"}\nAPI-Request: [f(a=\'b\')]\nUser: yes?\n#!/bin/sh\n',
+    '{"name": "a_b",\n"list": [1, 2.5],\n"text": "x\\ny"}\n'
+    "API-Request: [f(a='b')]\nUser: yes?\n#!/bin/sh\n",
     "naïve\nÜber\nécole\n日本語\n中文\n한국어\nالعربية\nहिन्दी\n🙂\n🙂🙂\ne\n\u0301\n\u200b\nend",
 )
 """Texts in which all kinds of characters stand on both sides of the end of a line."""

@@ -51,8 +51,8 @@ def turns(runs: Sequence[Run]) -> pd.DataFrame:
     (objectives `prefer` and `repair`); empty where there is none.
 
     Columns are those of `schema.PlayedTurn`, and `run, arm, trained, condition, eval_condition,
-    preference, lessons, reward` (None where the objective has none), `seed, fold, folds, order, learnt, last, group` as in `tables.frame`; `last` is the
-    end of the run.
+    preference, lessons, reward` (None where the objective has none), `seed, fold, folds, order,
+    learnt, last, group` as in `tables.frame`; `last` is the end of the run.
     """
     return _rows(runs, lambda run: read_lines(run.folder / TURNS, PlayedTurn))
 

@@ -100,16 +100,17 @@ def _dumbbell(ax: Axes, y: int, cells: Mapping[str, tuple[int, int]], ink: str) 
 
 
 SECTION = """<h3>Preferences between steps</h3>
-<p>Runs of objective <code>prefer</code> (after TP-LLaMA, arXiv 2406.07115; none of its figures stands here): after the
-supervised training of a block the model replies to every state of the block's training turn tasks, and pairs of the
-right step and what it said instead are learnt from, as the arm says: <code>pairs</code> by DPO, <code>more-sft</code>
-the right steps alone, <code>random</code> with wrong steps of other states, <code>flipped</code> with sides swapped,
-<code>none</code> not at all. First what was learnt from: trees, pairs by what came of their rejected side, and what was
-dropped. <i>Harmless</i> replies are wrong by the published rule alone. Then held-out turn tasks at the end, passed by
-one greedy chain of the model's own calls and by search, and their cost in replies; <i>free</i> tasks are passed by any
-harmless call. Intervals are said by the one rule of this page, so that few runs get counts.</p>"""
-METRICS = """<p>Metrics of continual learning of the same scores, at the ends of stages, in percent; a block needs five
-dialogues, or runs folds of their own, for an interval.</p>"""
+<p>Runs of objective <code>prefer</code> (after TP-LLaMA, arXiv 2406.07115; none of its figures stands
+here): after the supervised training of a block the model replies to every state of the block's training
+turn tasks, and pairs of the right step and what it said instead are learnt from, as the arm says:
+<code>pairs</code> by DPO, <code>more-sft</code> the right steps alone, <code>random</code> with wrong steps
+of other states, <code>flipped</code> with sides swapped, <code>none</code> not at all. First what was learnt
+from: trees, pairs by what came of their rejected side, and what was dropped. <i>Harmless</i> replies are
+wrong by the published rule alone. Then held-out turn tasks at the end, passed by one greedy chain of the
+model's own calls and by search, and their cost in replies; <i>free</i> tasks are passed by any harmless
+call. Intervals are said by the one rule of this page, so that few runs get counts.</p>"""
+METRICS = """<p>Metrics of continual learning of the same scores, at the ends of stages, in percent; a block
+needs five dialogues, or runs folds of their own, for an interval.</p>"""
 
 
 def counts_html(table: pd.DataFrame) -> str:

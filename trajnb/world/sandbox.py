@@ -165,7 +165,8 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environ,
-            # signals to a group stay there; Ctrl-C is for the parent, at whose end the child sees its pipe closed
+            # signals to a group stay there; Ctrl-C is for the parent, at whose end the child sees its
+            # pipe closed
             start_new_session=True,
         )
         self.pid = self._process.pid
