@@ -137,14 +137,15 @@ ARROWS = {
     "schema": ("formatting", "objectives", "shapes", "strategies"),
     "textless": ("files", "formatting", "schema"),
     "records": ("files", "formatting", "schema", "shapes", "textless"),
-    "keeping": ("files", "machine", "records", "schema", "textless"),
+    "grown": ("files", "schema"),
+    "keeping": ("files", "grown", "machine", "records", "schema", "textless"),
     "qlora": ("assets", "cache", "files", "formatting", "hub", "machine", "plain", "shapes"),
     "scoring": (
         "files", "formatting", "known", "machine", "objectives", "records", "schema", "strategies",
         "textless", "world",
     ),
     "show": (
-        "escaping", "files", "formatting", "known", "machine", "objectives", "records", "scoring",
+        "escaping", "files", "formatting", "grown", "known", "machine", "objectives", "records", "scoring",
         "strategies",
     ),
     "explore": ("corpora", "formatting", "known", "records", "scoring", "show"),

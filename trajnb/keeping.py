@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from trajnb.files import write_bytes, write_json, write_lines
+from trajnb.grown import kept_as
 from trajnb.machine import CHANGED
 from trajnb.records import ABOUT, finished_runs, read_about, read_beside, read_run
 from trajnb.schema import Run, upgrade_parameters
@@ -28,7 +29,8 @@ def keep(
     the study's own description; returns their names, each with its records `with_changes`. `out` is
     what `trajnb run --records` and `trajnb report` take, on any machine; of the path of a corpus
     only the last name is kept. `scores_only`: `without_texts`, and of what lies beside the records
-    the figures. Nothing is written before all of it is read and checked.
+    the figures; else trees and repairs are kept too, see `grown`. Nothing is written before all of
+    it is read and checked.
 
     Raises:
         ValueError: records that are damaged or cannot be pooled, or were made from a tree with
@@ -45,6 +47,7 @@ def keep(
         )
     told = without_folders if scores_only else at_home
     beside = [read_beside(run.folder) for run in runs]
+    grown = [] if scores_only else list(kept_as(runs, study))
     for run, files in zip(runs, beside, strict=True):
         folder = out / "records" / run.folder.name
         kept = without_texts(run) if scores_only else run
@@ -53,6 +56,8 @@ def keep(
         write_lines(folder / "predictions.jsonl.gz", kept.predictions)
         _write_beside(folder, files if kept is run else _figures_beside(run, files))
         write_json(folder / "record.json", record | {"parameters": told(record["parameters"])})
+    for place, lines in grown:
+        write_lines(out / place, lines)
     if about:
         runs_of = about.get("runs", {}).items()
         about["runs"] = {name: told(upgrade_parameters(run)) for name, run in runs_of}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from trajnb.keeping import keep
 from trajnb.records import read_study
 from trajnb.show.report import write_index, write_readers
 from trajnb.show.rollouts import has_rollouts, rollouts_data
@@ -76,6 +77,21 @@ def test_trees_and_repairs_are_found_in_the_homes_of_stages(study):
     assert repaired["turns"][0]["passed"] == [False, True]
     kinds = next(options for key, _, options in data["choices"] if key == "what")
     assert [value for value, _ in kinds] == ["tree", "repair"]
+
+
+def test_kept_records_have_them_too(study, tmp_path):
+    keep(study, tmp_path / "kept")
+    kept = read_study(tmp_path / "kept")
+    assert rollouts_data(kept, {}) == rollouts_data(read_study(study), {})
+    keep(tmp_path / "kept", tmp_path / "again")
+    assert rollouts_data(read_study(tmp_path / "again"), {}) == rollouts_data(kept, {})
+    keep(study, tmp_path / "scores", scores_only=True)
+    assert not has_rollouts(read_study(tmp_path / "scores"))
+    (home,) = (tmp_path / "kept").glob("records/*/*/2-trading")
+    (home / "repairs.jsonl.gz").write_bytes(b"x")
+    with pytest.raises(ValueError, match="repairs.jsonl.gz"):
+        keep(tmp_path / "kept", tmp_path / "damaged")
+    assert not (tmp_path / "damaged").exists()
 
 
 def test_a_run_without_them_has_no_such_page(tmp_path, write_run):

@@ -1,90 +1,19 @@
-"""What runs grew and repaired on training turn tasks, as rows of the page of rollouts: trees of replies
-(`trees.jsonl`), and candidates beside their repairs (`candidates.jsonl`, `repairs.jsonl`).
-
-They lie in the homes of stages, of a run or of a study (`run.homes`); kept records have none.
+"""What runs grew and repaired on training turn tasks, as rows of the page of rollouts: trees of replies,
+and candidates beside their repairs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
 
-from trajnb.files import read_lines
 from trajnb.formatting.dialogue import Corpus
+from trajnb.grown import CANDIDATES, REPAIRS, TREES, Move, Node, Repair, Trajectory, Tree, homes, read_grown
 from trajnb.records import Run
 from trajnb.show.aligning import aligned, slot_of
 from trajnb.show.reader import Numbered
 
-TREES, CANDIDATES, REPAIRS = "trees.jsonl", "candidates.jsonl", "repairs.jsonl"
 MOST = 250
 """Trees, and repairs, of a study that the page holds: those with most to see."""
 KEPT_TEXTS = 1000
 """Characters of a reply or a response that the page keeps."""
-
-
-class Move(TypedDict):
-    """A reply and what it got; there is more, see `world.candidates.Move`."""
-
-    form: str
-    response: str
-    kind: str
-
-
-class Node(Move):
-    """A reply in a tree, see `world.trees.Node`."""
-
-    parent: int
-    draw: int
-    won: bool | None
-    on_path: bool
-    harmless: bool | None
-
-
-class Tree(TypedDict):
-    """A line of `trees.jsonl`, see `world.trees.Tree`."""
-
-    task: str
-    block: str
-    source: str
-    nodes: list[Node]
-    won: bool
-
-
-class Trajectory(TypedDict):
-    """A line of `candidates.jsonl`, see `world.candidates.Trajectory`."""
-
-    task: str
-    block: str
-    number: int
-    moves: list[Move]
-    won: bool
-
-
-class Repair(TypedDict):
-    """A line of `repairs.jsonl`, see `world.repair.Repair`."""
-
-    task: str
-    number: int
-    repairer: str
-    failure: str
-    attempts: list[Trajectory]
-    accepted: bool
-    edits: int
-    reads_gold: bool
-
-
-def homes(runs: Iterable[Run]) -> list[tuple[str, Path]]:
-    """The homes of stages, each with a name for people: the run's and the stage's."""
-    found: dict[Path, str] = {}
-    for run in runs:
-        folders = [run.folder]
-        if run.folder.parent.name == "runs":  # what runs of a study share
-            folders.append(run.folder.parent.parent)
-        for folder in folders:
-            whose = run.folder.name if folder == run.folder else "shared by arms"
-            for file in (TREES, REPAIRS):
-                for path in sorted(folder.glob(f"*/*/{file}")):
-                    found.setdefault(path.parent, f"{whose}, {path.parent.name}")
-    return [(name, home) for home, name in found.items()]
 
 
 def rows_of(
@@ -94,9 +23,9 @@ def rows_of(
     dialogues = {one.id: one for corpus in corpora.values() for one in corpus.dialogues}
     trees, repairs = [], []
     for name, home in homes(runs):
-        for line in read_lines(home / TREES, Tree) if (home / TREES).is_file() else []:
-            trees.append((name, line))
-        repairs += [(name, *pair) for pair in _repairs(home)]
+        lines = read_grown(home)
+        trees += [(name, line) for line in lines[TREES]]
+        repairs += [(name, *pair) for pair in _repairs(lines)]
     trees.sort(key=lambda one: -len(one[1]["nodes"]))
     repairs.sort(key=lambda one: (not one[2]["accepted"], -one[2]["edits"]))
     rows = [_tree(texts, dialogues, *one) for one in trees[:MOST]]
@@ -112,17 +41,12 @@ def rows_of(
     return rows, notes
 
 
-def _repairs(home: Path) -> list[tuple[Trajectory, Repair]]:
+def _repairs(lines: Mapping[str, list]) -> list[tuple[Trajectory, Repair]]:
     """Repairs with the candidates that they repair."""
-    if not (home / REPAIRS).is_file() or not (home / CANDIDATES).is_file():
-        return []
-    candidates = {
-        (line["task"], line["number"]): line for line in read_lines(home / CANDIDATES, Trajectory)
-    }
-    repairs = read_lines(home / REPAIRS, Repair)
+    candidates = {(line["task"], line["number"]): line for line in lines[CANDIDATES]}
     return [
         (candidates[line["task"], line["number"]], line)
-        for line in repairs
+        for line in lines[REPAIRS]
         if (line["task"], line["number"]) in candidates
     ]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from trajnb.formatting.dialogue import Corpus
 from trajnb.formatting.documents import apis_of
+from trajnb.grown import homes
 from trajnb.records import Run, read_beside
 from trajnb.scoring.arms import Arm, arms_of, in_order
 from trajnb.show import grown
@@ -52,7 +53,7 @@ def rollouts_html(
 def has_rollouts(runs: Iterable[Run]) -> bool:
     """Whether there is anything to show."""
     runs = list(runs)
-    return any((run.folder / FILE).is_file() for run in runs) or bool(grown.homes(runs))
+    return any((run.folder / FILE).is_file() for run in runs) or bool(homes(runs))
 
 
 def rollouts_data(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> dict:
