@@ -28,11 +28,12 @@ from trajnb.scoring.arms import arms_of
 from trajnb.scoring.length import MODEL
 from trajnb.scoring.overview import plan_of
 from trajnb.scoring.paper import results
+from trajnb.scoring.power import smallest_effect
 from trajnb.scoring.preferences import turns
 from trajnb.scoring.stats import FEW_RUNS, p_words, runs_words
 from trajnb.scoring.tables import frame, headline
 
-TEXTS = ("README.md", "reports/README.md", "reports/bench/README.md")
+TEXTS = ("README.md", "reports/README.md", "reports/api-bank/README.md", "reports/bench/README.md")
 BENCHES = {  # file -> what was timed
     "train-bfcl-full": "train, bfcl `full`, ten documents",
     "train-bfcl-stripped": "train, bfcl `stripped`, ten documents",
@@ -114,6 +115,17 @@ def finished(study: str) -> str:
 def pairs(study: str) -> str:
     """How many run pairs of the two plain arms there are."""
     return str(_effect(study, "canonical", "training@full").pairs)
+
+
+def findable(study: str) -> str:
+    """The smallest effect that the finished pairs can find, reckoned as its params file does: at the
+    hardest test of the family, if half of the calls are novel.
+    """
+    count = int(pairs(study))
+    held_out = table(study).groupby("run").dialogue_id.nunique().mean()
+    family = plan_of(ROOT / "reports" / study).family
+    tests = len(family["measures"]) * len(family["effects"])
+    return f"{smallest_effect(count, held_out, counted=0.5, tests=tests):.1f} points"
 
 
 def calls(study: str) -> str:
@@ -326,6 +338,7 @@ FIGURES: dict[str, Callable[..., str]] = {
         finding,
         finished,
         pairs,
+        findable,
         calls,
         tokens,
         more_tokens,
