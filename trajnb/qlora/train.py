@@ -96,6 +96,13 @@ has fewer passes than others: then inputs from which nothing is learnt.
 """
 
 
+_AGAIN = {
+    "gradient_checkpointing": True,
+    "gradient_checkpointing_kwargs": {"use_reentrant": False},
+}
+"""A GPU has less memory than time: its layers are computed again in the backward pass."""
+
+
 class _Passes(torch.utils.data.Dataset):
     """The forward passes of a plan, `width` of each process to an optimiser step; a step with fewer
     is filled up, for the Trainer accumulates a fixed number.
@@ -269,9 +276,7 @@ def take_steps(
         warmup_steps=int(recipe.warmup_ratio * steps),  # rounded down: the first trains at rate 0
         optim="paged_adamw_8bit" if on_gpu() else "adamw_torch",
         bf16=on_gpu(),
-        # a GPU has less memory than time: layers are computed again in the backward pass
-        gradient_checkpointing=on_gpu(),
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        **(_AGAIN if on_gpu() else {}),
         use_cpu=not on_gpu(),  # without it processes on CPUs would not find one another
         ddp_find_unused_parameters=False,
         logging_steps=1,
