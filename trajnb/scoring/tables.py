@@ -206,22 +206,6 @@ def given_parse(table: pd.DataFrame) -> pd.DataFrame:
     return found.rename(columns=words).assign(**{"exact given parse, %": share})
 
 
-def given_parse(table: pd.DataFrame) -> pd.DataFrame:
-    """By arm, before training and at the end (rows): how many calls open with the right API, can be
-    read, and are exact, and the percent of exact ones among those that can be read (nan of none).
-    """
-    rows = {}
-    for arm, part in table.groupby("arm", sort=False):
-        for when, answers in (("zero-shot", part[part.stage == 0]), ("final", part[part["last"]])):
-            right = answers[["opened_name", "parsed", "name", "canonical"]].astype(bool).sum()
-            rows[arm, when] = {"calls": len(answers), **right}
-    found = pd.DataFrame.from_dict(rows, orient="index")
-    share = 100 * found.canonical / found.parsed
-    words = {"opened_name": "open with the right API", "parsed": "can be read"}
-    words |= {"name": "right API", "canonical": "exact"}
-    return found.rename(columns=words).assign(**{"exact given parse, %": share})
-
-
 def outcomes(table: pd.DataFrame, column: str, words: Iterable[str]) -> pd.DataFrame:
     """Counts of the `words` of a column by arm, before training and at the end (rows)."""
     counts = {}
