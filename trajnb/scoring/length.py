@@ -13,7 +13,7 @@ from statistics import fmean
 import numpy as np
 
 from trajnb.scoring.reward import Figures
-from trajnb.scoring.stats import FEW_CLUSTERS, Interval, clustered_bootstrap
+from trajnb.scoring.stats import FEW_CLUSTERS, Interval, clustered_bootstrap, counted
 
 LENGTHS = ("calls", "characters", "failed calls", "regression")
 """The baselines that are no more than length."""
@@ -204,7 +204,7 @@ def verdict_of(found: Mapping[str, Accuracy], pairs: int, dialogues: int) -> str
         knows = "more than length"
     text = (
         f"The reward model knows {knows}: it is right in {own.mean:.1%} of {pairs} held-out "
-        f"pairs of {dialogues} dialogues ({_span(own)})"
+        f"pairs of {counted(dialogues, 'dialogue')} ({_span(own)})"
     )
     if level:
         beside = [f"{name} ({found[name].right.mean:.1%})" for name in level]

@@ -249,9 +249,14 @@ def reading(what: str, change: Estimate, unit: str = "points", digits: int = 1) 
     return f"{what}: cannot tell ({amount}, {span}; {p_words(change.p)})."
 
 
+def counted(count: int, noun: str) -> str:
+    """For people: `1 dialogue`, `4 dialogues`."""
+    return f"{count} {noun}{'s' if count != 1 else ''}"
+
+
 def runs_words(count: int) -> str:
     """For people: `1 run`, `4 runs`."""
-    return f"{count} run{'s' if count != 1 else ''}"
+    return counted(count, "run")
 
 
 def p_words(p: float) -> str:

@@ -19,6 +19,7 @@ from trajnb.objectives import OBJECTIVES
 from trajnb.records import Run
 from trajnb.scoring import repairs
 from trajnb.scoring.length import MODEL
+from trajnb.scoring.stats import counted
 from trajnb.show.dialogue import style
 from trajnb.show.plots import OTHER_COLOURS, finish, subplots
 from trajnb.show.preferences import INK, SIDE_COLOURS, table_html
@@ -181,7 +182,7 @@ def accuracies(table: pd.DataFrame) -> Figure:
             ax.plot([low, high], [y, y], color=INK, lw=2, alpha=0.5)
             ax.plot(mean, y, "o", color=INK, mfc=INK if row.name.startswith(MODEL) else "white", ms=7)
         first = rows.iloc[0]
-        title = f"{repairs.KINDS[kind]}\n{first.pairs} pairs of {first.dialogues} dialogues"
+        title = f"{repairs.KINDS[kind]}\n{first.pairs} pairs of {counted(first.dialogues, 'dialogue')}"
         ax.axvline(50, color="0.3", lw=1)
         ax.set(title=title, xlabel="% in the right order", xlim=(-3, 103))
         ax.grid(False, axis="y")
