@@ -191,8 +191,6 @@ def committed():
         found += yaml.safe_load(about.read_text(encoding="utf-8"))["runs"].items()
     for record in ROOT.glob("reports/*/records/*/record.json"):
         found.append((record.parent.name, json.loads(record.read_text())["parameters"]))
-    for record in ROOT.glob("reports/api-bank/*.json"):
-        found.append((record.stem, json.loads(record.read_text())["parameters"]))
     return found
 
 
