@@ -53,6 +53,9 @@ def test_seeds_and_orders_share_an_arm_and_anything_else_sets_apart(read):
     assert list(map(str, table.arm.unique())) == ["full"]
     row = tables.headline(table).iloc[0]
     assert row.runs == 2 and row.n == 2 * sum(runs[0].record.items)
+    assert row.calls == sum(runs[0].record.items), "both ask the same"
+    apart = tables.headline(table.assign(dialogue_id=table.dialogue_id + table.run)).iloc[0]
+    assert apart.calls == apart.n == row.n, "and here none the same"
     other = tables.frame([*runs, read("c", lora_rank=64)])
     assert sorted(map(str, other.arm.unique())) == ["full", "full, lora_rank 64"]
 

@@ -118,7 +118,9 @@ class HeadlineRow:
     label: str
     unit: str
     n: int
-    """Items that have the measure, times runs."""
+    """Answers at the end that have the measure: of every run all items that it asks."""
+    calls: int
+    """Different items among them; runs with folds of their own share none."""
     zero: float
     zero_right: object
     final: float
@@ -163,6 +165,7 @@ def _headline(
         label=label,
         unit=unit,
         n=int(final[measure].notna().sum()),
+        calls=len(final[final[measure].notna()].drop_duplicates(ITEM)),
         zero=rate(zero, measure),
         zero_right=int(zero[measure].sum()) if counted else pd.NA,
         final=rate(final, measure),

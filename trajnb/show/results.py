@@ -184,7 +184,7 @@ def _headline(row) -> str:
 
 def _basis(row) -> str:
     runs = f", {row.runs} runs" if row.runs > 1 else ""
-    return f"<small>{row.n // row.runs} calls in {row.dialogues} dialogues{runs}</small>"
+    return f"<small>{row.calls} calls in {row.dialogues} dialogues{runs}</small>"
 
 
 def _level(row, when: str) -> str:
