@@ -262,7 +262,7 @@ def bench_prefer() -> str:
         of = {name: median(one[name] for one in repeats) for name in repeats[0]}
         computed = of["computed"] if arm == "trie" else of["tokens"]
         cells = [arm, str(len(repeats)), f"{of['seconds']:,.1f}", f"{of['cpu_seconds']:,.1f}"]
-        cells += [f"{of['tokens']:,}", f"2 x {computed:,}", f"{of['peak_memory_mb'] / 1000:.1f}"]
+        cells += [f"{of['tokens']:,.0f}", f"2 x {computed:,.0f}", f"{of['peak_memory_mb'] / 1000:.1f}"]
         lines.append(f"| {' | '.join([*cells, _faster(found['times_as_fast'][arm])])} |")
     return "\n".join([*lines, "", ""])
 
