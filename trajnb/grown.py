@@ -14,7 +14,7 @@ from trajnb.files import present, read_lines
 from trajnb.schema import Run
 
 TREES, CANDIDATES, REPAIRS = "trees.jsonl", "candidates.jsonl", "repairs.jsonl"
-BESIDE = ("runs", "records")
+_OF_RUNS = ("runs", "records")
 """Folders of runs: what lies beside one, their study's runs share."""
 
 
@@ -74,16 +74,16 @@ KINDS = {TREES: Tree, CANDIDATES: Trajectory, REPAIRS: Repair}
 
 def homes(runs: Iterable[Run]) -> list[tuple[str, Path]]:
     """The homes of stages, each with a name for people: the run's and the stage's."""
-    found: dict[Path, str] = {}
+    folders: dict[Path, str] = {}
     for run in runs:
-        folders = [run.folder]
-        if run.folder.parent.name in BESIDE:
-            folders.append(run.folder.parent.parent)
-        for folder in folders:
-            whose = run.folder.name if folder == run.folder else "shared by arms"
-            for path in sorted(folder.glob("*/*/*")):
-                if path.name.removesuffix(".gz") in (TREES, REPAIRS):
-                    found.setdefault(path.parent, f"{whose}, {path.parent.name}")
+        folders[run.folder] = run.folder.name
+        if run.folder.parent.name in _OF_RUNS:
+            folders[run.folder.parent.parent] = "shared by arms"
+    found: dict[Path, str] = {}
+    for folder, whose in folders.items():
+        for path in sorted(folder.glob("*/*/*")):
+            if path.name.removesuffix(".gz") in (TREES, REPAIRS):
+                found.setdefault(path.parent, f"{whose}, {path.parent.name}")
     return [(name, home) for home, name in found.items()]
 
 
