@@ -136,7 +136,7 @@ def test_a_model_with_a_record_on_this_machine_has_a_time(trajnb, params, tmp_pa
 
 
 def test_a_cost_grows_with_what_is_trained_and_read(params):
-    from trajnb.study.estimate import estimate
+    from trajnb.study.estimate import SECONDS_OF_START, estimate
     from trajnb.study.grid import expand
     from trajnb.study.params import read_params
     from trajnb.study.pipeline import schema
@@ -157,7 +157,8 @@ def test_a_cost_grows_with_what_is_trained_and_read(params):
     real = estimate(full | {"model": "smollm2-135m"})
     assert 0 < real.seconds < 600 and 0 < real.disk < 1e9
     larger = estimate(full | {"model": "qwen2.5-coder-0.5b"})
-    assert 4 < larger.seconds / real.seconds < 6 and larger.trained == one.trained
+    slower = (larger.seconds - SECONDS_OF_START) / (real.seconds - SECONDS_OF_START)
+    assert 4 < slower < 6 and larger.trained == one.trained
     assert estimate(full | {"model": "qwen2.5-coder-1.5b"}).disk > larger.disk > real.disk
     assert estimate(full | {"model": "me/other"}).seconds is None
     preferring = full | {"objective": "prefer", "stop_targets": True}
@@ -172,6 +173,10 @@ def test_a_cost_grows_with_what_is_trained_and_read(params):
         assert estimate(repairing | {more: 5}).trained > repaired.trained, more
     for more in ({"attempts": 5}, {"repairers": ["self", "resample"]}, {"lessons": "resampled"}):
         assert estimate(repairing | more).read > repaired.read, more
+    slow = {"model": "smollm2-135m"}  # of which seconds are known
+    for more in ({"grpo_steps": 5}, {"followed_tasks": 20}, {"candidates": 9}):
+        assert estimate(repairing | slow | more).seconds > estimate(repairing | slow).seconds, more
+    assert estimate(repairing | slow).seconds > real.seconds < estimate(preferring | slow).seconds
 
 
 def test_corpus_prints_its_account(trajnb):

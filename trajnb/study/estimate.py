@@ -39,15 +39,17 @@ TRAIN_TOKENS_PER_SECOND = 230
 READ_TOKENS_PER_SECOND = 560
 SECONDS_PER_ANSWER = 0.2  # decoding alone
 TOKENS_PER_SHOT = 200
+SECONDS_OF_START = 15  # a notebook's kernel, imports and pictures
 SECONDS_OF_COPYING = 30  # `bfcl`: its tokens are counted, 22 s of one core, and no model is loaded
 MEASURED = "smollm2-135m"
 
-# preferences, from the two runs under reports/prefer-quick: what a model says is not known before
+# preferences, from the runs under reports/prefer-quick: what a model says is not known before
 REPLIES_OF_CHAIN = 2.0  # of a greedy one, a wave of all turn tasks each, which reads their prompts
 SHARE_OF_BUDGET = 0.3  # of a search, the replies that it takes
 PAIRS_A_STATE = 1.5  # of a tree along the reference: 144 of 93
 TOKENS_A_PAIR = 60  # of both sides
-SECONDS_A_REPLY = 0.25  # many are written at a time
+SECONDS_A_WAVE = 6.0  # until the longest of the replies that are written at one time has ended
+SECONDS_A_REPLY = 0.25  # beside that
 
 # repair: what a weak adapter does
 REPLIES_OF_CANDIDATE = 3.0  # waves until all of a few dialogues' candidates have ended
@@ -112,38 +114,43 @@ def estimate(
         of = _preferring if objective.prefers else _repairing
         more = of(run, corpus, stages)
         trained, read = trained + more.trained, read + more.read
-        written += more.replies * SECONDS_A_REPLY
+        written += more.waves * SECONDS_A_WAVE + more.replies * SECONDS_A_REPLY
     if strategy.with_shots:  # a shot is about as long as an example without its documents
         read += sum(count for _, count in passes) * run["shots"] * TOKENS_PER_SHOT
-    measured = None
-    if counted and speed and shared and not objective_of(run).prefers:
-        measured = _measured(run, counted, speed, passes_of_training, stages)
     size = ASSETS[run["model"]].model if run["model"] in ASSETS else None
     if pace is None and size:
         pace = size.parameters / ASSETS[MEASURED].model.parameters
-    seconds = trained / TRAIN_TOKENS_PER_SECOND + read / READ_TOKENS_PER_SECOND
-    seconds = None if pace is None else (seconds + written) * pace
+    training = trained / TRAIN_TOKENS_PER_SECOND
+    asking = read / READ_TOKENS_PER_SECOND + written
+    if counted and speed and shared:
+        to_train, to_ask = _paces(run, counted, speed)
+        seconds = SECONDS_OF_START + speed.load + to_train * training + to_ask * asking
+    else:
+        seconds = None if pace is None else (training + asking) * pace + SECONDS_OF_START
     # one adapter a block, and in the last checkpoint the adapter with its optimizer's two moments
     disk = 4 * size.adapter * run["lora_rank"] * (blocks + 3) if size else None
-    return Estimate(trained, read, measured or seconds, disk, tokens)
+    return Estimate(trained, read, seconds, disk, tokens)
 
 
-def _measured(
-    run: dict,
-    counted: "Mapping[tuple[str, str], Counts]",
-    speed: "Speed",
-    passes: float,
-    stages: float,
-) -> float:
-    """Seconds, by what was counted and measured."""
+def _paces(
+    run: dict, counted: "Mapping[tuple[str, str], Counts]", speed: "Speed"
+) -> tuple[float, float]:
+    """How many times as long as the model that was measured this run's takes to train and to be asked, by
+    what was counted of its examples and measured on this machine.
+    """
     from trajnb.run.calibrate import config_of
 
     config = config_of(run["model"], run["revision"])
     learnt = counted[run["condition"], "train"]
-    seconds = speed.load + passes * speed.seconds_to_train(config, run["lora_rank"], learnt)
-    for condition in asked_with(run):
-        seconds += stages * speed.seconds_to_ask(config, counted[condition, "held_out"])
-    return seconds
+    to_train = speed.seconds_to_train(config, run["lora_rank"], learnt)
+    to_train /= learnt.distinct / TRAIN_TOKENS_PER_SECOND
+    asked = [counted[condition, "held_out"] for condition in asked_with(run)]
+    to_ask = sum(speed.seconds_to_ask(config, counts) for counts in asked)
+    usual = sum(
+        counts.distinct / READ_TOKENS_PER_SECOND + counts.examples * SECONDS_PER_ANSWER
+        for counts in asked
+    )
+    return to_train, to_ask / usual
 
 
 def _sizes(corpus: CorpusChoice, counted: "Mapping[tuple[str, str], Counts] | None") -> Sizes:
@@ -165,6 +172,8 @@ class _More:
     trained: int
     read: int
     replies: int
+    waves: int
+    """Of replies that are written at one time."""
 
 
 def _preferring(run: dict, corpus: CorpusChoice, stages: float) -> _More:
@@ -173,8 +182,10 @@ def _preferring(run: dict, corpus: CorpusChoice, stages: float) -> _More:
     """
     held_out, _ = _turns(corpus, held_out=True)
     tokens, _ = _pass(corpus, run["condition"], "held_out", True)
-    waves = stages * REPLIES_OF_CHAIN + SHARE_OF_BUDGET * run["budget"]
-    read, replies, trained = waves * tokens, waves * held_out, 0.0
+    blocks = len(corpus_of(run).blocks)
+    replies_a_task = stages * REPLIES_OF_CHAIN + SHARE_OF_BUDGET * run["budget"]
+    read, replies, trained = replies_a_task * tokens, replies_a_task * held_out, 0.0
+    waves = _plays(blocks) * REPLIES_OF_CHAIN + run["budget"]
     if preference_of(run).learns:
         tasks, calls = _turns(corpus, held_out=False)
         states = tasks + calls  # and the end of each turn
@@ -183,7 +194,13 @@ def _preferring(run: dict, corpus: CorpusChoice, stages: float) -> _More:
         trained = run["preference_epochs"] * of_pairs
         read += learnt + of_pairs  # the trees' states, and the reference's reading
         replies += states * run["width"]
-    return _More(round(trained), round(read), round(replies))
+        waves += blocks
+    return _More(round(trained), round(read), round(replies), round(waves))
+
+
+def _plays(blocks: int) -> int:
+    """How often held-out turn tasks are played: once untrained, twice after each block."""
+    return 1 + 2 * blocks
 
 
 def _repairing(run: dict, corpus: CorpusChoice, stages: float) -> _More:
@@ -204,14 +221,16 @@ def _repairing(run: dict, corpus: CorpusChoice, stages: float) -> _More:
     trained = run["lesson_epochs"] * (learnt + tasks * TOKENS_A_TRAJECTORY)  # about one of each task
     trained += run["reward_epochs"] * (1 - run["reward_held_out"]) * (learnt + own)
     blocks = len(corpus_of(run).blocks)
+    waves = _plays(blocks) * REPLIES_OF_CHAIN + blocks * rounds * REPLIES_OF_CANDIDATE
     played = blocks * run["grpo_steps"] * run["grpo_tasks"] / tasks  # of all tasks, by GRPO
     own = tasks * run["group"] * TOKENS_A_TRAJECTORY
     trained += played * (learnt + own)
     looks = 1 + -(-run["grpo_steps"] // run["follow_every"]) if run["grpo_steps"] else 0
     played += blocks * 2 * looks * run["followed_tasks"] / tasks
+    waves += blocks * (run["grpo_steps"] + 2 * looks) * REPLIES_OF_CANDIDATE
     read += played * REPLIES_OF_CANDIDATE * learnt
     replies += played * REPLIES_OF_CANDIDATE * tasks * run["group"]
-    return _More(round(trained), round(read), round(replies))
+    return _More(round(trained), round(read), round(replies), round(waves))
 
 
 @cache
