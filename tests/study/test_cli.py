@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -278,7 +279,7 @@ def test_a_dry_run_tells_what_was_counted_and_measured(trajnb, tmp_path, monkeyp
     before = trajnb("run", path, "--dry-run", "--out", tmp_path / "out", "--price", "2").output
     assert f"{2 * counts.tokens:,}" in before and f"{2 * counts.distinct:,}" in before
     assert "trajnb calibrate tiny" in before and "EUR" in before
-    speed = calibrate.Speed("tiny", "auto", "here", "today", 3600.0, 1e9, 1e9, 0.0)
+    speed = calibrate.Speed("tiny", "auto", "here", "today", 3600.0, 1e9, 1e9, 0.0, 0.0)
     monkeypatch.setattr(calibrate, "kept", lambda *_: speed)
     after = trajnb("run", path, "--dry-run", "--out", tmp_path / "out", "--price", "2").output
     cells = next(line for line in after.splitlines() if "waiting" in line).split()
@@ -294,13 +295,16 @@ def test_calibration_measures_and_is_kept(tmp_path, monkeypatch):
     assert kept("tiny", "", "auto") is None
     measured = calibrate.calibrate("tiny", say=lambda text: None)
     assert kept("tiny", "", "auto") == measured
-    assert min(measured.train, measured.read, measured.load) > 0 and measured.written >= 0
+    assert min(measured.train, measured.read, measured.load) > 0
+    assert min(measured.step, measured.written) >= 0
     counts = calibrate.Counts(10, 0, 5000, 1000, 500_000, 100, "")
     twice = calibrate.Counts(20, 0, 10_000, 2000, 1_000_000, 200, "")
     config = config_of("tiny")
     one, two = (measured.seconds_to_train(config, 16, some) for some in (counts, twice))
     assert two == pytest.approx(2 * one) and one > 0
-    assert measured.seconds_to_ask(config, counts) < measured.seconds_to_ask(config, twice)
+    assert measured.seconds_to_ask(config, counts, 9) < measured.seconds_to_ask(config, twice, 9)
+    slow = dataclasses.replace(measured, step=1.0)
+    assert slow.seconds_to_ask(config, counts, 99) > slow.seconds_to_ask(config, counts, 9) + 9
     (tmp_path / "speed.json").write_text("{}")
     assert kept("tiny", "", "auto") is None
 

@@ -3,6 +3,7 @@ cache: what `trajnb run --dry-run` tells hours by.
 """
 
 import hashlib
+import itertools
 import json
 import tempfile
 import time
@@ -28,10 +29,18 @@ from trajnb.run.written import Counts
 RANK = 16
 """Of the adapter that is trained; what another one costs is counted."""
 SECONDS = 20.0
-"""That the measured training is to take, as far as the sample has so many dialogues."""
-ASKED = 4
-"""Held-out dialogues that are read, and answered in `WRITTEN` tokens."""
+"""That the measured training is to take at least, and `PASSES` of it: the first ones fetch their memory."""
+PASSES = 5
 WRITTEN = 12
+"""Tokens of each answer to the held-out examples that are read."""
+LONGEST, USUAL = 3.0, 1.5
+"""How long the longest of the answers that are written at one time is, and all are on average, measured by
+the average right one, as a model writes that has learnt: from the runs of reports/quick.
+"""
+CUT = 0.2
+"""How often the longest is as long as it may be instead: before the first of four blocks."""
+NEVER = -1
+"""No token ends an answer."""
 RECIPE = Recipe(1, 2, 1e-4, 0.0, "trie", 2048)
 
 
@@ -49,23 +58,23 @@ class Speed:
     """Operations a second, as `qlora.plan.operations` counts them."""
     read: float
     """The same without a backward pass."""
+    step: float
+    """Seconds for a token of one answer that is written alone."""
     written: float
-    """Seconds for each token that is written, where the answers of several dialogues are written
-    together.
-    """
+    """Seconds for a token of every other answer that is written beside it."""
 
     def seconds_to_train(self, config: PreTrainedConfig, rank: int, counts: Counts) -> float:
         """For examples, once."""
         sizes = counts.distinct, counts.pairs, counts.supervised
         return operations(config, rank, *sizes) / self.train
 
-    def seconds_to_ask(self, config: PreTrainedConfig, counts: Counts) -> float:
-        """For examples, once. As many tokens are taken to be written as the right answers have; where an
-        answer begins right, that much of it is read instead.
-        """
+    def seconds_to_ask(self, config: PreTrainedConfig, counts: Counts, max_new_tokens: int) -> float:
+        """For examples, once: reading them, then writing all answers at one time."""
         sizes = counts.distinct, counts.pairs, counts.supervised
         reading = operations(config, 0, *sizes, backward=False) / self.read
-        return reading + counts.supervised * self.written
+        right = counts.supervised / max(counts.examples, 1)
+        longest = CUT * max_new_tokens + (1 - CUT) * min(LONGEST * right, max_new_tokens)
+        return reading + longest * self.step + USUAL * counts.supervised * self.written
 
 
 def config_of(model: str, revision: str = "") -> PreTrainedConfig:
@@ -97,34 +106,33 @@ def calibrate(
     say(f"{model} is loaded, {load:.0f} s")
     corpus = load_corpus("sample")
     asked = build_examples(corpus, "full", "held_out")
-    read, written = _asking_speed(base, tokenizer, asked)
-    say(f"read at {read / 1e9:,.1f} GFLOP/s, {written:.2f} s a written token")
+    read, step, written = _asking_speed(base, tokenizer, asked)
+    say(f"read at {read / 1e9:,.1f} GFLOP/s, wrote a token in {step:.3f} s, one beside it in {written:.3f} s")
     adapted = add_adapter(base, rank=RANK, alpha=2 * RANK, dropout=0.05, seed=0)
     rows = build_examples(corpus, "full", "train")
     encoded = chat.encode_all(tokenizer, rows)
     train = _training_speed(adapted, encoded, list(rows["dialogue_id"]))
     say(f"trained at {train / 1e9:,.1f} GFLOP/s")
-    speed = Speed(
-        model, quantization, machine.describe(), machine.now(), load, train, read, written
-    )
+    said = model, quantization, machine.describe(), machine.now()
+    speed = Speed(*said, load, train, read, step, written)
     write_json(_file(model, revision, quantization), asdict(speed))
     return speed
 
 
 def _training_speed(model: Model, encoded: list[chat.Encoded], names: list[str]) -> float:
-    """Operations a second: of one dialogue first, which warms up, then of as many as take `SECONDS`."""
+    """Operations a second: of one dialogue, then of two at a time. The fastest counts, for other work on the
+    machine only slows.
+    """
     dialogues = list(dict.fromkeys(names))
-
-    def timed(chosen: list[str]) -> tuple[float, float]:
+    pairs = [dialogues[place : place + 2] for place in range(0, len(dialogues), 2)]
+    rates, began = [], time.monotonic()
+    for chosen in itertools.chain([dialogues[:1]], itertools.cycle(pairs)):
         places = [place for place, name in enumerate(names) if name in chosen]
         plan = make_plan([encoded[place] for place in places], [names[place] for place in places], RECIPE, 0)
-        return plan.operations(model.config, RANK), _seconds(model, plan)
-
-    work, seconds = timed(dialogues[:1])
-    count = min(len(dialogues), max(1, round(SECONDS / seconds)))
-    if seconds < SECONDS:
-        work, seconds = timed(dialogues[-count:])
-    return work / seconds
+        rates.append(plan.operations(model.config, RANK) / _seconds(model, plan))
+        if len(rates) >= PASSES and time.monotonic() - began > SECONDS:
+            return max(rates)
+    raise AssertionError("a cycle has no end")
 
 
 def _seconds(model: Model, plan: Plan) -> float:
@@ -132,30 +140,32 @@ def _seconds(model: Model, plan: Plan) -> float:
         return train_block(model, plan, seed=0, folder=Path(folder), say=lambda text: None).seconds
 
 
-def _asking_speed(model: PreTrainedModel, tokenizer, asked: Dataset) -> tuple[float, float]:
-    """Operations a second of reading, and seconds a written token."""
-    names = list(dict.fromkeys(asked["dialogue_id"]))[:ASKED]
-    rows = [row for row in asked if row["dialogue_id"] in names]
+def _asking_speed(model: PreTrainedModel, tokenizer, asked: Dataset) -> tuple[float, float, float]:
+    """Operations a second of reading; seconds a token of one answer, and of every other beside it."""
+    rows = list(asked)
     encoded = chat.encode_all(tokenizer, rows)
     dialogues = [row["dialogue_id"] for row in rows]
 
-    def timed(limit: int) -> tuple[float, int]:
+    def timed(count: int, limit: int) -> float:
+        """Seconds of `count` examples."""
         began = time.monotonic()
-        answers = generate.answer(
-            model, encoded, dialogues, end_token=chat.habits(tokenizer).end, max_new_tokens=limit
-        )
-        return time.monotonic() - began, sum(len(answer.tokens) for answer in answers)
+        chosen, names = encoded[:count], dialogues[:count]
+        end = NEVER  # so that every answer has all its tokens
+        generate.answer(model, chosen, names, end_token=end, max_new_tokens=limit)
+        return time.monotonic() - began
 
-    timed(1)
-    reading, first = timed(1)
-    whole, tokens = timed(WRITTEN)
+    timed(len(rows), 1)
+    reading = timed(len(rows), 1)
+    steps = WRITTEN - 1
+    alone = max(timed(1, WRITTEN) - timed(1, 1), 0.0) / steps
+    together = max(timed(len(rows), WRITTEN) - reading, 0.0) / steps
     plan = make_plan(encoded, dialogues, RECIPE, 0)
     pairs = sum(
         depth + 1 for passes in plan.passes for one in passes for depth in one.packed.depths
     )
     sizes = plan.cost.computed, pairs, plan.cost.supervised
     work = operations(model.config, 0, *sizes, backward=False)
-    return work / reading, max(whole - reading, 0.0) / max(tokens - first, 1)
+    return work / reading, alone, max(together - alone, 0.0) / (len(rows) - 1)
 
 
 def _file(model: str, revision: str, quantization: str) -> Path:

@@ -392,8 +392,9 @@ def calibrate(model: str, revision: str, quantization: str) -> None:
 
         speed = measure(model, revision, quantization, _echo)
     _echo(
-        f"{speed.model} on {speed.machine}: trains at {speed.train / 1e9:,.1f} GFLOP/s, reads at "
-        f"{speed.read / 1e9:,.1f}, {speed.written:.3f} s a written token"
+        f"{speed.model} on {speed.machine}: trains at {speed.train / 1e9:,.1f} GFLOP/s, "
+        f"reads at {speed.read / 1e9:,.1f}, writes a token in {speed.step:.3f} s, "
+        f"one beside it in {speed.written:.3f} s"
     )
 
 

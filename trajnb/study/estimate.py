@@ -37,7 +37,9 @@ CHARACTERS_PER_UNSHARED_TOKEN = 3.0
 # assets is taken to be slower as it has more parameters, for each is multiplied with every token.
 TRAIN_TOKENS_PER_SECOND = 230
 READ_TOKENS_PER_SECOND = 560
-SECONDS_PER_ANSWER = 0.2  # decoding alone
+SECONDS_A_WAVE = 7.0  # until the longest of the answers that are written at one time has ended
+SECONDS_PER_ANSWER = 0.2  # beside that
+NEW_TOKENS = 96  # at most, in both
 TOKENS_PER_SHOT = 200
 SECONDS_OF_START = 15  # a notebook's kernel, imports and pictures
 SECONDS_OF_COPYING = 30  # `bfcl`: its tokens are counted, 22 s of one core, and no model is loaded
@@ -48,11 +50,9 @@ REPLIES_OF_CHAIN = 2.0  # of a greedy one, a wave of all turn tasks each, which 
 SHARE_OF_BUDGET = 0.3  # of a search, the replies that it takes
 PAIRS_A_STATE = 1.5  # of a tree along the reference: 144 of 93
 TOKENS_A_PAIR = 60  # of both sides
-SECONDS_A_WAVE = 6.0  # until the longest of the replies that are written at one time has ended
-SECONDS_A_REPLY = 0.25  # beside that
 
 # repair: what a weak adapter does
-REPLIES_OF_CANDIDATE = 3.0  # waves until all of a few dialogues' candidates have ended
+REPLIES_OF_CANDIDATE = 2.0  # waves until all of a few dialogues' candidates have ended
 SHARE_REPAIRED = 0.8  # of candidates, those that are wrong or poor
 TOKENS_A_TRAJECTORY = 120  # calls and responses, beside the prompt
 
@@ -103,25 +103,25 @@ def estimate(
         for way in (shared, False)
     )
     conditions = asked_with(run)
-    stages = _evaluations(run, strategy, blocks)
+    stages, waves = _evaluations(run, strategy, blocks), 2 if strategy.one_stage else blocks + 1
     objective = objective_of(run)
     if objective.repairs or objective.prefers and preference_of(run).learns:
-        stages = 2 * stages - 1  # before the second part too, but for stage 0
+        stages, waves = 2 * stages - 1, 2 * waves - 1  # before the second part too, but for stage 0
     passes = [sizes(condition, "held_out", shared) for condition in conditions]
     read, answers = (round(stages * sum(counts)) for counts in zip(*passes, strict=True))
-    written = answers * SECONDS_PER_ANSWER
+    replies, waves = answers, len(conditions) * waves
     if objective.plays:
         of = _preferring if objective.prefers else _repairing
         more = of(run, corpus, stages)
         trained, read = trained + more.trained, read + more.read
-        written += more.waves * SECONDS_A_WAVE + more.replies * SECONDS_A_REPLY
+        replies, waves = replies + more.replies, waves + more.waves
     if strategy.with_shots:  # a shot is about as long as an example without its documents
         read += sum(count for _, count in passes) * run["shots"] * TOKENS_PER_SHOT
     size = ASSETS[run["model"]].model if run["model"] in ASSETS else None
     if pace is None and size:
         pace = size.parameters / ASSETS[MEASURED].model.parameters
     training = trained / TRAIN_TOKENS_PER_SECOND
-    asking = read / READ_TOKENS_PER_SECOND + written
+    asking = _seconds_to_ask(run, read, replies, waves)
     if counted and speed and shared:
         to_train, to_ask = _paces(run, counted, speed)
         seconds = SECONDS_OF_START + speed.load + to_train * training + to_ask * asking
@@ -145,12 +145,20 @@ def _paces(
     to_train = speed.seconds_to_train(config, run["lora_rank"], learnt)
     to_train /= learnt.distinct / TRAIN_TOKENS_PER_SECOND
     asked = [counted[condition, "held_out"] for condition in asked_with(run)]
-    to_ask = sum(speed.seconds_to_ask(config, counts) for counts in asked)
-    usual = sum(
-        counts.distinct / READ_TOKENS_PER_SECOND + counts.examples * SECONDS_PER_ANSWER
-        for counts in asked
-    )
+    to_ask = sum(speed.seconds_to_ask(config, counts, run["max_new_tokens"]) for counts in asked)
+    usual = sum(_seconds_to_ask(run, counts.distinct, counts.examples, 1) for counts in asked)
     return to_train, to_ask / usual
+
+
+def _seconds_to_ask(run: dict, read: int, answers: int, waves: int) -> float:
+    """Of the model that was measured: `read` tokens of prompts, for answers that are written in `waves`, or
+    in more where memory wants it.
+    """
+    from trajnb.qlora.decode import WAVE_TOKENS
+
+    waves += read // WAVE_TOKENS
+    writing = waves * SECONDS_A_WAVE + answers * SECONDS_PER_ANSWER
+    return read / READ_TOKENS_PER_SECOND + writing * run["max_new_tokens"] / NEW_TOKENS
 
 
 def _sizes(corpus: CorpusChoice, counted: "Mapping[tuple[str, str], Counts] | None") -> Sizes:
