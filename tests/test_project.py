@@ -121,6 +121,7 @@ def _without_split(grid):
 # earlier line
 ARROWS = {
     "plain": (),
+    "words": (),
     "known": ("plain",),
     "escaping": (),
     "machine": ("escaping",),
@@ -142,18 +143,17 @@ ARROWS = {
     "qlora": ("assets", "cache", "files", "formatting", "hub", "machine", "plain", "shapes"),
     "scoring": (
         "files", "formatting", "known", "machine", "objectives", "records", "schema", "strategies",
-        "textless", "world",
+        "textless", "words", "world",
     ),
     "show": (
         "escaping", "files", "formatting", "grown", "known", "machine", "objectives", "records", "scoring",
-        "strategies",
+        "strategies", "words",
     ),
     "explore": ("corpora", "formatting", "known", "records", "scoring", "show"),
     "export": ("corpora", "escaping", "files", "formatting", "records", "schema", "scoring"),
     "run": (
         "cache", "corpora", "files", "formatting", "known", "machine", "objectives", "qlora", "records", "schema",
-        "scoring",
-        "strategies", "world",
+        "scoring", "strategies", "words", "world",
     ),
     "bench": ("corpora", "formatting", "machine", "qlora"),
     "bench_prefer": ("bench", "corpora", "formatting", "known", "machine", "qlora"),

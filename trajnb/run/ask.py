@@ -9,6 +9,7 @@ from trajnb.machine import say as aloud
 from trajnb.qlora import chat
 from trajnb.qlora.model import Model
 from trajnb.qlora.sample import Drawn, Sampled, sample
+from trajnb.words import counted
 from trajnb.world.trees import Ask, Draw, Said, Wanted
 
 Heard = Callable[[Draw, Sequence[int], Sampled], None]
@@ -50,7 +51,7 @@ def asked_for_replies(
             [_dialogue(state.task) for state in wave],
             end_token=tokenizer.eos_token_id,
             max_new_tokens=max_new_tokens,
-            tell=lambda text: say(f"{len(wave)} states · {text}"),
+            tell=lambda text: say(f"{counted(len(wave), 'state')} · {text}"),
         )
         if heard is not None:
             for name, draw, reply in zip(named, draws, replies, strict=True):

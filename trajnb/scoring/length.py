@@ -13,7 +13,8 @@ from statistics import fmean
 import numpy as np
 
 from trajnb.scoring.reward import Figures
-from trajnb.scoring.stats import FEW_CLUSTERS, Interval, clustered_bootstrap, counted
+from trajnb.scoring.stats import FEW_CLUSTERS, Interval, clustered_bootstrap
+from trajnb.words import counted
 
 LENGTHS = ("calls", "characters", "failed calls", "regression")
 """The baselines that are no more than length."""

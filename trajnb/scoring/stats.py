@@ -10,6 +10,7 @@ from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
 from trajnb.scoring.resampling import FEW_RUNS, codes, run_codes, spread
+from trajnb.words import counted
 
 # Below this many dialogues a report says that the interval is too narrow. Simulated coverage of the 95 %
 # interval, normal effects of dialogues and of their 3 to 7 calls, 2000 trials: 81 % with 4 dialogues, 90 %
@@ -247,11 +248,6 @@ def reading(what: str, change: Estimate, unit: str = "points", digits: int = 1) 
     if sign := direction(change):
         return f"{what}: {'higher' if sign > 0 else 'lower'} ({amount}, {span}; {p_words(change.p)})."
     return f"{what}: cannot tell ({amount}, {span}; {p_words(change.p)})."
-
-
-def counted(count: int, noun: str) -> str:
-    """For people: `1 dialogue`, `4 dialogues`."""
-    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def runs_words(count: int) -> str:

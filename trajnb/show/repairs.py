@@ -19,12 +19,12 @@ from trajnb.objectives import OBJECTIVES
 from trajnb.records import Run
 from trajnb.scoring import repairs
 from trajnb.scoring.length import MODEL
-from trajnb.scoring.stats import counted
 from trajnb.show.dialogue import style
 from trajnb.show.plots import OTHER_COLOURS, finish, subplots
 from trajnb.show.preferences import INK, SIDE_COLOURS, table_html
 from trajnb.show.results import intervals_html
 from trajnb.show.trees import WORDS, short
+from trajnb.words import counted
 
 FAILURES = {
     "no call": "it made no call",

@@ -20,6 +20,7 @@ import trajnb
 from trajnb.escaping import in_terminal
 from trajnb.machine import ROOT, found
 from trajnb.study.execute import skip_grammar
+from trajnb.words import counted
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -343,7 +344,7 @@ def keep_records(folder: Path, out: Path, allow_changes: bool, scores_only: bool
             raise ValueError(f"{folder} holds no finished run: there is no record.json in it")
     for name, files in changed.items():
         _echo(name + (f"  with uncommitted changes: {', '.join(files)}" if files else ""))
-    _echo(f"{len(changed)} runs in {out}")
+    _echo(f"{counted(len(changed), 'run')} in {out}")
 
 
 @main.command()
@@ -619,10 +620,10 @@ def _show_plan(title: str, runs: dict[str, dict], out: Path, price: float | None
             [name, states[name], *_values(run, axes), *_cost([costs[name]], price)]
             for name, run in runs.items()
         ),
-        ["to do", f"{len(left)} runs", *[""] * len(axes), *_cost(left, price)],
+        ["to do", counted(len(left), "run"), *[""] * len(axes), *_cost(left, price)],
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    _echo(f"{title}: {len(runs)} runs into {out}")
+    _echo(f"{title}: {counted(len(runs), 'run')} into {out}")
     _echo("")
     for row in rows:
         _echo(

@@ -18,6 +18,7 @@ from trajnb.shapes import check_shape
 from trajnb.study.engines import say
 from trajnb.study.params import Study
 from trajnb.textless import name_of_model
+from trajnb.words import counted
 
 ATTEMPTS = "attempts"
 """The folder of a study in which attempts at runs work, see `attempts`."""
@@ -218,7 +219,7 @@ def _of(run: dict, told: list[str]) -> str:
 
 def count(states: dict[str, str]) -> str:
     counts = {state: list(states.values()).count(state) for state in ("finished", "cut", "waiting")}
-    return f"{len(states)} runs, " + ", ".join(
+    return f"{counted(len(states), 'run')}, " + ", ".join(
         f"{count} {state}" for state, count in counts.items() if count
     )
 
