@@ -135,7 +135,7 @@ def estimate(
 def _paces(
     run: dict, counted: "Mapping[tuple[str, str], Counts]", speed: "Speed"
 ) -> tuple[float, float]:
-    """How many times as long as the model that was measured this run's takes to train and to be asked, by
+    """How many times as long as MEASURED took the model of this run takes here, to train and to be asked: by
     what was counted of its examples and measured on this machine.
     """
     from trajnb.run.calibrate import config_of
@@ -151,8 +151,8 @@ def _paces(
 
 
 def _seconds_to_ask(run: dict, read: int, answers: int, waves: int) -> float:
-    """Of the model that was measured: `read` tokens of prompts, for answers that are written in `waves`, or
-    in more where memory wants it.
+    """Of MEASURED: `read` tokens of prompts, and `answers` that are written in `waves`, or in more where
+    memory wants it.
     """
     from trajnb.qlora.decode import WAVE_TOKENS
 
