@@ -1,4 +1,4 @@
-"""How fast this machine trains and reads with a model, measured in about a minute and kept in the user's
+"""How fast this machine trains and reads with a model, measured in a minute or two and kept in the user's
 cache: what `trajnb run --dry-run` tells hours by.
 """
 
@@ -35,7 +35,7 @@ WRITTEN = 12
 """Tokens of each answer to the held-out examples that are read."""
 LONGEST, USUAL = 3.0, 1.5
 """How long the longest of the answers that are written at one time is, and all are on average, measured by
-the average right one, as a model writes that has learnt: from the runs of reports/quick.
+the average right one, as a model writes that has learnt: fitted to the five runs in reports/bench.
 """
 CUT = 0.2
 """How often the longest is as long as it may be instead: before the first of four blocks."""
