@@ -381,7 +381,7 @@ def _listed(context, option, value: str) -> tuple[str, ...]:
 @click.option("--revision", default="", help="Of a model of the hub.")
 @click.option("--quantization", default="auto", show_default=True, help="As the parameter of runs.")
 def calibrate(model: str, revision: str, quantization: str) -> None:
-    """Measure for about a minute how fast this machine trains and reads with MODEL, and keep it: then
+    """Measure for a minute or two how fast this machine trains and reads with MODEL, and keep it: then
     `trajnb run --dry-run` tells hours by it.
 
     \b
