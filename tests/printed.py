@@ -27,13 +27,14 @@ from trajnb.scoring.answers import answer, unit_of
 from trajnb.scoring.arms import arms_of
 from trajnb.scoring.length import MODEL
 from trajnb.scoring.overview import plan_of
+from trajnb.scoring.paired import fold_means, values
 from trajnb.scoring.paper import results
 from trajnb.scoring.power import smallest_effect
 from trajnb.scoring.preferences import turns
 from trajnb.scoring.stats import FEW_RUNS, p_words, runs_words
-from trajnb.scoring.tables import frame, headline
+from trajnb.scoring.tables import frame
 
-TEXTS = ("README.md", "reports/README.md", "reports/api-bank/README.md", "reports/bench/README.md")
+TEXTS = ("README.md", "reports/README.md", "reports/api-bank/README.md", "reports/api-bank-disjoint/README.md", "reports/bench/README.md")
 BENCHES = {  # file -> what was timed
     "train-bfcl-full": "train, bfcl `full`, ten documents",
     "train-bfcl-stripped": "train, bfcl `stripped`, ten documents",
@@ -70,15 +71,10 @@ def level(study: str, measure: str, train: str, asked: str) -> str:
 
 
 def memory(study: str, measure: str, strategy: str, condition: str) -> str:
-    """Percent right of an arm that copies."""
-    arms = headline(crossing.with_memory(table(study)))
-    here = [
-        row
-        for row in arms.itertuples()
-        if row.arm.strategy == strategy and row.arm.condition == condition
-    ]
-    (row,) = [row for row in here if row.measure == measure]
-    return f"{row.final:.1f}"
+    """Percent right of an arm that copies, mean of its folds as `level` is."""
+    rows = table(study)
+    own = rows[(rows.strategy == strategy) & (rows.condition == condition)]
+    return f"{fold_means(values(own, measure, 'final')).mean():.1f}"
 
 
 def effect(study: str, measure: str, name: str) -> str:
@@ -117,15 +113,15 @@ def pairs(study: str) -> str:
     return str(_effect(study, "canonical", "training@full").pairs)
 
 
-def findable(study: str) -> str:
+def findable(study: str, novel: str) -> str:
     """The smallest effect that the finished pairs can find, reckoned as its params file does: at the
-    hardest test of the family, if half of the calls are novel.
+    hardest test of the family, if such a share of the calls is novel.
     """
     count = int(pairs(study))
     held_out = table(study).groupby("run").dialogue_id.nunique().mean()
     family = plan_of(ROOT / "reports" / study).family
     tests = len(family["measures"]) * len(family["effects"])
-    return f"{smallest_effect(count, held_out, counted=0.5, tests=tests):.1f} points"
+    return f"{smallest_effect(count, held_out, counted=float(novel), tests=tests):.1f} points"
 
 
 def calls(study: str) -> str:

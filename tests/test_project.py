@@ -117,6 +117,19 @@ def _without_split(grid):
     return kept | ({"together": tied} if tied else {})
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "params").glob("*.yaml")), ids=lambda file: file.stem)
+def test_what_copies_is_paired_with_every_trained_run(file):
+    grids = yaml.safe_load(file.read_text("utf-8"))["runs"]
+    copying = [grid for grid in grids if "lookup" in grid.get("strategy", ())]
+    assert all(_paired_by(grid) == _paired_by(grids[0]) for grid in copying)
+
+
+def _paired_by(grid):
+    """What an answer shares with its pair, see `scoring.paired.RUN`."""
+    axes = grid | grid.get("together", {})
+    return {name: axes.get(name) for name in ("seed", "fold", "orders")}
+
+
 # a room or a module of the package -> what it may import; data flows one way, so every arrow points to an
 # earlier line
 ARROWS = {
