@@ -9,7 +9,7 @@ from click import ClickException
 from safetensors.torch import save_file
 
 from trajnb.files import write_bytes, written_by_a_library
-from trajnb.study.cli import _told
+from trajnb.study.terminal import told
 
 resource = pytest.importorskip("resource")
 WEIGHTS = {"a": torch.ones(10_000)}
@@ -29,7 +29,7 @@ def files_of(most: int):
 @pytest.mark.parametrize("write", [save_file, torch.save], ids=["safetensors", "torch"])
 def test_a_library_that_cannot_write_is_told_as_the_system(write, tmp_path):
     path = tmp_path / "weights"
-    with pytest.raises(ClickException) as found, _told(), written_by_a_library(path), files_of(5_000):
+    with pytest.raises(ClickException) as found, told(), written_by_a_library(path), files_of(5_000):
         write(WEIGHTS, path)
     cause = found.value.__cause__
     assert isinstance(cause, OSError) and cause.errno in (errno.EFBIG, errno.ENOSPC)
@@ -38,7 +38,7 @@ def test_a_library_that_cannot_write_is_told_as_the_system(write, tmp_path):
 
 def test_our_own_files_name_where_the_disk_is_full(tmp_path):
     path = tmp_path / "record.json"
-    with pytest.raises(ClickException, match=f"{path}: file too large: make room"), _told(), files_of(100):
+    with pytest.raises(ClickException, match=f"{path}: file too large: make room"), told(), files_of(100):
         write_bytes(path, b"x" * 1000)
     assert list(tmp_path.iterdir()) == []
 

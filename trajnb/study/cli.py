@@ -1,5 +1,5 @@
-"""The command line: `trajnb run`, `train`, `ask`, `report`, `view`, `data`, `export`, `records`,
-`fetch`, `corpus`, `bench`.
+"""The command line: `trajnb run`, `train`, `ask`, `report`, `view`, `data`, `export`, `records`, `fetch`,
+`calibrate`, `corpus`, and `bench` from `benches.py`.
 
 Imports wait until a command needs them, so that `trajnb --help` answers at once.
 """
@@ -9,8 +9,7 @@ import os
 import signal
 import sys
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +18,9 @@ import click
 import trajnb
 from trajnb.escaping import in_terminal
 from trajnb.machine import ROOT, found
+from trajnb.study.benches import bench
 from trajnb.study.execute import skip_grammar
+from trajnb.study.terminal import echo, listed, told
 from trajnb.words import counted
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -39,6 +40,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show is no failure
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+main.add_command(bench)
 
 
 @main.command()
@@ -99,13 +103,14 @@ def run(
       trajnb run params/bfcl.yaml --dry-run --price 0.40
       trajnb run params/bfcl.yaml --engine slurm --jobs 8
     """
-    with _told():
+    with told():
         if (processes := int(os.environ.get("WORLD_SIZE") or 1)) > 1:
             raise ValueError(
                 f"WORLD_SIZE is {processes}, and a study is run by one process: start `trajnb run` without "
                 "torchrun or accelerate; they are for one run, `accelerate launch -m trajnb train`"
             )
         from trajnb.study import grid, pipeline
+        from trajnb.study.dry_run import show
         from trajnb.study.params import read_params
 
         parameters = pipeline.schema(NOTEBOOKS)
@@ -113,9 +118,7 @@ def run(
         runs = grid.expand(study, parameters)
         out = out or Path("runs") / study.name
         if dry_run:
-            _show_plan(study.title, runs, out, price)
-            _prepare_all(runs)
-            _show_memory(runs)
+            show(study.title, runs, out, price)
             return
         signal.signal(
             signal.SIGTERM, signal.default_int_handler
@@ -125,9 +128,16 @@ def run(
             far = engine != "local"
             errors = pipeline.run_study(study, runs, out, NOTEBOOKS, jobs, kept, where, far)
         except KeyboardInterrupt:
-            _echo("Stopped. The same command goes on from here.", err=True)
+            echo("Stopped. The same command goes on from here.", err=True)
             sys.exit(130)
     _end(errors, out)
+
+
+def _end(errors: dict[str, str], out: Path) -> None:
+    for name, error in errors.items():
+        echo(f"{name} failed: {error}", err=True)
+    echo(out.resolve() / "index.html")
+    sys.exit(1 if errors else 0)
 
 
 def _engine(name: str, address: str, resources, out: Path, jobs: int | None):
@@ -163,7 +173,7 @@ def train(parameters: Path) -> None:
       trajnb train runs/quick/runs/<run>/parameters.yaml
       accelerate launch --num_processes 4 -m trajnb train runs/quick/runs/<run>/parameters.yaml
     """
-    with _told():
+    with told():
         from trajnb.run.by_objective import settings_class
         from trajnb.study import job, pipeline
         from trajnb.study.params import read_run
@@ -183,7 +193,7 @@ def train(parameters: Path) -> None:
                 raise ValueError(f"another process is at work on {folder}") from None
             first = ranks.is_first()
     if first:
-        _echo(folder)
+        echo(folder)
 
 
 def _prepared(settings):
@@ -209,7 +219,7 @@ def ask(parameters: Path) -> None:
     Example:
       trajnb ask runs/quick/runs/<run>/parameters.yaml
     """
-    with _told():
+    with told():
         from trajnb.run.by_objective import settings_class
         from trajnb.study import pipeline
         from trajnb.study.params import read_run
@@ -221,7 +231,7 @@ def ask(parameters: Path) -> None:
 
         prepared = prepare(settings)
         ask_untrained(prepared)
-    _echo(prepared.place.zero_shot)
+    echo(prepared.place.zero_shot)
 
 
 @main.command()
@@ -233,7 +243,7 @@ def report(folder: Path) -> None:
     Example:
       trajnb report runs/quick
     """
-    with _told():
+    with told():
         from trajnb.study import pipeline
 
         errors = pipeline.report(folder, NOTEBOOKS)
@@ -253,11 +263,11 @@ def data(folder: Path, out: Path | None) -> None:
     Example:
       trajnb data reports/quick --out quick-data
     """
-    with _told():
+    with told():
         from trajnb import explore
 
         for path in explore.open(folder).write(out or folder / "data"):
-            _echo(path)
+            echo(path)
 
 
 EXPORTS = ("trl", "sharegpt", "lm-eval", "inspect", "adapters")
@@ -282,7 +292,7 @@ def export(kind: str, folder: Path, out: Path) -> None:
       trajnb export trl reports/quick examples
       trajnb export inspect reports/quick logs
     """
-    with _told():
+    with told():
         from trajnb import explore
         from trajnb.export import adapters, examples, logs, tasks
 
@@ -294,7 +304,7 @@ def export(kind: str, folder: Path, out: Path) -> None:
             "adapters": adapters.write_adapters,
         }[kind]
         for path in write(explore.open(folder).kept, out):
-            _echo(path)
+            echo(path)
 
 
 @main.command()
@@ -312,8 +322,8 @@ def view(folder: Path) -> None:
             in_terminal(f"{folder} has no index.html: trajnb report {folder} writes it")
         )
     if not webbrowser.open(index.as_uri()):
-        _echo("There is no browser here; open this file in one:")
-    _echo(index)
+        echo("There is no browser here; open this file in one:")
+    echo(index)
 
 
 @main.command("records")
@@ -336,15 +346,15 @@ def keep_records(folder: Path, out: Path, allow_changes: bool, scores_only: bool
       trajnb records runs/api-bank kept/api-bank --scores-only
       trajnb run params/bfcl.yaml --records kept/bfcl
     """
-    with _told():
+    with told():
         from trajnb import keeping
 
         changed = keeping.keep(folder, out, allow_changes, scores_only)
         if not changed:
             raise ValueError(f"{folder} holds no finished run: there is no record.json in it")
     for name, files in changed.items():
-        _echo(name + (f"  with uncommitted changes: {', '.join(files)}" if files else ""))
-    _echo(f"{counted(len(changed), 'run')} in {out}")
+        echo(name + (f"  with uncommitted changes: {', '.join(files)}" if files else ""))
+    echo(f"{counted(len(changed), 'run')} in {out}")
 
 
 @main.command()
@@ -359,21 +369,17 @@ def fetch(assets: tuple[str, ...]) -> None:
       trajnb fetch qwen2.5-coder-0.5b
       TRAJNB_CACHE=/data/trajnb trajnb fetch bfcl
     """
-    with _told():
+    with told():
         from trajnb.assets import ASSETS, SMALL
         from trajnb.assets import fetch as fetch_asset
         from trajnb.known import check_known
 
         for asset in assets or SMALL:
             check_known("asset", asset, ASSETS)
-            _echo(f"{asset}: {fetch_asset(asset)}")
+            echo(f"{asset}: {fetch_asset(asset)}")
         from trajnb.study.provision import build
 
         build(assets or SMALL)
-
-
-def _listed(context, option, value: str) -> tuple[str, ...]:
-    return tuple(value.split(","))
 
 
 @main.command()
@@ -388,11 +394,11 @@ def calibrate(model: str, revision: str, quantization: str) -> None:
     Example:
       trajnb calibrate smollm2-135m
     """
-    with _told():
+    with told():
         from trajnb.run.calibrate import calibrate as measure
 
-        speed = measure(model, revision, quantization, _echo)
-    _echo(
+        speed = measure(model, revision, quantization, echo)
+    echo(
         f"{speed.model} on {speed.machine}: trains at {speed.train / 1e9:,.1f} GFLOP/s, "
         f"reads at {speed.read / 1e9:,.1f}, writes a token in {speed.step:.3f} s, "
         f"one beside it in {speed.written:.3f} s"
@@ -413,7 +419,7 @@ def calibrate(model: str, revision: str, quantization: str) -> None:
 @click.option(
     "--part", default="test-data", show_default=True, help="Of api-bank; or training-data."
 )
-@click.option("--levels", default="1,2", show_default=True, callback=_listed, help="Of api-bank.")
+@click.option("--levels", default="1,2", show_default=True, callback=listed, help="Of api-bank.")
 @click.option(
     "--blocks",
     default="semantic",
@@ -445,7 +451,7 @@ def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> N
       trajnb corpus api-bank --path FOLDER --levels 1,2 --json
       trajnb corpus jsonl --path FILE --blocks one --skip-unusable
     """
-    with _told(), redirect_stdout(sys.stderr):  # so that only the account is printed for programs
+    with told(), redirect_stdout(sys.stderr):  # so that only the account is printed for programs
         from trajnb.corpora.load import load_corpus
 
         loaded = load_corpus(
@@ -460,276 +466,11 @@ def corpus(name: str, documents: str, path: str, as_json: bool, **arranged) -> N
         return
     for key, value in account.items():
         if not isinstance(value, dict):
-            _echo(f"{key}: {value}")
+            echo(f"{key}: {value}")
             continue
-        _echo(f"{key}:{'' if value else ' none'}")
+        echo(f"{key}:{'' if value else ' none'}")
         for part, counts in value.items():
             counts = counts if isinstance(counts, dict) else {"": counts}
-            _echo(
+            echo(
                 f"  {part}: {', '.join(f'{name} {count}'.strip() for name, count in counts.items())}"
             )
-
-
-@main.group()
-def bench() -> None:
-    """Time shared prefixes against what one would pick instead, on the same examples and machine.
-
-    \b
-    Examples:
-      trajnb bench train --condition stripped
-      trajnb bench prefer --pairs runs/prefer/runs/full-s0-d9608c23/preferences/1-file_system/pairs.jsonl
-      trajnb bench evaluate --adapter runs/bfcl/runs/full-s0-d9608c23/adapters/4-travel --out evaluate.json
-    """
-
-
-def _bench_options(command):
-    options = [
-        click.option("--model", default="smollm2-135m", show_default=True),
-        click.option("--corpus", default="bfcl", show_default=True),
-        click.option("--corpus-path", default="", help="Folder of api-bank's files."),
-        click.option("--levels", default="1,2", show_default=True, callback=_listed),
-        click.option("--documents", default="", help="Of bfcl [ten]."),
-        click.option("--condition", default="full", show_default=True),
-        click.option(
-            "--dialogues", default=4, show_default=True, help="In all; a multiple of four."
-        ),
-        click.option("--repeats", default=3, show_default=True, help="Turns of all arms."),
-        click.option(
-            "--out",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="Write the result as JSON.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-@bench.command("train")
-@_bench_options
-@click.option("--growth", is_flag=True, help="Time 1, 2 and 4 times the dialogues too.")
-def bench_train(repeats: int, out: Path | None, growth: bool, **work) -> None:
-    """Time one optimiser step: shared prefixes, one example at a time, TRL (extra `bench`)."""
-    with _told():
-        from trajnb import bench
-
-        result = bench.train(_work(work), repeats, _echo)
-        if growth:
-            result["growth"] = bench.growth(_work(work), repeats, _echo)
-    _show_bench(result, out)
-
-
-@bench.command("evaluate")
-@_bench_options
-@click.option(
-    "--adapter", default="", help="Folder of the adapter that answers [none: the untrained model]."
-)
-@click.option(
-    "--batch", default=8, show_default=True, help="Prompts that `generate` answers at a time."
-)
-def bench_evaluate(repeats: int, out: Path | None, **work) -> None:
-    """Time greedy answers to held-out examples: shared prefixes with gold as draft, batched
-    `generate`.
-    """
-    with _told():
-        from trajnb import bench
-
-        result = bench.evaluate(_work(work), repeats, _echo)
-    _show_bench(result, out)
-
-
-@bench.command("prefer")
-@click.option("--model", default="smollm2-135m", show_default=True)
-@click.option("--corpus", default="bfcl", show_default=True)
-@click.option("--documents", default="", help="Of bfcl [ten].")
-@click.option("--condition", default="full", show_default=True)
-@click.option("--block", default="file_system", show_default=True)
-@click.option("--dialogues", default=2, show_default=True, help="Of the block.")
-@click.option(
-    "--pairs", default="", help="A run's pairs.jsonl [none: stand-ins, other targets as rejected]."
-)
-@click.option("--repeats", default=3, show_default=True, help="Turns of both arms.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result as JSON."
-)
-def bench_prefer(repeats: int, out: Path | None, **work) -> None:
-    """Time one optimiser step on pairs: shared prefixes, TRL's DPOTrainer (extra `bench`)."""
-    with _told():
-        from trajnb.bench_prefer import PairWork, prefer
-
-        result = prefer(PairWork(**work), repeats, _echo)
-    _show_bench(result, out)
-
-
-def _work(options: dict):
-    from trajnb import bench
-
-    options["corpus_path"] = found(options["corpus_path"])
-    return bench.Work(**options)
-
-
-def _show_bench(result: dict, out: Path | None) -> None:
-    from trajnb import bench
-    from trajnb.files import write_json
-
-    for line in ["", *bench.table(result).splitlines()]:
-        _echo(line)
-    if out:
-        write_json(out, result)
-        _echo(out)
-
-
-def _echo(line: object, err: bool = False) -> None:
-    """Print a line; what is foreign in it moves no cursor and makes no further line."""
-    click.echo(in_terminal(line), err=err)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Show an error that trajnb raises on purpose as one sentence, without a traceback."""
-    from trajnb.cache import CacheError, os_error
-
-    try:
-        yield
-    except (ValueError, CacheError) as error:
-        raise click.ClickException(in_terminal(error)) from error
-    except OSError as error:
-        raise click.ClickException(in_terminal(os_error(error))) from error
-
-
-def _end(errors: dict[str, str], out: Path) -> None:
-    for name, error in errors.items():
-        _echo(f"{name} failed: {error}", err=True)
-    _echo(out.resolve() / "index.html")
-    sys.exit(1 if errors else 0)
-
-
-def _show_plan(title: str, runs: dict[str, dict], out: Path, price: float | None) -> None:
-    from trajnb.study.folder import run_states
-    from trajnb.study.grid import varying
-    from trajnb.study.paces import paces, records_beside
-
-    states, axes = run_states(out, runs), varying(runs)
-    pace = paces(records_beside(out), {run["model"] for run in runs.values()})
-    costs, measured = _estimates(runs, pace)
-    left = [cost for name, cost in costs.items() if states[name] != "finished"]
-    money = [] if price is None else ["EUR"]
-    rows = [
-        ["run", "state", *axes, *COST, *money],
-        *(
-            [name, states[name], *_values(run, axes), *_cost([costs[name]], price)]
-            for name, run in runs.items()
-        ),
-        ["to do", counted(len(left), "run"), *[""] * len(axes), *_cost(left, price)],
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    _echo(f"{title}: {counted(len(runs), 'run')} into {out}")
-    _echo("")
-    for row in rows:
-        _echo(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
-    _echo("")
-    _echo("distinct = where examples of a dialogue share prefixes; read = in evaluation; one run at a time.")
-    for line in measured:
-        _echo(line)
-
-
-COST = ("tokens trained", "distinct", "tokens read", "time", "disk")
-
-
-def _estimates(runs: dict[str, dict], pace: dict[str, float]) -> tuple[dict, list[str]]:
-    """The cost of every run, and in words what the numbers come from."""
-    from trajnb.run.by_objective import settings_class
-    from trajnb.run.calibrate import kept
-    from trajnb.run.prepare import count_examples
-    from trajnb.study.estimate import estimate
-
-    costs, said = {}, {}
-    for name, run in runs.items():
-        try:
-            counted = count_examples(settings_class(run).of(run))
-        except ValueError:  # what would be refused is told below
-            counted = None
-        speed = kept(run["model"], run["revision"], run["quantization"])
-        costs[name] = estimate(run, pace.get(run["model"]), counted, speed)
-        said[_source(run, counted is not None, speed)] = None
-    return costs, list(said)
-
-
-def _source(run: dict, counted: bool, speed) -> str:
-    model = run["model"]
-    tokens = "counted" if counted else "estimated from characters, for the model is not on this machine yet"
-    if speed and counted:
-        time = f"as `trajnb calibrate` measured here at {speed.date}"
-    else:
-        time = (
-            "on two CPU cores: measured for smollm2-135m, for another model by its runs in folders beside "
-            "this one, else in proportion to an asset's parameters; ? = nothing is known of it; "
-            f"`trajnb calibrate {model}` measures this machine"
-        )
-    return f"{model}: tokens {tokens}; time {time}."
-
-
-def _prepare_all(runs: dict[str, dict]) -> None:
-    """Find what any of the runs would refuse, before the first begins."""
-    from trajnb.run.by_objective import settings_class
-    from trajnb.run.prepare import check  # torch takes seconds to import
-
-    counted, seen = True, set()
-    for name, run in runs.items():
-        try:
-            counted &= check(settings_class(run).of(run), seen)
-        except ValueError as error:
-            raise ValueError(f"{name} would be refused: {error}") from error
-    said = "nothing of it would be refused"
-    if not counted:
-        said += (
-            "; a model is not on this machine yet, so turns that are too long for max_length would be "
-            "found once it is"
-        )
-    _echo("")
-    _echo(f"Prepared: {said}.")
-
-
-def _show_memory(runs: dict[str, dict]) -> None:
-    """Tell what a training step of each model takes here, where the model is on this machine."""
-    from trajnb.qlora import memory
-    from trajnb.qlora.model import find_model, is_at_hand
-    from trajnb.strategies import strategy_of
-
-    names = ("model", "revision", "quantization", "lora_rank", "lora_dropout", "token_budget")
-    trained = [run for run in runs.values() if strategy_of(run).trains]
-    for asked in dict.fromkeys(tuple(run[name] for name in names) for run in trained):
-        model, revision, quantization, rank, dropout, budget = asked
-        if not is_at_hand(model, revision):
-            continue
-        shape = memory.shape_of(find_model(model, revision), quantization, rank, dropout)
-        row = memory.row_tokens(budget)
-        wanted = memory.needed(shape, row, supervised=row // 8)
-        here = memory.capacity() / 1e9
-        _echo(
-            f"Memory: a row of {row:,} tokens of {model} takes {wanted.total / 1e9:.1f} GB "
-            f"({memory.words(wanted)}) and what its branches keep; this machine has {here:.0f} GB"
-            + ("." if wanted.total <= memory.capacity() else ", so training would be refused here.")
-        )
-
-
-def _values(run: dict, names: list[str]) -> list[str]:
-    return [
-        " ".join(run[name]) if isinstance(run[name], list) else str(run[name]) for name in names
-    ]
-
-
-def _cost(costs: list, price: float | None) -> list[str]:
-    told = [
-        f"{sum(getattr(cost, name) for cost in costs):,}" for name in ("tokens", "trained", "read")
-    ]
-    unknown = any(cost.seconds is None for cost in costs)
-    hours = 0.0 if unknown else sum(cost.seconds for cost in costs) / 3600
-    told.append("?" if unknown else f"{60 * hours:.0f} min" if hours < 2 else f"{hours:,.1f} h")
-    no_disk = any(cost.disk is None for cost in costs)
-    told.append("?" if no_disk else f"{sum(cost.disk for cost in costs) / 1e6:.0f} MB")
-    if price is not None:
-        told.append("?" if unknown else f"{hours * price:,.2f}")
-    return told
