@@ -34,13 +34,20 @@ from trajnb.scoring.preferences import turns
 from trajnb.scoring.stats import FEW_RUNS, p_words, runs_words
 from trajnb.scoring.tables import frame
 
-TEXTS = ("README.md", "reports/README.md", "reports/api-bank/README.md", "reports/api-bank-disjoint/README.md", "reports/bench/README.md")
+TEXTS = (
+    "README.md",
+    "reports/README.md",
+    "reports/api-bank/README.md",
+    "reports/api-bank-disjoint/README.md",
+    "reports/bench/README.md",
+)
 BENCHES = {  # file -> what was timed
     "train-bfcl-full": "train, bfcl `full`, ten documents",
     "train-bfcl-stripped": "train, bfcl `stripped`, ten documents",
     "train-api-bank-full": "train, API-Bank level 1, `full`",
     "evaluate-bfcl-full": "evaluate, bfcl `full`, after one epoch",
 }
+CALL = ["dialogue_id", "step"]
 MARKED = re.compile(r"<!--=(?P<call>[^>]*?)-->(?P<said>.*?)<!--/-->", re.DOTALL)
 
 
@@ -79,7 +86,30 @@ def memory(study: str, measure: str, strategy: str, condition: str) -> str:
 
 def effect(study: str, measure: str, name: str) -> str:
     """One effect with its interval, in points, and with p where there are pairs enough to test."""
-    row = _effect(study, measure, name)
+    return _said(_effect(study, measure, name), measure)
+
+
+def effect_among(study: str, other: str, kind: str, measure: str, name: str) -> str:
+    """That of the calls alone whose targets are `novel` in the split of another study, or `seen`;
+    nobody declared it, so its p is uncorrected.
+    """
+    plan = plan_of(ROOT / "reports" / study)
+    found = crossing.effects(_among(study, other, kind), plan.measures(), {})
+    return _said(_plain(found, measure, name), measure)
+
+
+def calls_among(study: str, other: str, kind: str) -> str:
+    """How many those calls are."""
+    return f"{len(_among(study, other, kind)[CALL].drop_duplicates()):,}"
+
+
+def _among(study: str, other: str, kind: str) -> pd.DataFrame:
+    seen = {"novel": False, "seen": True}[kind]
+    theirs = table(other)[[*CALL, "seen_target"]].drop_duplicates()
+    return table(study).merge(theirs.loc[theirs.seen_target == seen, CALL], on=CALL)
+
+
+def _said(row, measure: str) -> str:
     unit, digits = unit_of(measure)
     span = f"{row.low:+z.{digits}f} to {row.high:+z.{digits}f}"
     said = f"{row.mean:+z.{digits}f} {unit} (95 % interval {span}"
@@ -95,7 +125,10 @@ def finding(study: str, measure: str, name: str) -> str:
 
 
 def _effect(study: str, measure: str, name: str):
-    found = effects(study)
+    return _plain(effects(study), measure, name)
+
+
+def _plain(found: pd.DataFrame, measure: str, name: str):
     (row,) = found[
         (found.effect == name) & (found.measure == measure) & (found.variant.map(len) == 0)
     ].itertuples()
@@ -126,7 +159,7 @@ def findable(study: str, novel: str) -> str:
 
 def calls(study: str) -> str:
     """How many different calls are held out."""
-    return f"{len(table(study)[['dialogue_id', 'step']].drop_duplicates()):,}"
+    return f"{len(table(study)[CALL].drop_duplicates()):,}"
 
 
 def tokens(study: str, condition: str, which: str) -> str:
@@ -331,11 +364,13 @@ FIGURES: dict[str, Callable[..., str]] = {
         level,
         memory,
         effect,
+        effect_among,
         finding,
         finished,
         pairs,
         findable,
         calls,
+        calls_among,
         tokens,
         more_tokens,
         hours,
