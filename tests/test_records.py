@@ -62,12 +62,17 @@ def test_records_of_a_tree_with_changes_are_refused_unless_allowed(study, tmp_pa
     assert committed == "stripped-s0" and count.startswith("2 runs in")
 
 
-def test_keeping_twice_gives_the_same_bytes(study, tmp_path):
-    kept = []
-    for name in ("one", "two"):
-        keeping.keep(study, tmp_path / name)
-        kept.append({p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.*")})
-    assert kept[0] == kept[1]
+def bytes_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+
+
+@pytest.mark.parametrize("scores_only", [False, True])
+def test_keeping_again_gives_the_same_bytes(study, tmp_path, scores_only):
+    for source, name in ((study, "one"), (study, "two"), (tmp_path / "one", "of what was kept")):
+        keeping.keep(source, tmp_path / name, scores_only=scores_only)
+    one = bytes_of(tmp_path / "one")
+    assert one == bytes_of(tmp_path / "two")
+    assert one == bytes_of(tmp_path / "of what was kept")
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path):

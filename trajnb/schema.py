@@ -425,8 +425,8 @@ def upgrade_item(item: Mapping, parameters: Mapping) -> Item:
         "cut_turns": None,
     }
     if parameters.get("prompt_format") == "paper":  # its stripped prompts lose the cue too
-        return added | dict(item) | {"same_prompt": False}
-    return added | dict(item)
+        return _completed(item, added) | {"same_prompt": False}
+    return _completed(item, added)
 
 
 def upgrade_prediction(
@@ -439,7 +439,14 @@ def upgrade_prediction(
     if "opened_name" not in prediction:
         added["opened_name"] = opened_name(prediction["prediction"] or "") == opened_name(gold or "")
     conditions = {k: today(prediction[k]) for k in ("train_condition", "eval_condition")}
-    return added | dict(prediction) | conditions
+    return _completed(prediction, added) | conditions
+
+
+def _completed(line: Mapping, added: Mapping) -> dict:
+    """A line with what it lacks; its own keys come first and keep their order, so that records that
+    are read and kept again stay letter for letter what they were.
+    """
+    return dict(line) | {key: value for key, value in added.items() if key not in line}
 
 
 def to_record(content: object) -> Record:
