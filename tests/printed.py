@@ -78,7 +78,9 @@ def level(study: str, measure: str, train: str, asked: str) -> str:
 
 
 def memory(study: str, measure: str, strategy: str, condition: str) -> str:
-    """Percent right of an arm that copies, mean of its folds as `level` is."""
+    """Percent right of an arm without training, `lookup`, `most-frequent` or `few-shot`, mean of its
+    folds as `level` is.
+    """
     rows = table(study)
     own = rows[(rows.strategy == strategy) & (rows.condition == condition)]
     return f"{fold_means(values(own, measure, 'final')).mean():.1f}"
