@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from trajnb.scoring.arms import order_words
+from trajnb.scoring.by_run import differences, student
 from trajnb.scoring.resampling import half_width, run_codes
 from trajnb.scoring.score import is_asked
 from trajnb.scoring.stats import Interval
@@ -221,30 +221,21 @@ def _intervals(arms: list[pd.DataFrame], measure: str, **settings) -> dict[str, 
             return (of_runs(by_dialogue) * weights).sum(1) / weights.sum(1)
 
     if len(set(design.fold_of)) > 1:
-        mean, half = _over_folds(of_runs(design.undrawn()[0])[0], design.fold_of, settings["level"])
-    else:
-        mean = means(*design.undrawn())[0]  # (metrics,)
-        known = ~np.isnan(mean)
-        half = np.full(len(METRICS), np.nan)
-        if min(design.per_block) >= FEW_DIALOGUES:
-            half[known] = half_width(
-                lambda *weights: means(*weights)[:, known], design.factors(), **settings
-            )
+        columns = of_runs(design.undrawn()[0])[0].T  # (metrics, runs)
+        of_folds = [differences(column, design.runs, design.fold_of) for column in columns]
+        found = [student(folds, level=settings["level"])[0] for folds in of_folds]
+        return dict(zip(METRICS, found, strict=True))
+    mean = means(*design.undrawn())[0]  # (metrics,)
+    known = ~np.isnan(mean)
+    half = np.full(len(METRICS), np.nan)
+    if min(design.per_block) >= FEW_DIALOGUES:
+        half[known] = half_width(
+            lambda *weights: means(*weights)[:, known], design.factors(), **settings
+        )
     return {
         name: Interval(float(level), float(level - width), float(level + width))
         for name, level, width in zip(METRICS, mean, half, strict=True)
     }
-
-
-def _over_folds(
-    of_run: np.ndarray, fold_of: np.ndarray, level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and half width (metrics,) of metrics (runs, metrics): Student's t over the means of
-    folds.
-    """
-    means = np.array([of_run[fold_of == fold].mean(0) for fold in np.unique(fold_of)])
-    error = means.std(0, ddof=1) / np.sqrt(len(means))
-    return means.mean(0), t.ppf((1 + level) / 2, len(means) - 1) * error
 
 
 def _alike(arms: list[_Cells]) -> list[_Cells]:
