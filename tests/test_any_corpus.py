@@ -12,7 +12,7 @@ from papermill.parameterize import parameterize_notebook
 from trajnb.run.prepare import prepare
 from trajnb.run.settings import Settings
 from trajnb.show.page import unshown
-from trajnb.study.params import notebook_parameters
+from trajnb.study.parameters import notebook_parameters
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 TRAIN = {"corpus": "jsonl", "train_dialogues": 3, "held_out_dialogues": 2, "max_new_tokens": 4}

@@ -25,7 +25,7 @@ from safetensors.numpy import load_file
 from warm import train
 
 from trajnb.machine import ROOT
-from trajnb.study.params import notebook_parameters
+from trajnb.study.parameters import notebook_parameters
 from trajnb.study.pipeline import TRAIN
 
 pytestmark = pytest.mark.slow

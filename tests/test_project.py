@@ -16,7 +16,8 @@ import yaml
 import trajnb
 from trajnb.strategies import STRATEGIES
 from trajnb.study.grid import expand
-from trajnb.study.params import notebook_parameters, read_params
+from trajnb.study.parameters import notebook_parameters
+from trajnb.study.params import read_params
 from trajnb.study.pipeline import schema
 
 ROOT = Path(__file__).parents[1]

@@ -28,6 +28,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
+def with_type(value: object) -> str:
+    """A value that is none of those wanted, after its type, in at most 80 characters."""
+    text = f"{type(value).__name__} {value!r}"
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
 class Heeding(Protocol):
     """A way of learning that some parameters are for: a strategy, an objective."""
 
@@ -70,7 +76,7 @@ def given(name: str, value: object, kind: str) -> object:
     if found is None:
         how = {"list[str]": f"-y '{name}: [one, another]'", "str": f"-r {name} TEXT"}
         hint = f"; papermill is told it with {how[kind]}" if kind in how else ""
-        raise ValueError(f"{name} must be {kind}, not {type(value).__name__} {value!r}{hint}")
+        raise ValueError(f"{name} must be {kind}, not {with_type(value)}{hint}")
     return found
 
 

@@ -18,7 +18,7 @@ from trajnb.qlora.plan import Plan, Recipe, pack
 from trajnb.run.prepare import prepare
 from trajnb.run.settings import Settings
 from trajnb.run.train import train as train_run
-from trajnb.study.params import notebook_parameters
+from trajnb.study.parameters import notebook_parameters
 
 ROWS = (5, 3, 2)
 """Of the three steps."""

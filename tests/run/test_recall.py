@@ -18,7 +18,7 @@ from trajnb.run.settings import Settings
 from trajnb.run.train import train
 from trajnb.strategies import STRATEGIES
 from trajnb.study.cli import main
-from trajnb.study.params import notebook_parameters
+from trajnb.study.parameters import notebook_parameters
 
 NOTEBOOK = ROOT / "notebooks" / "02_train.ipynb"
 DEFAULTS = {name: parameter.default for name, parameter in notebook_parameters(NOTEBOOK).items()}

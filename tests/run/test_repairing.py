@@ -25,7 +25,7 @@ from trajnb.scoring import repairs as counted
 from trajnb.scoring.length import BLIND, LENGTHS, MODEL
 from trajnb.study.cli import main
 from trajnb.study.grid import run_name
-from trajnb.study.params import check_run, notebook_parameters
+from trajnb.study.parameters import check_run, notebook_parameters
 from trajnb.study.pipeline import of_training, schema
 from trajnb.world.repair import from_line
 from trajnb.world.repairers import READS_GOLD

@@ -23,7 +23,7 @@ from trajnb.scoring import errors
 from trajnb.study.cli import main
 from trajnb.study.folder import is_finished
 from trajnb.study.job import hold
-from trajnb.study.params import notebook_parameters
+from trajnb.study.parameters import notebook_parameters
 
 NOTEBOOK = ROOT / "notebooks" / "02_train.ipynb"
 DEFAULTS = {name: parameter.default for name, parameter in notebook_parameters(NOTEBOOK).items()}

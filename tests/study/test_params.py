@@ -3,7 +3,8 @@ import pytest
 
 from trajnb import machine
 from trajnb.study.grid import expand
-from trajnb.study.params import notebook_parameters, read_params
+from trajnb.study.parameters import notebook_parameters
+from trajnb.study.params import read_params
 from trajnb.study.resources import Resources
 
 

@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from trajnb.run.settings import NOT_IDENTITY, asked_with, identity
-from trajnb.study.params import Parameters, Study, check_run
+from trajnb.study.parameters import Parameters, check_run
+from trajnb.study.params import Study
 
 
 def expand(study: Study, parameters: Parameters) -> dict[str, dict]:

@@ -31,7 +31,8 @@ from trajnb.study.folder import (
     run_states,
 )
 from trajnb.study.job import Job
-from trajnb.study.params import Parameters, Study, notebook_parameters
+from trajnb.study.parameters import Parameters, notebook_parameters
+from trajnb.study.params import Study
 
 TRAIN = "02_train.ipynb"
 PREFER = "05_prefer.ipynb"
