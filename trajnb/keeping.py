@@ -10,8 +10,9 @@ from trajnb.files import write_bytes, write_json, write_lines
 from trajnb.grown import kept_as
 from trajnb.machine import CHANGED
 from trajnb.records import ABOUT, finished_runs, read_about, read_beside, read_run
-from trajnb.schema import Run, upgrade_parameters
+from trajnb.schema import Run
 from trajnb.textless import FIGURES, at_home, figures_of, without_folders, without_texts
+from trajnb.upgrades import upgrade_parameters
 
 
 def with_changes(run: Run) -> list[str]:

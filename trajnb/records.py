@@ -9,23 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from trajnb.checks import check_lines, to_record
 from trajnb.files import present, read_json, read_lines, read_yaml
 from trajnb.formatting.dialogue import NO_FOLD, CorpusChoice
-from trajnb.schema import (
-    BESIDE,
-    About,
-    Item,
-    Prediction,
-    Record,
-    Run,
-    check_lines,
-    condition_of_today,
-    to_record,
-    upgrade_item,
-    upgrade_prediction,
-)
+from trajnb.schema import BESIDE, About, Item, Prediction, Record, Run
 from trajnb.shapes import check_shape
 from trajnb.textless import without_texts
+from trajnb.upgrades import condition_of_today, upgrade_item, upgrade_prediction
 
 ABOUT = "study.yaml"
 """What a study is, and which runs were planned, see `schema.About`."""

@@ -23,8 +23,8 @@ from trajnb.qlora import chat, generate, ranks
 from trajnb.qlora.plan import by_dialogue
 from trajnb.run import recall
 from trajnb.run.prepare import Prepared
-from trajnb.schema import upgrade_prediction
 from trajnb.scoring import errors, score
+from trajnb.upgrades import upgrade_prediction
 
 
 @dataclass

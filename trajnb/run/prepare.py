@@ -31,9 +31,9 @@ from trajnb.qlora.rows import select
 from trajnb.qlora.train import check_tracker
 from trajnb.run.settings import Settings, asked_with
 from trajnb.run.written import Counts, Written, written
-from trajnb.schema import condition_of_today
 from trajnb.scoring import score
 from trajnb.strategies import Examples, Stage
+from trajnb.upgrades import condition_of_today
 
 
 @dataclass(frozen=True)

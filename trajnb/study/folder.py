@@ -6,18 +6,20 @@ from pathlib import Path
 
 import yaml
 
+from trajnb.checks import to_record
 from trajnb.corpora.load import corpus_of
 from trajnb.files import read_json, write_bytes
 from trajnb.keeping import Kept, adopt, read_kept
 from trajnb.machine import now
 from trajnb.records import ABOUT, check_pool, finished_runs, has_runs, read_about, runs_folder
 from trajnb.run.settings import asked_with, identity
-from trajnb.schema import About, Planned, Record, to_record, upgrade_parameters
+from trajnb.schema import About, Planned, Record
 from trajnb.scoring.score import has_holes
 from trajnb.shapes import check_shape
 from trajnb.study.engines import say
 from trajnb.study.params import Study
 from trajnb.textless import name_of_model
+from trajnb.upgrades import upgrade_parameters
 from trajnb.words import counted
 
 ATTEMPTS = "attempts"

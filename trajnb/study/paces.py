@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from statistics import median
 
+from trajnb.checks import to_record
 from trajnb.files import read_json
 from trajnb.machine import describe
-from trajnb.schema import Record, to_record
+from trajnb.schema import Record
 from trajnb.study.estimate import MEASURED, estimate
 
 MOST = 3
