@@ -26,7 +26,7 @@ from warm import train
 
 from trajnb.machine import ROOT
 from trajnb.study.parameters import notebook_parameters
-from trajnb.study.pipeline import TRAIN
+from trajnb.study.parts import TRAIN
 
 pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("TRAJNB_KILL_SEED", random.SystemRandom().randrange(10**6)))

@@ -12,7 +12,7 @@ from trajnb.machine import ROOT
 from trajnb.records import read_run
 from trajnb.scoring.answers import answers
 from trajnb.study.folder import planned_states
-from trajnb.study.pipeline import write_index
+from trajnb.study.pages import write_index
 
 REPORTS = sorted(page.parent.name for page in ROOT.glob("reports/*/index.html"))
 A_MEASURED_FIGURE = re.compile(r"\d ?%|\d\.\d+ points|(?<!\w)[+-]\d+\.\d")

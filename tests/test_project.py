@@ -18,7 +18,7 @@ from trajnb.strategies import STRATEGIES
 from trajnb.study.grid import expand
 from trajnb.study.parameters import notebook_parameters
 from trajnb.study.params import read_params
-from trajnb.study.pipeline import schema
+from trajnb.study.parts import schema
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -24,7 +24,7 @@ from trajnb.scoring import preferences as scored
 from trajnb.study.cli import main
 from trajnb.study.grid import run_name
 from trajnb.study.parameters import check_run, notebook_parameters
-from trajnb.study.pipeline import of_training, schema
+from trajnb.study.parts import of_training, schema
 
 NOTEBOOKS = ROOT / "notebooks"
 SCHEMA = of_training(NOTEBOOKS)

@@ -26,7 +26,7 @@ from trajnb.scoring.length import BLIND, LENGTHS, MODEL
 from trajnb.study.cli import main
 from trajnb.study.grid import run_name
 from trajnb.study.parameters import check_run, notebook_parameters
-from trajnb.study.pipeline import of_training, schema
+from trajnb.study.parts import of_training, schema
 from trajnb.world.repair import from_line
 from trajnb.world.repairers import READS_GOLD
 from trajnb.world.sandbox import Sandbox

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trajnb.machine import ROOT
-from trajnb.study import pipeline
+from trajnb.study import pages
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SIZES = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
@@ -96,8 +96,8 @@ def report(tmp_path_factory):
         if name not in made:
             made[name] = tmp_path_factory.mktemp(name) / name
             shutil.copytree(ROOT / "reports" / name, made[name])
-            pipeline.write_readers(made[name])
-            pipeline.write_index(made[name], None)
+            pages.write_readers(made[name])
+            pages.write_index(made[name], None)
         return made[name]
 
     return make

@@ -19,7 +19,7 @@ from trajnb.scoring import preferences as scored
 from trajnb.show import dialogue, plots, preferences, results
 from trajnb.show.report import render_notebook, write_index, write_readers
 from trajnb.show.trees import counts_by_kind, counts_html, show_tree
-from trajnb.study import pipeline
+from trajnb.study.pages import clean
 
 MARKED = (
     "`<script>hacked=1</script>` [x](javascript:hacked=1) ![y](http://evil.example/0.png) "
@@ -191,7 +191,7 @@ def elsewhere(folder: Path) -> None:
     head = f"<meta http-equiv=refresh content='0;url=http://evil.example'>{runs[0]}"
     (folder / "05_prefer.html").write_text(f"<html><head>{head}</head><body>{body}</body></html>")
     (folder / "06_repair.html").write_text(f"{head}<body onload=hacked=1>{body}")
-    pipeline._clean_pages(folder, [folder / name for name in READERS], {})
+    clean(folder, [folder / name for name in READERS], {})
 
 
 @pytest.fixture(scope="module")

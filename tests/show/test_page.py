@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from trajnb.show import page, plots
 from trajnb.show.report import render_notebook
-from trajnb.study import pipeline
+from trajnb.study import pages
 from trajnb.study.job import Job
 
 
@@ -150,9 +150,9 @@ def test_a_page_without_its_figures_counts_as_failed(tmp_path):
     executed = tmp_path / "page.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("figure", outputs=[output])]), executed)
     job = Job("page", executed, executed, tmp_path, tmp_path, {})
-    assert pipeline._unshown(job) == "1 figures are missing from its page"
+    assert pages.unshown(job) == "1 figures are missing from its page"
     nbformat.write(new_notebook(cells=[new_code_cell("1")]), executed)
-    assert pipeline._unshown(job) == ""
+    assert pages.unshown(job) == ""
 
 
 def test_a_rendered_page_names_no_folder_in_a_warning(tmp_path):

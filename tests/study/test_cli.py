@@ -114,7 +114,7 @@ def test_a_model_with_a_record_on_this_machine_has_a_time(trajnb, params, tmp_pa
     from trajnb.study.grid import expand
     from trajnb.study.paces import paces, records_beside
     from trajnb.study.params import read_params
-    from trajnb.study.pipeline import schema
+    from trajnb.study.parts import schema
 
     out, parameters = tmp_path / "runs" / "new", schema(cli.NOTEBOOKS)
     run, _ = expand(read_params(params, parameters), parameters).values()
@@ -140,7 +140,7 @@ def test_a_cost_grows_with_what_is_trained_and_read(params):
     from trajnb.study.estimate import SECONDS_OF_START, estimate
     from trajnb.study.grid import expand
     from trajnb.study.params import read_params
-    from trajnb.study.pipeline import schema
+    from trajnb.study.parts import schema
 
     parameters = schema(cli.NOTEBOOKS)
     stripped, full = expand(read_params(params, parameters), parameters).values()
@@ -268,7 +268,7 @@ def test_a_dry_run_tells_what_was_counted_and_measured(trajnb, tmp_path, monkeyp
     from trajnb.run.prepare import count_examples
     from trajnb.study.grid import expand
     from trajnb.study.params import read_params
-    from trajnb.study.pipeline import schema
+    from trajnb.study.parts import schema
 
     path = tmp_path / "small.yaml"
     path.write_text("common: {corpus: sample, model: tiny, epochs: 2}\nruns: [{condition: [full]}]")

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from trajnb.study import attempts, cluster, engines, on_ray, on_slurm, pipeline
+from trajnb.study import attempts, cluster, engines, on_ray, on_slurm, parts, pipeline
 from trajnb.study import job as jobs_module
 from trajnb.study.grid import expand
 from trajnb.study.params import Study
@@ -26,11 +26,11 @@ SEEDS = [0, 13, 98]
 
 
 def jobs_of(notebooks, out):
-    parameters = pipeline.schema(notebooks)
+    parameters = parts.schema(notebooks)
     study = Study("small", "small", "", {}, ({"condition": ["full"], "seed": SEEDS},))
     runs = expand(study, parameters)
-    (part,) = [part for part in pipeline.PARTS if part.notebook == pipeline.TRAIN]
-    place = pipeline.Place(out.resolve(), notebooks)
+    (part,) = [part for part in parts.PARTS if part.notebook == parts.TRAIN]
+    place = parts.Place(out.resolve(), notebooks)
     return pipeline.jobs_of(part, place, runs, dict.fromkeys(runs, "waiting"))
 
 
@@ -106,7 +106,7 @@ def test_an_array_of_slurm_of_which_a_job_loses_its_machine(notebooks, tmp_path,
     errors = on_slurm.execute(
         jobs,
         [],
-        pipeline.is_trained,
+        parts.is_trained,
         lambda job, state: heard.append((job.name, state)),
         resources=Resources(hours=0.5),
         folder=tmp_path / "slurm",
@@ -135,7 +135,7 @@ def test_tasks_of_ray_of_which_a_node_is_killed(notebooks, tmp_path, monkeypatch
         errors = on_ray.execute(
             jobs,
             [],
-            pipeline.is_trained,
+            parts.is_trained,
             lambda job, state: heard.append((job.name, state)),
             address=nodes.address,
             resources=Resources(),
@@ -157,9 +157,9 @@ def test_without_locks_a_run_of_this_machine_is_an_attempt_too(notebooks, tmp_pa
     monkeypatch.setattr(jobs_module.fcntl, "flock", no_locks)
     begun = attempts.begin
     monkeypatch.setattr(attempts, "begin", lambda one: heard.append("apart") or begun(one))
-    told = engines.local([job], [{}], pipeline.is_trained, lambda _, state: heard.append(state))
+    told = engines.local([job], [{}], parts.is_trained, lambda _, state: heard.append(state))
     assert told == {} and heard == ["apart", "running", "finished"]
-    assert pipeline.is_trained(job) and job.executed.is_file() and not job.attempts.exists()
+    assert parts.is_trained(job) and job.executed.is_file() and not job.attempts.exists()
 
 
 def test_a_job_that_another_attempt_has_finished_is_not_begun(notebooks, tmp_path):

@@ -11,7 +11,7 @@ from trajnb.corpora.blocks import BLOCKS
 from trajnb.machine import ROOT
 from trajnb.study import grid
 from trajnb.study.params import Study
-from trajnb.study.pipeline import schema
+from trajnb.study.parts import schema
 
 
 @pytest.fixture(scope="module")

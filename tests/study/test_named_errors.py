@@ -6,10 +6,10 @@ from functools import partial
 import pytest
 
 from trajnb import keeping
-from trajnb.study import engines, folder, job, pipeline
+from trajnb.study import engines, folder, job, pages, parts, pipeline
 from trajnb.study.job import Job
 
-TRAIN = next(part for part in pipeline.PARTS if part.notebook == pipeline.TRAIN)
+TRAIN = next(part for part in parts.PARTS if part.notebook == parts.TRAIN)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_a_notebook_that_was_cut_is_an_error_of_its_page(one, text, capsys):
     assert states == {"full-s0": "finished"}
     assert list(errors) == ["page of full-s0"] and "\n" not in errors["page of full-s0"]
     assert "page of full-s0: it cannot be made" in capsys.readouterr().out
-    assert not pipeline.is_shown(one) and job.last_error(one) == "it ended without a word"
+    assert not parts.is_shown(one) and job.last_error(one) == "it ended without a word"
 
 
 def test_a_full_disk_is_an_error_of_the_page_and_gone_once_there_is_room(one, monkeypatch):
@@ -38,11 +38,11 @@ def test_a_full_disk_is_an_error_of_the_page_and_gone_once_there_is_room(one, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pipeline, "render_page", lambda executed: None)
-    monkeypatch.setattr(pipeline, "write_index", full)
+    monkeypatch.setattr(pages, "render", lambda executed: None)
+    monkeypatch.setattr(pages, "write_index", full)
     pipeline._changed(TRAIN, one.executed.parent, {}, errors, one, "failed")
     assert errors == {"index.html": "OSError: [Errno 28] No space left on device"}
-    monkeypatch.setattr(pipeline, "write_index", lambda *_: None)
+    monkeypatch.setattr(pages, "write_index", lambda *_: None)
     pipeline._changed(TRAIN, one.executed.parent, {}, errors, one, "finished")
     assert errors == {}
 

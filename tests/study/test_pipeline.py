@@ -12,12 +12,12 @@ import yaml
 
 from trajnb import keeping
 from trajnb.machine import ROOT
-from trajnb.study import engines, grid, pipeline
+from trajnb.study import engines, grid, pages, parts, pipeline
 from trajnb.study import folder as folders_of
 from trajnb.study.job import Job
 from trajnb.study.params import Study
 
-ROLLOUT = next(part for part in pipeline.PARTS if "rollout" in part.notebook)
+ROLLOUT = next(part for part in parts.PARTS if "rollout" in part.notebook)
 NOTEBOOKS = ROOT / "notebooks"
 
 
@@ -26,17 +26,17 @@ def plain_pages():
     """Pages that need no records: what is rendered is the business of tests/show."""
     with pytest.MonkeyPatch.context() as patch:
         page = lambda executed: executed.with_suffix(".html").write_text("page")  # noqa: E731
-        patch.setattr(pipeline, "render_page", page)
-        patch.setattr(pipeline, "read_study", lambda out: [])
-        patch.setattr(pipeline, "write_readers", lambda out, runs: None)
+        patch.setattr(pages, "render", page)
+        patch.setattr(pages, "read_study", lambda out: [])
+        patch.setattr(pages, "write_readers", lambda out, runs: None)
         index = lambda out, s, runs=(): (out / "index.html").write_text(json.dumps(s))  # noqa: E731
-        patch.setattr(pipeline, "write_index", index)
+        patch.setattr(pages, "write_index", index)
         yield
 
 
 def study_of(notebooks, *grids):
     study = Study("small", "A small study", "", {}, grids)
-    return study, grid.expand(study, pipeline.schema(notebooks))
+    return study, grid.expand(study, parts.schema(notebooks))
 
 
 @pytest.fixture(scope="module")
@@ -83,21 +83,21 @@ def test_a_run_folder_holds_what_papermill_takes(first):
 
 
 def test_a_run_is_trained_by_the_notebook_of_its_objective(notebooks, tmp_path):
-    plain = {name: one.default for name, one in pipeline.schema(notebooks).items()}
+    plain = {name: one.default for name, one in parts.schema(notebooks).items()}
     runs = {"one": plain} | {name: plain | {"objective": name} for name in ("prefer", "repair")}
-    place, states = pipeline.Place(tmp_path, notebooks), dict.fromkeys(runs, "waiting")
+    place, states = parts.Place(tmp_path, notebooks), dict.fromkeys(runs, "waiting")
     found = {}
-    for part in pipeline.PARTS:
+    for part in parts.PARTS:
         if part.trains:
             (found[part.notebook],) = pipeline.jobs_of(part, place, runs, states)
-    names = {pipeline.TRAIN: "one", pipeline.PREFER: "prefer", pipeline.REPAIR: "repair"}
+    names = {parts.TRAIN: "one", parts.PREFER: "prefer", parts.REPAIR: "repair"}
     assert {notebook: job.name for notebook, job in found.items()} == names
     told = {notebook: job.parameters for notebook, job in found.items()}
-    shared = {pipeline.PREFER: "preferences", pipeline.REPAIR: "repair"}
+    shared = {parts.PREFER: "preferences", parts.REPAIR: "repair"}
     for notebook, folder in shared.items():
         assert told[notebook]["objective"] == names[notebook]
         assert told[notebook][f"{folder}_folder"] == str(tmp_path / folder)
-        assert f"{folder}_folder" not in told[pipeline.TRAIN]
+        assert f"{folder}_folder" not in told[parts.TRAIN]
 
 
 def test_the_pages_of_the_study_are_there(first):
@@ -118,8 +118,8 @@ def test_again_skips_what_is_finished_and_goes_on_with_the_rest(first, notebooks
     assert [(out / "runs" / name / "attempts").read_text() for name in runs] == ["x", "xx"]
     assert (out / "01_inspect.ipynb").stat().st_mtime == seen
     assert "2 runs" in (out / "03_evaluate.ipynb").read_text()
-    inspect = next(part for part in pipeline.PARTS if not part.of_finished and not part.per_run)
-    job = pipeline.job_of(inspect, pipeline.Place(out, notebooks), *next(iter(runs.items())))
+    inspect = next(part for part in parts.PARTS if not part.of_finished and not part.per_run)
+    job = pipeline.job_of(inspect, parts.Place(out, notebooks), *next(iter(runs.items())))
     assert job.parameters == {"seed": 0} and inspect.is_done(job)
     assert not inspect.is_done(replace(job, parameters={"seed": 1}))
     # a further evaluation is work to be done again
@@ -161,7 +161,7 @@ def test_report_wants_a_finished_run(tmp_path, notebooks):
 def job_in(folder, notebooks, **parameters):
     parameters = {"run_folder": str(folder), **parameters}
     files = [folder / name for name in ("02_train.ipynb", "parameters.yaml", "log.txt")]
-    return Job("one", notebooks / pipeline.TRAIN, *files, parameters)
+    return Job("one", notebooks / parts.TRAIN, *files, parameters)
 
 
 def test_a_job_that_another_process_works_on_waits_for_it(tmp_path, notebooks, capsys):
@@ -228,7 +228,7 @@ def test_without_a_gpu_runs_share_the_cores(monkeypatch):
 @pytest.fixture
 def job(tmp_path):
     run = {"condition": "full", "eval_conditions": [], "rollout_dialogues": 2, "rollout_calls": 5}
-    place = pipeline.Place(tmp_path / "out", NOTEBOOKS)
+    place = parts.Place(tmp_path / "out", NOTEBOOKS)
     return pipeline.job_of(ROLLOUT, place, "full-s0", run)
 
 
@@ -254,7 +254,7 @@ def test_a_rollout_is_played_again_only_where_it_would_be_another(job):
 
 def test_kept_records_are_taken_over_and_only_the_rest_would_run(write_run, notebooks, tmp_path, capsys):
     asked = Study("s", "s", "", {}, ({"condition": ["full", "stripped"], "seed": [0]},))
-    runs = grid.expand(asked, pipeline.schema(notebooks))
+    runs = grid.expand(asked, parts.schema(notebooks))
     full, stripped = runs
     for name, condition in ((full, "full"), (stripped, "stripped")):
         write_run(tmp_path / "study" / "runs" / name, condition)
@@ -311,7 +311,7 @@ def test_a_family_remembers_when_it_was_declared(tmp_path, monkeypatch):
 
 def test_runs_that_share_their_answers_before_training_have_one_job_for_them(tmp_path):
     """On a cluster, where they would all ask at once."""
-    known = pipeline.schema(NOTEBOOKS)
+    known = parts.schema(NOTEBOOKS)
     grids = (
         {"condition": ["stripped", "full"], "seed": [0, 1], "eval_conditions": [["stripped", "full"]]},
         {"condition": ["full"], "cue": ["plain"]},
@@ -319,7 +319,7 @@ def test_runs_that_share_their_answers_before_training_have_one_job_for_them(tmp
     )
     study = Study("s", "s", "", {"corpus": "sample", "model": "tiny"}, grids)
     runs = grid.expand(study, known)
-    place = pipeline.Place(tmp_path, NOTEBOOKS)
+    place = parts.Place(tmp_path, NOTEBOOKS)
     states = dict.fromkeys(runs, "waiting")
     (job,) = pipeline.asking_jobs(place, runs, states)
     assert job.parameters["eval_conditions"] == ["stripped", "full"]

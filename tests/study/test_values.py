@@ -7,7 +7,7 @@ import pytest
 from trajnb.machine import ROOT
 from trajnb.study.grid import expand
 from trajnb.study.params import read_params
-from trajnb.study.pipeline import schema
+from trajnb.study.parts import schema
 
 COMMON = "{corpus: sample, model: tiny}"
 

@@ -109,11 +109,11 @@ def run(
                 f"WORLD_SIZE is {processes}, and a study is run by one process: start `trajnb run` without "
                 "torchrun or accelerate; they are for one run, `accelerate launch -m trajnb train`"
             )
-        from trajnb.study import grid, pipeline
+        from trajnb.study import grid, parts, pipeline
         from trajnb.study.dry_run import show
         from trajnb.study.params import read_params
 
-        parameters = pipeline.schema(NOTEBOOKS)
+        parameters = parts.schema(NOTEBOOKS)
         study = read_params(params, parameters, settings)
         runs = grid.expand(study, parameters)
         out = out or Path("runs") / study.name
@@ -175,10 +175,10 @@ def train(parameters: Path) -> None:
     """
     with told():
         from trajnb.run.by_objective import settings_class
-        from trajnb.study import job, pipeline
+        from trajnb.study import job, parts
         from trajnb.study.params import read_run
 
-        run = read_run(parameters, pipeline.of_training(NOTEBOOKS))
+        run = read_run(parameters, parts.of_training(NOTEBOOKS))
         settings = settings_class(run).of(run)
         from trajnb.qlora import ranks  # torch takes seconds to import
         from trajnb.run import train as whole
@@ -221,10 +221,10 @@ def ask(parameters: Path) -> None:
     """
     with told():
         from trajnb.run.by_objective import settings_class
-        from trajnb.study import pipeline
+        from trajnb.study import parts
         from trajnb.study.params import read_run
 
-        run = read_run(parameters, pipeline.of_training(NOTEBOOKS))
+        run = read_run(parameters, parts.of_training(NOTEBOOKS))
         settings = settings_class(run).of(run)
         from trajnb.run.prepare import prepare  # torch takes seconds to import
         from trajnb.run.train import ask_untrained
