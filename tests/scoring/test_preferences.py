@@ -90,7 +90,8 @@ def test_five_tied_runs_say_a_direction_by_holm(tmp_path, write_prefer_run):
     family = {"measures": ["passed"], "effects": ["more-sft", "random"]}
     found = scored.effects(scored.turns(runs), scored.calls(runs), family)
     row = found[found.declared].iloc[0]
-    assert row.effect == "more-sft" and row.pairs == 5 and row.low > 0 and row.holm == row.p < 0.05
+    assert row.effect == "more-sft" and row.pairs == 5 and row.low > 0
+    assert row.holm == 2 * row.p < 0.05, "the family's other test waits for its runs, and counts"
     first = scored.sentences(found)[0]
     assert "more-sft, turn tasks passed by one greedy chain, at the end: higher (+4" in first
     assert first.endswith("(declared, after Holm).") and not found[found.effect == "random"].size

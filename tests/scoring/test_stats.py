@@ -244,6 +244,8 @@ def test_holm():
     with_nan = holm([0.01, np.nan, 0.04, 0.03, 0.005])
     assert np.isnan(with_nan[1]) and with_nan[:1] + with_nan[2:] == holm(p)
     assert holm([]) == [] and np.isnan(holm([np.nan])).all()
+    assert holm([0.01, np.nan], tests=4) == pytest.approx([0.04, np.nan], nan_ok=True), "three wait"
+    assert holm(p, tests=2) == holm(p), "a family of variants may have more"
 
 
 def test_mcnemar():

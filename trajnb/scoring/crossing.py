@@ -183,7 +183,8 @@ def effects(
     Columns are the fields of `Effect`, and
         declared: whether the family names it.
         holm: p adjusted over the family: the declared rows, or, where nothing was declared, all
-            rows. It is that of the t which made the interval, so that both know the same.
+            rows. It is that of the t which made the interval, so that both know the same. Declared
+            tests whose runs are not there yet are counted too.
 
     Raises:
         ValueError: the sides of an effect share no item, or hold out different folds.
@@ -195,11 +196,12 @@ def effects(
     columns = [field.name for field in fields(Effect)]
     found = pd.DataFrame([vars(row) for row in rows], columns=columns)
     declared = family or {"measures": [], "effects": []}
-    of_family = found.effect.isin(declared.get("effects", []))
-    found["declared"] = found.measure.isin(declared["measures"]) & of_family
+    of_family = declared.get("effects", [])
+    found["declared"] = found.measure.isin(declared["measures"]) & found.effect.isin(of_family)
     tested = (found["items"] > 0) & (found.declared | (not family))
     found["holm"] = np.nan
-    found.loc[tested, "holm"] = holm(found.p[tested].tolist())
+    tests = len(declared["measures"]) * len(of_family)
+    found.loc[tested, "holm"] = holm(found.p[tested].tolist(), tests)
     return found
 
 

@@ -292,7 +292,8 @@ def with_holm(
     found["declared"] &= found.effect.isin(declared["effects"])
     tested = found.declared | (not family)
     found["holm"] = np.nan
-    found.loc[tested, "holm"] = holm(found.p[tested].tolist())
+    tests = len(declared["measures"]) * len(declared["effects"])
+    found.loc[tested, "holm"] = holm(found.p[tested].tolist(), tests)
     return found
 
 

@@ -203,12 +203,17 @@ def sign_flip(
     return float(test.pvalue)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p values of one family, adjusted by Holm's step-down; nan stays nan and is not of the family."""
+def holm(p_values: Sequence[float], tests: int = 0) -> list[float]:
+    """p values of one family, adjusted by Holm's step-down; nan stays nan and is not of the family.
+
+    `tests` is how many a family was declared to have: those that cannot be made yet count as though
+    their p were 1, so that no answer of a study half run is lost when the rest has been.
+    """
     adjusted = np.array(p_values, float)
     known = ~np.isnan(adjusted)
-    if known.any():
-        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    if count := int(known.sum()):
+        waiting = [1.0] * max(0, tests - count)
+        adjusted[known] = multipletests([*adjusted[known], *waiting], method="holm")[1][:count]
     return adjusted.tolist()
 
 
