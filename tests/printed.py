@@ -143,16 +143,16 @@ def finished(study: str) -> str:
     return f"{len(runs(study))} of {len(planned)}"
 
 
-def pairs(study: str) -> str:
-    """How many run pairs of the two plain arms there are."""
-    return str(_effect(study, "canonical", "training@full").pairs)
+def pairs(study: str, name: str = "training@full") -> str:
+    """How many run pairs of an effect there are, of the two plain arms unless another is named."""
+    return str(_effect(study, "canonical", name).pairs)
 
 
-def findable(study: str, novel: str) -> str:
+def findable(study: str, novel: str, name: str = "training@full") -> str:
     """The smallest effect that the finished pairs can find, reckoned as its params file does: at the
     hardest test of the family, if such a share of the calls is novel.
     """
-    count = int(pairs(study))
+    count = int(pairs(study, name))
     held_out = table(study).groupby("run").dialogue_id.nunique().mean()
     family = plan_of(ROOT / "reports" / study).family
     tests = len(family["measures"]) * len(family["effects"])
