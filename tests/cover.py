@@ -1,10 +1,13 @@
-"""The README's figure, drawn from the committed records of a study, for light and for dark pages.
+"""The README's figure, drawn from the committed records of two studies, for light and for dark pages.
 
     python -m tests.cover        # after a report was made; test_printed fails where numbers differ
 """
 
+from itertools import product
+
 import matplotlib
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -13,8 +16,11 @@ from trajnb.machine import ROOT
 from trajnb.scoring import crossing
 from trajnb.show import contrasts, plots
 
-STUDY = "api-bank"
-MEASURES = ("novel", "name")
+PANELS = (  # title, study, measure
+    ("exact calls on novel targets", "api-bank", "novel"),
+    ("exact calls, no target seen in training", "api-bank-disjoint", "novel"),
+    ("right APIs", "api-bank", "name"),
+)
 FILES = {"light": "reports/cover-light.svg", "dark": "reports/cover-dark.svg"}
 DARK = {
     "text.color": "#e6edf3",
@@ -29,15 +35,25 @@ FAINT = {plots.CONDITION_COLOURS["none"]: "#9aa4ae", plots.CONDITION_COLOURS["st
 
 
 def draw(theme: str) -> Figure:
-    """Exact calls on novel targets, and right APIs, by training and by test prompt."""
+    """What the panels show by training and by test prompt."""
     plots.use_style()
     plt.rcParams.update({"figure.facecolor": "none", "axes.facecolor": "none"})
     plt.rcParams.update(DARK if theme == "dark" else {})
-    rows = crossing.plain(printed.table(STUDY))
-    figure = contrasts.crossing({name: crossing.levels(rows, name) for name in MEASURES})
+    figure, axes = plots.subplots(1, len(PANELS), figsize=(4.4 * len(PANELS), 4.3))
+    for ax, (title, study, measure) in zip(axes[0], PANELS, strict=True):
+        contrasts.draw_levels(ax, levels(study, measure), measure)
+        ax.set_title(f"{title}\n{printed.pairs(study)} run pairs")
+    for ax, other in product(axes[0][:2], repeat=2):  # exact calls on one scale
+        ax.set_ylim(top=max(ax.get_ylim()[1], other.get_ylim()[1]))
+    figure = plots.finish(figure)
     if theme == "dark":
         _lighten(figure)
     return figure
+
+
+def levels(study: str, measure: str) -> pd.DataFrame:
+    """What one panel shows, see `crossing.levels`."""
+    return crossing.levels(crossing.plain(printed.table(study)), measure)
 
 
 def _lighten(figure: Figure) -> None:

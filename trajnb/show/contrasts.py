@@ -45,12 +45,12 @@ def crossing(panels: Mapping[str, pd.DataFrame]) -> Figure:
     """
     figure, axes = subplots(1, len(panels), figsize=(5.4 * len(panels), 4.3))
     for ax, (measure, levels) in zip(axes[0], panels.items(), strict=True):
-        _lines(ax, levels, measure)
+        draw_levels(ax, levels, measure)
     return finish(figure)
 
 
-def _lines(ax: Axes, levels: pd.DataFrame, measure: str) -> None:
-    """One panel of `crossing`."""
+def draw_levels(ax: Axes, levels: pd.DataFrame, measure: str) -> None:
+    """Draw one panel of `crossing`."""
     trained, asked = list(levels.train.unique()), list(levels.asked.unique())
     palette = condition_colours(trained)
     label, unit = MEASURES[measure]
