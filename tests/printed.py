@@ -39,6 +39,7 @@ TEXTS = (
     "reports/README.md",
     "reports/api-bank/README.md",
     "reports/api-bank-disjoint/README.md",
+    "reports/api-bank-controls/README.md",
     "reports/bench/README.md",
 )
 BENCHES = {  # file -> what was timed
