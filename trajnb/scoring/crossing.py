@@ -195,10 +195,17 @@ def effects(
             rows.append(_effect(part, variant, effect, measure))
     columns = [field.name for field in fields(Effect)]
     found = pd.DataFrame([vars(row) for row in rows], columns=columns)
+    return with_family(found, family)
+
+
+def with_family(found: pd.DataFrame, family: Mapping[str, Iterable[str]] | None) -> pd.DataFrame:
+    """A table of effects with `declared` and `holm`, see `effects`; p is nan where nothing was
+    tested.
+    """
     declared = family or {"measures": [], "effects": []}
     of_family = declared.get("effects", [])
     found["declared"] = found.measure.isin(declared["measures"]) & found.effect.isin(of_family)
-    tested = (found["items"] > 0) & (found.declared | (not family))
+    tested = found.declared | (not family)
     found["holm"] = np.nan
     tests = len(declared["measures"]) * len(of_family)
     found.loc[tested, "holm"] = holm(found.p[tested].tolist(), tests)

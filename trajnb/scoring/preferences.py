@@ -19,9 +19,10 @@ from trajnb.objectives import MAIN, PREFERENCES, objective_of
 from trajnb.schema import BEFORE, TURNS, PlayedTurn, Prediction, Run
 from trajnb.scoring import continual, matrices, tables
 from trajnb.scoring.arms import arms_of, in_order
+from trajnb.scoring.crossing import with_family
 from trajnb.scoring.paired import by_cell, check_folds, estimate
 from trajnb.scoring.resampling import FEW_RUNS
-from trajnb.scoring.stats import Estimate, holm, reading
+from trajnb.scoring.stats import Estimate, reading
 from trajnb.textless import hash_of_dialogue
 
 MEASURES = {
@@ -287,14 +288,7 @@ def with_holm(
 ) -> pd.DataFrame:
     """Effects as a table, with `declared` and `holm`."""
     found = pd.DataFrame([vars(row) for row in rows], columns=[one.name for one in fields(Effect)])
-    declared = family or {"measures": [], "effects": []}
-    found["declared"] = found.measure.isin(declared["measures"])
-    found["declared"] &= found.effect.isin(declared["effects"])
-    tested = found.declared | (not family)
-    found["holm"] = np.nan
-    tests = len(declared["measures"]) * len(declared["effects"])
-    found.loc[tested, "holm"] = holm(found.p[tested].tolist(), tests)
-    return found
+    return with_family(found, family)
 
 
 def _sides(
